@@ -1,0 +1,32 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-all check bench clean
+
+$(STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## train on digits, optimize for three targets, verify, measure, report
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)  ## everything but the long sweeps
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(STAMP)  ## the long sweeps too
+	$(BIN)/python -m pytest -n 2
+
+check: $(STAMP)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## the performance claims, as ratios in one run
+	$(BIN)/python benchmarks/suite.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,1 @@
+"""edgekit takes a trained Keras model to edge devices."""

@@ -1,0 +1,84 @@
+"""The command line: one file a command, each imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from edgekit.errors import EdgekitError
+
+# name -> one line of help; the line is here so that `edgekit --help` imports no command.
+_COMMANDS = {
+    "optimize": "Take a model to one or more targets: convert, quantize, verify, measure, report.",
+    "inspect": "Show what is inside a .tflite file.",
+    "check": "Say whether a model will run on a target, and what to change.",
+    "evaluate": "Measure the accuracy of a model on a data set.",
+    "benchmark": "Measure latency and memory of .tflite files.",
+    "compare": "Compare two .tflite files: size, operators, outputs, latency.",
+    "targets": "List, show and validate targets.",
+    "recipes": "List, show and validate recipes.",
+    "doctor": "Check this environment: versions, runtimes, tools, with the mend for each lack.",
+    "completion": "Print the completion script for bash, zsh or fish.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module only to run it or to show its own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"edgekit.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from edgekit.errors import did_you_mean
+
+            raise click.UsageError(f"{error.message} {did_you_mean(args[0], _COMMANDS)}", ctx) from None
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edgekit")
+def cli() -> None:
+    """Take a trained Keras model to edge devices: small, fast, measured and proven.
+
+    Results go to standard output, talk to standard error; every result is JSON with --json.
+
+    \b
+    Exit codes: 0 done, 1 a gate or check failed, 2 wrong usage, 3 unusable input,
+    4 something is not installed, 5 the model could not be run, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Entry point: run a command, and turn errors into a message and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except EdgekitError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,33 @@
+"""What the commands share: `--json`, talk on standard error, progress on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def emit(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
+    """Print a result on standard output, as JSON or as `render` makes it."""
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    else:
+        click.echo(render(value))
+
+
+def say(text: str) -> None:
+    """Talk to the person, not to the pipe."""
+    click.echo(text, err=True)
+
+
+def progress(text: str) -> None:
+    """One line that is replaced by the next, on a terminal only."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{text}", nl=False, err=True)

@@ -1,0 +1,224 @@
+"""Recipe: the ordered stages and their settings, as one frozen value.
+
+A recipe is a TOML file, or one phrase of a little language:
+
+    recipe  = preset [ ":" option { "," option } ]
+    preset  = "float32" | "float16" | "dynamic-int8" | "int8" | "int16x8"
+    option  = "per-tensor" | "per-channel" | "dense-per-tensor" | "dense-per-channel"
+            | "io=" ("float32" | "int8" | "uint8" | "int16")
+            | "engine=" ("litert" | "converter")
+            | "calibration=" COUNT | "batch=" COUNT | "seed=" NUMBER
+
+`int8:io=uint8,per-tensor` reads: full int8, uint8 input and output, one scale for each weight tensor.
+What a recipe leaves at `auto` is decided by the target when the two meet (`Recipe.resolve`).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from edgekit import strict_toml
+from edgekit.errors import RecipeError, did_you_mean
+from edgekit.target import Target
+
+Scheme = Literal["float32", "float16", "dynamic-int8", "int8", "int16x8"]
+Granularity = Literal["auto", "per-channel", "per-tensor"]
+IoType = Literal["auto", "float32", "int8", "uint8", "int16"]
+Engine = Literal["auto", "litert", "converter"]
+
+_IO_ALLOWED: dict[str, tuple[str, ...]] = {
+    "int8": ("float32", "int8", "uint8"),
+    "int16x8": ("float32", "int16"),
+}
+
+
+class Convert(Struct, frozen=True, forbid_unknown_fields=True, tag="convert", tag_field="stage"):
+    """Convert the model to a float32 TFLite file, once; every quantized variant is made from that file."""
+
+    batch: Annotated[int, Meta(ge=1, description="Static batch size of the deployed file.")] = 1
+
+
+class Quantize(Struct, frozen=True, forbid_unknown_fields=True, tag="quantize", tag_field="stage"):
+    """Quantize the float32 file after training (Jacob et al. 2018, arXiv:1712.05877)."""
+
+    scheme: Annotated[Scheme, Meta(description="Number format of weights and activations.")]
+    granularity: Annotated[
+        Granularity, Meta(description="One weight scale for each output channel, or one for the tensor.")
+    ] = "auto"
+    dense_granularity: Annotated[Granularity, Meta(description="The same for dense layers.")] = "auto"
+    io: Annotated[IoType, Meta(description="Type of the inputs and outputs of the file.")] = "auto"
+    engine: Annotated[Engine, Meta(description="Which quantizer does the work.")] = "auto"
+    calibration_samples: Annotated[int, Meta(ge=1, description="Samples that set the activation ranges.")] = 200
+
+    def __post_init__(self) -> None:
+        allowed = _IO_ALLOWED.get(self.scheme, ("float32",))
+        if self.io != "auto" and self.io not in allowed:
+            raise ValueError(f"io {self.io!r} does not go with scheme {self.scheme!r}: use {' or '.join(allowed)}")
+
+
+Stage = Convert | Quantize
+
+
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """The ordered stages and their settings; `Recipe.parse` makes one from a phrase or a TOML file."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._=,:-]*$", max_length=100)]
+    stages: tuple[Stage, ...]
+    description: str = ""
+    seed: Annotated[int, Meta(ge=0, description="Seed of everything that is drawn at random.")] = 0
+    format_version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        kinds = [type(stage) for stage in self.stages]
+        if kinds not in ([Convert], [Convert, Quantize]):
+            raise ValueError("stages must be one `convert`, then at most one `quantize`")
+
+    @property
+    def convert(self) -> Convert:
+        """The conversion stage; every recipe has one."""
+        return next(stage for stage in self.stages if isinstance(stage, Convert))
+
+    @property
+    def quantize(self) -> Quantize:
+        """The quantization stage; `float32` where the recipe has none."""
+        return next((stage for stage in self.stages if isinstance(stage, Quantize)), Quantize("float32"))
+
+    @property
+    def slug(self) -> str:
+        """The name as a file name."""
+        return re.sub(r"[^a-z0-9._-]+", "-", self.name)
+
+    @classmethod
+    def parse(cls, text: str | Path) -> Recipe:
+        """Read a TOML file (`*.toml`) or a phrase of the little language.
+
+        Raises RecipeError for anything unknown or impossible.
+        """
+        if isinstance(text, Path) or text.endswith(".toml"):
+            return strict_toml.load(Path(text), cls, RecipeError)
+        return _phrase(text)
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML file; `Recipe.parse` gives it back."""
+        return strict_toml.dumps(self)
+
+    def resolve(self, target: Target) -> Recipe:
+        """The recipe with every `auto` decided by the target.
+
+        Raises RecipeError where the target rules out what the recipe asks for.
+        """
+        return msgspec.structs.replace(
+            self, stages=(self.convert, *([resolve_quantize(self.quantize, target)] if len(self.stages) > 1 else []))
+        )
+
+
+def resolve_quantize(stage: Quantize, target: Target) -> Quantize:
+    """Decide each `auto` of a quantization stage from the target's numerics."""
+    rules = target.numerics
+    if stage.scheme not in rules.schemes:
+        raise RecipeError(
+            f"target {target.name!r} cannot run {stage.scheme!r} models",
+            f"use one of: {', '.join(rules.schemes)}",
+        )
+    allowed = _IO_ALLOWED.get(stage.scheme, ("float32",))
+    wished = [io for io in rules.io if io in allowed]
+    if stage.io != "auto" and stage.io not in rules.io:
+        raise RecipeError(
+            f"target {target.name!r} takes no {stage.io!r} inputs", f"use io={' or io='.join(wished or rules.io)}"
+        )
+
+    def granularity(asked: str, allowed_by_target: tuple[str, ...]) -> Granularity:
+        if asked != "auto" and asked not in allowed_by_target:
+            raise RecipeError(f"target {target.name!r} cannot run {asked} weights", f"use {allowed_by_target[0]}")
+        return allowed_by_target[0] if asked == "auto" else asked  # type: ignore[return-value]
+
+    dense = "per-tensor" if (stage.dense_granularity, stage.granularity) == ("auto", "per-tensor") else None
+    dense = dense or stage.dense_granularity
+    return msgspec.structs.replace(
+        stage,
+        granularity=granularity(stage.granularity, rules.granularity),
+        dense_granularity=granularity(dense, rules.dense_granularity),
+        io=(wished or list(allowed))[0] if stage.io == "auto" else stage.io,
+        engine=rules.engine if stage.engine == "auto" else stage.engine,
+    )
+
+
+PRESETS: dict[str, str] = {
+    "float32": "no quantization: the reference every other variant is measured against",
+    "float16": "weights stored as float16: half the bytes, almost no loss, what GPUs like",
+    "dynamic-int8": "int8 weights, activations quantized while running: no calibration data needed",
+    "int8": "full int8: weights and activations; what Edge TPUs, microcontrollers and XNNPACK run fastest",
+    "int16x8": "int8 weights, int16 activations: for models that full int8 hurts",
+}
+
+
+def preset(name: str) -> Recipe:
+    """The recipe of a preset name, with every choice left to the target."""
+    if name not in PRESETS:
+        raise RecipeError(f"unknown recipe {name!r}", did_you_mean(name, PRESETS))
+    scheme: Scheme = name  # type: ignore[assignment]
+    stages: tuple[Stage, ...] = (Convert(),) if scheme == "float32" else (Convert(), Quantize(scheme))
+    return Recipe(name=name, description=PRESETS[name], stages=stages)
+
+
+_FLAGS: dict[str, tuple[str, str]] = {
+    "per-tensor": ("granularity", "per-tensor"),
+    "per-channel": ("granularity", "per-channel"),
+    "dense-per-tensor": ("dense_granularity", "per-tensor"),
+    "dense-per-channel": ("dense_granularity", "per-channel"),
+}
+_VALUES: dict[str, tuple[str, ...]] = {
+    "io": ("float32", "int8", "uint8", "int16"),
+    "engine": ("litert", "converter"),
+    "calibration": (),
+    "batch": (),
+    "seed": (),
+}
+
+
+def _phrase(text: str) -> Recipe:
+    name, _, tail = text.partition(":")
+    recipe = preset(name)
+    convert, quantize, seed = recipe.convert, recipe.quantize, recipe.seed
+    for option in filter(None, tail.split(",")):
+        key, _, value = option.partition("=")
+        if option in _FLAGS:
+            field, choice = _FLAGS[option]
+            quantize = _replaced(quantize, text, **{field: choice})
+        elif key in ("io", "engine"):
+            if value not in _VALUES[key]:
+                raise RecipeError(f"recipe {text!r}: unknown {key} {value!r}", did_you_mean(value, _VALUES[key]))
+            quantize = _replaced(quantize, text, **{key: value})
+        elif key in _VALUES:
+            number = _count(text, key, value)
+            if key == "calibration":
+                quantize = _replaced(quantize, text, calibration_samples=number)
+            elif key == "batch":
+                convert = Convert(batch=number)
+            else:
+                seed = number
+        else:
+            raise RecipeError(f"recipe {text!r}: unknown option {option!r}", did_you_mean(key, {*_FLAGS, *_VALUES}))
+    if quantize.scheme == "float32":
+        if quantize != Quantize("float32"):
+            raise RecipeError(f"recipe {text!r}: float32 takes no quantization option", "drop the option")
+        return msgspec.structs.replace(recipe, name=text, stages=(convert,), seed=seed)
+    return msgspec.structs.replace(recipe, name=text, stages=(convert, quantize), seed=seed)
+
+
+def _replaced(stage: Quantize, text: str, **changes: object) -> Quantize:
+    try:
+        return msgspec.structs.replace(stage, **changes)
+    except ValueError as cause:
+        raise RecipeError(f"recipe {text!r}: {cause}") from None
+
+
+def _count(text: str, key: str, value: str) -> int:
+    if not value.isdigit() or (key != "seed" and int(value) == 0):
+        raise RecipeError(f"recipe {text!r}: {key} must be a whole number, not {value!r}", f"for example {key}=200")
+    return int(value)

@@ -1,0 +1,129 @@
+"""Strict TOML: a file becomes a frozen value, or an error that names the file, the line and the mend."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgekit.errors import InputError, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - exercised on Python 3.10 only
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*?)`")
+_MISSING = re.compile(r"Object missing required field `(?P<key>.*?)`")
+_PATH = re.compile(r" - at `\$(?P<path>.*?)`$")
+
+
+def load(path: Path, kind: type[T], error: type[InputError]) -> T:
+    """Read `path` as a `kind`; raise `error` naming file and line for anything that does not fit."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as cause:
+        raise error(f"{path}: {cause.strerror}", "check the path and its permissions") from None
+    except UnicodeDecodeError:
+        raise error(f"{path}: not a text file", "give a TOML file in UTF-8") from None
+    return loads(text, kind, error, str(path))
+
+
+def loads(text: str, kind: type[T], error: type[InputError], name: str = "<text>") -> T:
+    """Like `load`, from a string; `name` stands for the file in messages."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as cause:
+        raise error(f"{name}: not valid TOML: {cause}", "correct the line named above") from None
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as cause:
+        raise _explained(cause, text, kind, error, name) from None
+
+
+def dumps(value: msgspec.Struct) -> str:
+    """TOML of a frozen value, without keys that are null; `loads` gives the same value back."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_nulls(msgspec.to_builtins(value)))
+
+
+def json_schema(kind: type) -> dict[str, Any]:
+    """JSON schema of a kind of file, for editors."""
+    return msgspec.json.schema(kind)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _explained(cause: Exception, text: str, kind: type, error: type[InputError], name: str) -> InputError:
+    message = str(cause)
+    found = _PATH.search(message)
+    path = [part for part in re.split(r"[.\[\]]+", found["path"] if found else "") if part]
+    plain = _PATH.sub("", message)
+    if unknown := _UNKNOWN.search(message):
+        line = _line_of(text, [*path, unknown["key"]])
+        mend = did_you_mean(unknown["key"], _fields_at(kind, path))
+        return error(f"{name}:{line}: unknown key {unknown['key']!r}", mend)
+    if missing := _MISSING.search(message):
+        line = _line_of(text, path)
+        return error(f"{name}:{line}: missing key {missing['key']!r}", f"add `{missing['key']} = ...` here")
+    return error(f"{name}:{_line_of(text, path)}: {'.'.join(path) or 'file'}: {plain}", "correct this value")
+
+
+def _line_of(text: str, path: list[str]) -> int:
+    """Line of the deepest part of `path` that the text spells out; 1 where it spells none."""
+    table: list[str] = []
+    best, best_depth = 1, 0
+    wanted = [part for part in path if not part.isdigit() and part != "..."]
+    index = next((int(part) for part in path if part.isdigit()), 0)
+    seen: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if header := re.match(r"\[\[?\s*(.+?)\s*\]\]?", stripped):
+            table = _key_parts(header[1])
+            if stripped.startswith("[["):
+                seen[header[1]] = seen.get(header[1], -1) + 1
+            here = table
+        elif key := re.match(r"((?:[\w.-]|\"[^\"]*\"|'[^']*')+)\s*=", stripped):
+            here = table + _key_parts(key[1])
+        else:
+            continue
+        if seen.get(".".join(table), index) != index:
+            continue
+        depth = len(here) if wanted[: len(here)] == here else 0
+        if depth > best_depth:
+            best, best_depth = number, depth
+    return best
+
+
+def _key_parts(key: str) -> list[str]:
+    return [quoted.strip("\"'") for quoted in re.findall(r"\"[^\"]*\"|'[^']*'|[^.\s]+", key)]
+
+
+def _fields_at(kind: Any, path: list[str]) -> set[str]:
+    """Names that the schema allows at `path`, following references and unions."""
+    schema = json_schema(kind)
+    definitions = schema.get("$defs", {})
+
+    def options(node: dict[str, Any]) -> list[dict[str, Any]]:
+        if "$ref" in node:
+            return options(definitions[node["$ref"].rsplit("/", 1)[1]])
+        return [leaf for item in node.get("anyOf", []) for leaf in options(item)] or [node]
+
+    nodes = options(schema)
+    for part in path:
+        if part.isdigit() or part == "...":
+            steps = [node.get("items") or {} for node in nodes]
+        else:
+            steps = [node.get("properties", {}).get(part, {}) for node in nodes]
+        nodes = [leaf for step in steps for leaf in options(step)]
+    return {name for node in nodes for name in node.get("properties", {})}

@@ -1,0 +1,43 @@
+"""Numbers as people read them. Inside edgekit everything is bytes, seconds and counts; only the rim formats."""
+
+from __future__ import annotations
+
+
+def format_bytes(count: float | None) -> str:
+    """`1536` -> `1.5 KiB`; `None` -> `-`."""
+    if count is None:
+        return "-"
+    value, sign = abs(float(count)), "-" if count < 0 else ""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{sign}{value:.0f} B" if unit == "B" else f"{sign}{value:.{_decimals(value)}f} {unit}"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """`0.00042` -> `420 us`; `None` -> `-`."""
+    if seconds is None:
+        return "-"
+    for scale, unit in ((1e-9, "ns"), (1e-6, "us"), (1e-3, "ms")):
+        value = seconds / scale
+        if abs(value) < 999.5:
+            return f"{value:.{_decimals(value)}f} {unit}"
+    return f"{seconds:.{_decimals(seconds)}f} s"
+
+
+def format_count(count: float | None) -> str:
+    """`1234567` -> `1.23 M`; `None` -> `-`."""
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in ("", " K", " M", " G"):
+        if abs(value) < 999.5 or unit == " G":
+            break
+        value /= 1000
+    return f"{value:.0f}" if unit == "" else f"{value:.{_decimals(value)}f}{unit}"
+
+
+def _decimals(value: float) -> int:
+    """Decimals that leave three significant digits."""
+    return 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
