@@ -59,7 +59,7 @@ class OutputError(InputError):
     """Results cannot be written where they were asked for."""
 
 
-class MissingDependency(EdgekitError):
+class MissingDependency(EdgekitError):  # noqa: N818 - it names what is missing
     """A package or a tool that this command needs is not installed."""
 
     exit_code = 4

@@ -127,6 +127,7 @@ def resolve_quantize(stage: Quantize, target: Target) -> Quantize:
         )
     allowed = _IO_ALLOWED.get(stage.scheme, ("float32",))
     wished = [io for io in rules.io if io in allowed]
+    first: IoType = wished[0] if wished else "float32"
     if stage.io != "auto" and stage.io not in rules.io:
         raise RecipeError(
             f"target {target.name!r} takes no {stage.io!r} inputs", f"use io={' or io='.join(wished or rules.io)}"
@@ -143,7 +144,7 @@ def resolve_quantize(stage: Quantize, target: Target) -> Quantize:
         stage,
         granularity=granularity(stage.granularity, rules.granularity),
         dense_granularity=granularity(dense, rules.dense_granularity),
-        io=(wished or list(allowed))[0] if stage.io == "auto" else stage.io,
+        io=first if stage.io == "auto" else stage.io,
         engine=rules.engine if stage.engine == "auto" else stage.engine,
     )
 

@@ -53,9 +53,7 @@ class Runtime(Struct, frozen=True, forbid_unknown_fields=True):
 class Numerics(Struct, frozen=True, forbid_unknown_fields=True):
     """Which number formats run, the preferred one first in each list."""
 
-    schemes: Annotated[
-        tuple[Literal["float32", "float16", "dynamic-int8", "int8", "int16x8"], ...], Meta(min_length=1)
-    ]
+    schemes: Annotated[tuple[Literal["float32", "float16", "dynamic-int8", "int8", "int16x8"], ...], Meta(min_length=1)]
     recommended: Annotated[str, Meta(description="Recipe used when the user names none.")]
     io: Annotated[tuple[Literal["float32", "int8", "uint8", "int16"], ...], Meta(min_length=1)] = (
         "float32",

@@ -1,0 +1,1 @@
+"""Where bytes and commands go; a device measures nothing."""

@@ -1,0 +1,1 @@
+"""One compression or conversion idea a file."""

@@ -1,0 +1,1 @@
+"""Read, explain and edit a TFLite flatbuffer."""
