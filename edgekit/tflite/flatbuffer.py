@@ -1,0 +1,114 @@
+"""Open a TFLite flatbuffer that may be hostile: every fault becomes a ModelError, no length is believed.
+
+The field layout is that of the TensorFlow Lite schema, version 3; the accessors come from the `tflite` package.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgekit.errors import ModelError
+
+T = TypeVar("T")
+
+_IDENTIFIER = b"TFL3"
+_DAMAGE = (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError, OverflowError, AttributeError)
+
+
+def read_bytes(source: bytes | bytearray | Path) -> bytes | bytearray:
+    """The bytes of a model, from memory or from a file. Raises ModelError if the file cannot be read."""
+    if not isinstance(source, Path):
+        return source
+    try:
+        return source.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{source}: no such file", "check the path") from None
+    except OSError as cause:
+        raise ModelError(f"{source}: {cause.strerror}", "give a .tflite file that can be read") from None
+
+
+def open_model(data: bytes | bytearray, name: str = "model") -> Any:
+    """The root table of a TFLite file. Raises ModelError if these bytes are none."""
+    if not data:
+        raise ModelError(f"{name}: the file is empty", "export it again; the writer was probably interrupted")
+    if len(data) < 8 or bytes(data[4:8]) != _IDENTIFIER:
+        raise ModelError(
+            f"{name}: not a TFLite file (bytes 4 to 8 are {bytes(data[4:8])!r}, not {_IDENTIFIER!r})",
+            "give a .tflite file; `edgekit optimize` makes one from a Keras model",
+        )
+    from tflite.Model import Model
+
+    with damage_named(name):
+        return Model.GetRootAs(data, 0)
+
+
+@contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """Turn whatever a damaged flatbuffer provokes into one ModelError that names the file."""
+    try:
+        yield
+    except _DAMAGE as cause:
+        raise ModelError(
+            f"{name}: damaged or truncated TFLite file ({type(cause).__name__}: {cause})",
+            "copy or export it again, and compare checksums",
+        ) from cause
+
+
+def items(length: Callable[[], int], get: Callable[[int], T], limit: int) -> Iterator[T]:
+    """The elements of a vector of tables; refuses a length that `limit` bytes cannot hold."""
+    count = length()
+    if count * 4 > limit:
+        raise ValueError(f"a vector claims {count} elements in a file of {limit} bytes")
+    return map(get, range(count))
+
+
+def buffer_span(model: Any, index: int, limit: int) -> tuple[int, int] | None:
+    """Where a buffer's data lies in the file, as (offset, size) in bytes; None if it holds none.
+
+    Data is inside the table, or (schema 3c) behind the flatbuffer at an absolute offset above 1.
+    """
+    if not 0 < index < model.BuffersLength():
+        return None
+    buffer = model.Buffers(index)
+    offset, size = buffer.Offset(), buffer.Size()
+    if offset <= 1:
+        size = buffer.DataLength()
+        if not size:
+            return None
+        offset = buffer._tab.Vector(buffer._tab.Offset(4))  # field 0 of `Buffer`; no accessor gives its place
+    if offset + size > limit:
+        raise ValueError(f"buffer {index} ends at byte {offset + size} of {limit}")
+    return offset, size
+
+
+def bounded_product(shape: tuple[int, ...]) -> int:
+    """Number of elements of a shape; unknown dimensions count as one."""
+    total = 1
+    for size in shape:
+        total *= max(size, 1)
+    return total
+
+
+@cache
+def operator_names() -> dict[int, str]:
+    """Builtin operator code -> schema name, such as `CONV_2D`."""
+    from tflite.BuiltinOperator import BuiltinOperator
+
+    return _names(BuiltinOperator)
+
+
+@cache
+def type_names() -> dict[int, str]:
+    """Tensor type code -> numpy-like name, such as `float32`, `int8`, `string`."""
+    from tflite.TensorType import TensorType
+
+    return {code: name.lower() for code, name in _names(TensorType).items()}
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {code: name for name, code in vars(enumeration).items() if not name.startswith("_")}

@@ -1,0 +1,239 @@
+"""What is inside a TFLite file: contract, operators, parameters and multiply-accumulates, without any runtime."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from edgekit.tflite import flatbuffer
+from edgekit.tflite.macs import operator_macs
+
+Numeric = Literal["float32", "float16", "dynamic-int8", "int8", "int16x8", "mixed"]
+
+_CASTS = {"QUANTIZE", "DEQUANTIZE", "CAST"}
+_INTEGER = {"int8", "uint8", "int16"}
+_WEIGHT_TYPES = {"float32", "float16", "bfloat16", "float64", "int8", "uint8", "int4", "int2", "int16"}
+
+
+class TensorInfo(Struct, frozen=True):
+    """A tensor: `shape` has -1 where the file leaves a dimension open; scale and zero point if it has one pair."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+    channel_scales: int = 0
+    constant_bytes: int = 0
+    buffer: int = 0
+
+    @property
+    def dynamic(self) -> bool:
+        """True if a dimension is open."""
+        return -1 in self.shape
+
+    @property
+    def elements(self) -> int:
+        """Number of elements; an open dimension counts as one."""
+        return flatbuffer.bounded_product(self.shape)
+
+
+class OperatorInfo(Struct, frozen=True):
+    """An operator: the schema's name (or the custom one) and the type it computes in."""
+
+    index: int
+    name: str
+    custom: bool
+    flex: bool
+    subgraph: int
+    dtype: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    output_name: str
+    output_shape: tuple[int, ...]
+    macs: int
+    weight_bytes: int
+    weight_dtype: str
+    dynamic: bool
+
+
+class Signature(Struct, frozen=True):
+    """A named entry point: argument name -> tensor name."""
+
+    key: str
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+class ModelSummary(Struct, frozen=True):
+    """All that `edgekit inspect` shows. Bytes are bytes of the file; MACs are of one inference."""
+
+    file_bytes: int
+    deflated_bytes: int
+    description: str
+    numeric: Numeric
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    operators: tuple[OperatorInfo, ...]
+    tensors: tuple[TensorInfo, ...]
+    parameters: int
+    parameter_bytes: int
+    macs: int
+    subgraphs: int
+    signatures: tuple[Signature, ...]
+    metadata: tuple[str, ...]
+
+
+def inspect_model(source: bytes | bytearray | Path, name: str | None = None) -> ModelSummary:
+    """Read a TFLite file (bytes or a path). Raises ModelError for anything that is not a sound one."""
+    label = name or (str(source) if isinstance(source, Path) else "model")
+    data = flatbuffer.read_bytes(source)
+    model = flatbuffer.open_model(data, label)
+    with flatbuffer.damage_named(label):
+        return _summary(model, data)
+
+
+def deflated_bytes(data: bytes | bytearray) -> int:
+    """Size after DEFLATE (RFC 1951) at the highest level: what an app store or a zip transports."""
+    return len(zlib.compress(data, 9))
+
+
+def _summary(model: Any, data: bytes | bytearray) -> ModelSummary:
+    limit = len(data)
+    graphs = list(flatbuffer.items(model.SubgraphsLength, model.Subgraphs, limit))
+    if not graphs:
+        raise ValueError("the file has no graph")
+    tensors = [[_tensor(model, tensor, limit) for tensor in _tensors(graph, limit)] for graph in graphs]
+    operators = tuple(
+        _operator(model, operator, tensors[number], number, index, limit)
+        for number, graph in enumerate(graphs)
+        for index, operator in enumerate(flatbuffer.items(graph.OperatorsLength, graph.Operators, limit))
+    )
+    weights = {
+        tensor.buffer: tensor for graph in tensors for tensor in graph if tensor.constant_bytes and _is_weight(tensor)
+    }
+    main = graphs[0]
+    return ModelSummary(
+        file_bytes=limit,
+        deflated_bytes=deflated_bytes(data),
+        description=_text(model.Description()),
+        numeric=_numeric(operators, tensors),
+        inputs=tuple(tensors[0][i] for i in _indices(main.InputsLength, main.Inputs, limit)),
+        outputs=tuple(tensors[0][i] for i in _indices(main.OutputsLength, main.Outputs, limit)),
+        operators=operators,
+        tensors=tuple(tensors[0]),
+        parameters=sum(tensor.elements for tensor in weights.values()),
+        parameter_bytes=sum(tensor.constant_bytes for tensor in weights.values()),
+        macs=sum(operator.macs for operator in operators),
+        subgraphs=len(graphs),
+        signatures=tuple(_signatures(model, tensors, limit)),
+        metadata=tuple(_text(item.Name()) for item in flatbuffer.items(model.MetadataLength, model.Metadata, limit)),
+    )
+
+
+def _tensors(graph: Any, limit: int) -> Iterator[Any]:
+    return flatbuffer.items(graph.TensorsLength, graph.Tensors, limit)
+
+
+def _tensor(model: Any, tensor: Any, limit: int) -> TensorInfo:
+    shape = tuple(int(size) for size in _vector(tensor.ShapeAsNumpy()))
+    signature = tuple(int(size) for size in _vector(tensor.ShapeSignatureAsNumpy()))
+    quantization = tensor.Quantization()
+    scales = _vector(quantization.ScaleAsNumpy()) if quantization else []
+    zeros = _vector(quantization.ZeroPointAsNumpy()) if quantization else []
+    span = flatbuffer.buffer_span(model, tensor.Buffer(), limit)
+    return TensorInfo(
+        name=_text(tensor.Name()),
+        shape=signature if len(signature) == len(shape) else shape,
+        dtype=flatbuffer.type_names().get(tensor.Type(), f"type{tensor.Type()}"),
+        scale=float(scales[0]) if len(scales) == 1 else None,
+        zero_point=int(zeros[0]) if len(zeros) == 1 else None,
+        channel_scales=len(scales) if len(scales) > 1 else 0,
+        constant_bytes=span[1] if span else 0,
+        buffer=tensor.Buffer(),
+    )
+
+
+def _operator(
+    model: Any, operator: Any, tensors: list[TensorInfo], subgraph: int, index: int, limit: int
+) -> OperatorInfo:
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    custom = _text(code.CustomCode())
+    name = custom or flatbuffer.operator_names().get(number, f"BUILTIN_{number}")
+    inputs = _indices(operator.InputsLength, operator.Inputs, limit)
+    outputs = _indices(operator.OutputsLength, operator.Outputs, limit)
+    read = [tensors[i] for i in inputs if i >= 0]
+    written = [tensors[i] for i in outputs if i >= 0]
+    live = [tensor for tensor in read if not tensor.constant_bytes]
+    weights = [tensor for tensor in read if tensor.constant_bytes and _is_weight(tensor)]
+    return OperatorInfo(
+        index=index,
+        name=name,
+        custom=bool(custom),
+        flex=custom.startswith("Flex"),
+        subgraph=subgraph,
+        dtype=(live or written or read or [TensorInfo("", (), "none")])[0].dtype,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        output_name=written[0].name if written else "",
+        output_shape=written[0].shape if written else (),
+        macs=operator_macs(name, [t.shape for t in read], [t.shape for t in written]),
+        weight_bytes=sum(tensor.constant_bytes for tensor in read),
+        weight_dtype=max(weights, key=lambda tensor: tensor.constant_bytes).dtype if weights else "",
+        dynamic=any(tensor.dynamic for tensor in (*read, *written)),
+    )
+
+
+def _is_weight(tensor: TensorInfo) -> bool:
+    """Weights and biases, not shapes and axes: those are int32 or int64 without a scale."""
+    return tensor.dtype in _WEIGHT_TYPES or tensor.scale is not None or tensor.channel_scales > 0
+
+
+def _numeric(operators: tuple[OperatorInfo, ...], tensors: list[list[TensorInfo]]) -> Numeric:
+    """The scheme that the file as a whole follows, judged by what its operators compute in."""
+    computing = [op for op in operators if op.name not in _CASTS and op.dtype in _INTEGER | {"float32", "float16"}]
+    types = {op.dtype for op in computing}
+    if types <= {"int8", "uint8"} and types:
+        return "int8"
+    if types and types <= _INTEGER:
+        return "int16x8"
+    if types & _INTEGER:
+        return "mixed"
+    if any(op.weight_dtype in {"int8", "uint8", "int4"} for op in operators):
+        return "dynamic-int8"
+    halves = any(tensor.dtype == "float16" and tensor.constant_bytes for graph in tensors for tensor in graph)
+    return "float16" if halves else "float32"
+
+
+def _signatures(model: Any, tensors: list[list[TensorInfo]], limit: int) -> Iterator[Signature]:
+    for signature in flatbuffer.items(model.SignatureDefsLength, model.SignatureDefs, limit):
+        graph = tensors[signature.SubgraphIndex()]
+        yield Signature(
+            key=_text(signature.SignatureKey()),
+            inputs={
+                _text(item.Name()): graph[item.TensorIndex()].name
+                for item in flatbuffer.items(signature.InputsLength, signature.Inputs, limit)
+            },
+            outputs={
+                _text(item.Name()): graph[item.TensorIndex()].name
+                for item in flatbuffer.items(signature.OutputsLength, signature.Outputs, limit)
+            },
+        )
+
+
+def _indices(length: Any, get: Any, limit: int) -> list[int]:
+    return [int(index) for index in flatbuffer.items(length, get, limit)]
+
+
+def _vector(array: Any) -> Any:
+    """An absent vector reads as the integer 0 in the accessors; make it an empty list."""
+    return array if hasattr(array, "__len__") else []
+
+
+def _text(value: bytes | None) -> str:
+    return value.decode("utf-8", "replace") if value else ""
