@@ -1,0 +1,146 @@
+"""Artifact: a `.tflite` file together with everything that says what it is and how good it is.
+
+On disk an artifact is a folder: the file, `manifest.json`, `recipe.toml`. The manifest holds nothing that changes from
+run to run, so the same inputs give the same bytes; measurements of time are kept beside the artifacts, not in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from edgekit.check import Finding
+from edgekit.dataset import Preprocessing
+from edgekit.errors import ModelError
+from edgekit.evaluate import Verification
+from edgekit.recipe import Recipe
+from edgekit.tflite.inspect import ModelSummary, inspect_model
+
+
+class Tensor(Struct, frozen=True):
+    """One input or output of the file: real value = (stored - zero_point) * scale."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+
+class ModelRecord(Struct, frozen=True):
+    """The model that came in."""
+
+    name: str
+    origin: str
+    kind: str
+    sha256: str
+    healed: tuple[str, ...]
+
+
+class DataRecord(Struct, frozen=True):
+    """The data that calibrated and judged it; sizes are numbers of samples."""
+
+    fingerprint: str
+    task: str
+    parts: dict[str, int]
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+
+
+class StageRecord(Struct, frozen=True):
+    """One line of the savings ledger: what the model was after a stage. `None` where it does not apply."""
+
+    stage: str
+    detail: str
+    file_bytes: int | None
+    deflated_bytes: int | None
+    parameters: int
+    macs: int
+    metric: str | None = None
+    value: float | None = None
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What `manifest.json` says."""
+
+    name: str
+    file: str
+    sha256: str
+    file_bytes: int
+    deflated_bytes: int
+    numeric: str
+    target: str
+    target_sha256: str
+    recipe: Recipe
+    model: ModelRecord
+    data: DataRecord | None
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    history: tuple[StageRecord, ...]
+    operators: dict[str, dict[str, int]]
+    verification: Verification | None
+    findings: tuple[Finding, ...]
+    versions: dict[str, str]
+    format_version: Literal[1] = 1
+
+
+class Artifact(Struct, frozen=True):
+    """A manifest and the bytes it describes."""
+
+    manifest: Manifest
+    model: bytes
+
+    def save(self, folder: Path) -> Path:
+        """Write the three files into `folder`, which is made; gives the path of the `.tflite`."""
+        folder.mkdir(parents=True)
+        path = folder / self.manifest.file
+        path.write_bytes(self.model)
+        (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(self.manifest), indent=2))
+        (folder / "recipe.toml").write_text(self.manifest.recipe.to_toml(), encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> Artifact:
+        """Read an artifact back. Raises ModelError if a file is missing or not the one the manifest describes."""
+        try:
+            manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+            model = (folder / Path(manifest.file).name).read_bytes()
+        except (OSError, msgspec.DecodeError) as cause:
+            raise ModelError(
+                f"{folder}: not an artifact: {cause}", "give a folder that edgekit optimize wrote"
+            ) from None
+        if sha256(model) != manifest.sha256:
+            raise ModelError(f"{folder / manifest.file}: changed since its manifest was written", "make it again")
+        return cls(manifest, model)
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def contract(summary: ModelSummary) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs and outputs of a file as the manifest records them."""
+    inputs, outputs = (
+        tuple(Tensor(t.name, t.shape, t.dtype, t.scale, t.zero_point) for t in tensors)
+        for tensors in (summary.inputs, summary.outputs)
+    )
+    return inputs, outputs
+
+
+def ledger_line(stage: str, detail: str, model: bytes) -> StageRecord:
+    """The savings ledger's line for a TFLite file."""
+    summary = inspect_model(model)
+    return StageRecord(stage, detail, summary.file_bytes, summary.deflated_bytes, summary.parameters, summary.macs)
+
+
+def scored(line: StageRecord, verification: Verification | None) -> StageRecord:
+    """The line with the first score of the file it describes."""
+    if verification is None or not verification.scores:
+        return line
+    first = verification.scores[0]
+    return msgspec.structs.replace(line, metric=first.name, value=first.value)

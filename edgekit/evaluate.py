@@ -1,0 +1,137 @@
+"""Evaluate: run a deployed file on a whole part of the data, in batches, and judge it beside the float model.
+
+The file itself is judged, with the runtime that deploys it. For speed its batched twin is run, after a few samples
+have shown that twin and file give the same outputs; where they do not, the file is run a batch of its own at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from edgekit.bench.run import infer
+from edgekit.dataset import Dataset, Part
+from edgekit.errors import DataError, RunError
+from edgekit.metrics import Agreement, Difference, Score, agreement, paired_differences, scores
+from edgekit.tflite.batch import batched_twin
+from edgekit.tflite.inspect import ModelSummary, TensorInfo, inspect_model
+
+Array = np.ndarray[Any, Any]
+
+_PROBES = 8
+_CHUNK_BYTES = 256 << 20
+
+
+class Outputs(Struct, frozen=True):
+    """Real-valued outputs of a file over a part: one `[samples, ...]` array for each output, and how they were made."""
+
+    arrays: tuple[Array, ...]
+    batch: int
+    runtime: str
+
+
+class Verification(Struct, frozen=True):
+    """A deployed file beside the float model it came from, over the same samples.
+
+    `difference` is deployed minus float. Without labels there is no score, only agreement.
+    """
+
+    samples: int
+    runtime: str
+    batch: int
+    scores: tuple[Score, ...]
+    differences: tuple[Difference, ...]
+    agreement: Agreement
+
+
+def run_file(model: bytes, part: Part, *, batch: int = 64, runtime: str = "auto", threads: int = 1) -> Outputs:
+    """Run a TFLite file on every sample of `part`; quantized inputs and outputs are scaled here.
+
+    Raises RunError if the runtime cannot run it, DataError if the samples do not fit its inputs.
+    """
+    runner = _Runner(model, 1, inspect_model(model), runtime, threads)
+    if batch > 1 and len(part) > _PROBES:
+        runner = _fastest(runner, next(part.batches(_PROBES)), batch)
+    done = [runner(inputs) for inputs in part.batches(_chunk(part))]
+    arrays = tuple(np.concatenate(column) for column in zip(*(chunk.arrays for chunk in done), strict=True))
+    return Outputs(arrays, runner.batch, done[0].runtime)
+
+
+def verify(data: Dataset, part: Part, reference: Sequence[Array], outputs: Outputs) -> Verification:
+    """Score a file's outputs over `part`, and their difference from the float model's on the same samples."""
+    before, after = data.judged(part, reference), data.judged(part, outputs.arrays)
+    scored = data.metric is not None and before is not None and after is not None
+    return Verification(
+        samples=len(part),
+        runtime=outputs.runtime,
+        batch=outputs.batch,
+        scores=tuple(scores(data.metric, *after)) if scored else (),
+        differences=tuple(paired_differences(data.metric, after[0], before[1], after[1])) if scored else (),
+        agreement=agreement(reference, outputs.arrays, data.task),
+    )
+
+
+def to_stored(real: Array, tensor: TensorInfo) -> Array:
+    """Real values as the file stores them: rounded to the nearest quantum and clipped where it has a scale."""
+    dtype = np.dtype(tensor.dtype)
+    if tensor.scale is None or real.dtype.kind != "f":
+        return real.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(real / tensor.scale) + (tensor.zero_point or 0), limits.min, limits.max).astype(dtype)
+
+
+def to_real(stored: Array, tensor: TensorInfo) -> Array:
+    """Stored values as real ones: (stored - zero_point) * scale."""
+    if tensor.scale is None:
+        return stored
+    return ((stored.astype(np.float32) - (tensor.zero_point or 0)) * tensor.scale).astype(np.float32)
+
+
+class _Runner(Struct, frozen=True):
+    """Runs samples through one file (or its twin), a batch at a time."""
+
+    model: bytes
+    batch: int
+    summary: ModelSummary
+    runtime: str
+    threads: int
+
+    def __call__(self, inputs: Sequence[Array]) -> Outputs:
+        if len(inputs) != len(self.summary.inputs):
+            raise DataError(
+                f"the data has {len(inputs)} inputs, the model {len(self.summary.inputs)}",
+                f"give one array for each of: {', '.join(tensor.name for tensor in self.summary.inputs)}",
+            )
+        stored = [to_stored(array, tensor) for array, tensor in zip(inputs, self.summary.inputs, strict=True)]
+        done = infer(self.model, stored, batch=self.batch, threads=self.threads, runtime=self.runtime)
+        real = (to_real(array, tensor) for array, tensor in zip(done.outputs, self.summary.outputs, strict=True))
+        return Outputs(tuple(real), self.batch, done.runtime)
+
+
+def _fastest(single: _Runner, probes: Sequence[Array], batch: int) -> _Runner:
+    """The twin where it can run and agrees with the file on the probes; else the file itself."""
+    expected = single(probes)
+    twin = _Runner(batched_twin(single.model), batch, single.summary, single.runtime, single.threads)
+    try:
+        found = twin(probes)
+    except RunError:  # another constant holds the batch; the file itself is still right
+        return single
+    tolerances = [
+        _quantum(tensor, array) for tensor, array in zip(single.summary.outputs, expected.arrays, strict=True)
+    ]
+    pairs = zip(expected.arrays, found.arrays, tolerances, strict=True)
+    return twin if all(a.shape == b.shape and np.abs(a - b).max(initial=0) <= t for a, b, t in pairs) else single
+
+
+def _quantum(tensor: TensorInfo, expected: Array) -> float:
+    """What two runs of one file may differ by: one quantum, or a ten-thousandth of a float output's range."""
+    return tensor.scale * 1.01 if tensor.scale else 1e-6 + 1e-4 * float(np.abs(expected).max(initial=0))
+
+
+def _chunk(part: Part) -> int:
+    """Samples whose inputs fill about 256 MiB as float32."""
+    sample = sum(array[:1].size * 4 for array in part.inputs)
+    return max(1, _CHUNK_BYTES // max(sample, 1))

@@ -1,0 +1,397 @@
+"""The pipeline: the only place where stages are composed.
+
+load -> plan -> convert -> calibrate -> quantize -> verify -> check -> measure -> artifacts and report
+
+A model is converted once and calibrated once; every variant is made from that one float32 file. Variants that are
+equal for several targets are made, verified and measured once.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from edgekit import artifact as artifacts
+from edgekit.artifact import Artifact, DataRecord, Manifest, ModelRecord, StageRecord
+from edgekit.bench.plan import Plan
+from edgekit.bench.result import Measurement
+from edgekit.bench.run import measure
+from edgekit.check import check
+from edgekit.dataset import Dataset, Part, load_dataset, match
+from edgekit.errors import DataError, GateError
+from edgekit.evaluate import Verification, run_file, verify
+from edgekit.metrics import Score, higher_is_better, scores
+from edgekit.model import Model, load_model
+from edgekit.recipe import Quantize, Recipe
+from edgekit.report.html import render_report
+from edgekit.stages.calibrate import Ranges, calibrate
+from edgekit.stages.convert import Exported, export, take_tflite
+from edgekit.stages.quantize import CALIBRATED, Source, quantize
+from edgekit.target import Target, load_target
+from edgekit.tflite.inspect import ModelSummary, inspect_model
+from edgekit.versions import version, versions
+from edgekit.workspace import Workspace, workspace
+
+Say = Callable[[str], None]
+Array = np.ndarray[Any, Any]
+
+
+class Reference(Struct, frozen=True):
+    """The float model that every variant is judged against, and the float32 files made from it, by batch size."""
+
+    scores: tuple[Score, ...]
+    tflite: dict[int, Verification]
+    ledger: tuple[StageRecord, ...]
+
+
+class Run(Struct, frozen=True):
+    """Everything that `optimize` found; `run.json` in the output folder.
+
+    `measurements` are by the sha256 of the file measured; `gates` says what was not met, empty where all was.
+    """
+
+    model: ModelRecord
+    data: DataRecord | None
+    metric: str | None
+    reference: Reference
+    artifacts: tuple[Manifest, ...]
+    measurements: dict[str, Measurement]
+    warnings: tuple[str, ...]
+    gates: tuple[str, ...]
+    max_drop: float | None = None
+    format_version: Literal[1] = 1
+
+    def accept(self) -> None:
+        """Raise GateError if a gate was not met."""
+        if self.gates:
+            raise GateError(
+                "not accepted: " + "; ".join(self.gates), "see the report; loosen the gate or change the recipe"
+            )
+
+
+class Request(Struct, frozen=True):
+    """What is to be made: each target with each recipe, every choice decided."""
+
+    pairs: tuple[tuple[Target, Recipe], ...]
+
+    @classmethod
+    def plan(cls, targets: Sequence[str | Path], recipes: Sequence[str | Path]) -> Request:
+        """Decide everything that can be decided before any work. Raises TargetError or RecipeError."""
+        loaded = [load_target(name) for name in dict.fromkeys(targets)]
+        pairs = [
+            (target, Recipe.parse(recipe).resolve(target))
+            for target in loaded
+            for recipe in dict.fromkeys(recipes or [target.numerics.recommended])
+        ]
+        return cls(tuple(pairs))
+
+    @property
+    def calibration_samples(self) -> int:
+        """Samples that the recipe with the greatest need calibrates with; 0 where none calibrates."""
+        stages = [recipe.quantize for _, recipe in self.pairs]
+        return max((stage.calibration_samples for stage in stages if stage.scheme in CALIBRATED), default=0)
+
+
+def optimize(
+    model: str | Path,
+    *,
+    out: str | Path,
+    data: str | Path | Dataset | None = None,
+    targets: Sequence[str | Path] = ("host",),
+    recipes: Sequence[str | Path] = (),
+    data_options: Mapping[str, object] | None = None,
+    max_drop: float | None = None,
+    overwrite: bool = False,
+    trust: bool = False,
+    benchmark: bool = True,
+    say: Say = lambda text: None,
+) -> Run:
+    """Take a model to each target: convert, quantize, verify, check, measure; write artifacts and a report to `out`.
+
+    Without `recipes` each target's recommended one is used. `max_drop` is the greatest loss of the metric that is
+    accepted, in the metric's own unit (0.01 is one point of accuracy); see `Run.accept`. An interrupted call goes on
+    at the first unfinished stage when it is repeated.
+
+    Raises an InputError before any work for whatever cannot be used, RunError if a file cannot be run.
+    """
+    request = Request.plan(targets, recipes)
+    with workspace(Path(out), overwrite, say) as work:
+        source = load_model(model, trust=trust)
+        dataset = _matched(source, data, data_options or {})
+        job = _Job(source, dataset, work, say)
+        _refuse_early(request, dataset, max_drop)
+        run = job.run(request, max_drop, benchmark)
+        _write(run, job.files, work.folder)
+    return run
+
+
+def _matched(model: Model, data: str | Path | Dataset | None, options: Mapping[str, object]) -> Dataset | None:
+    if data is None:
+        return None
+    dataset = data if isinstance(data, Dataset) else load_dataset(data, overrides=options)
+    return match(dataset, model.inputs, model.outputs)
+
+
+def _refuse_early(request: Request, dataset: Dataset | None, max_drop: float | None) -> None:
+    if request.calibration_samples and (dataset is None or dataset.calibration is None):
+        raise DataError("no calibration data", "full int8 needs samples: give --data, or a recipe like dynamic-int8")
+    if max_drop is not None and (dataset is None or dataset.metric is None):
+        raise DataError("a greatest drop needs labelled data", "give --data with labels, or no --max-drop")
+
+
+class _Job:
+    """One run: what came in, and each stage's result made at most once."""
+
+    def __init__(self, model: Model, dataset: Dataset | None, work: Workspace, say: Say) -> None:
+        self.model, self.dataset, self.work, self.say = model, dataset, work, say
+        self.files: dict[str, bytes] = {}
+        self.tools = versions()
+
+    def run(self, request: Request, max_drop: float | None, benchmark: bool) -> Run:
+        """Make, judge and measure every variant that the request names."""
+        batches = sorted({recipe.convert.batch for _, recipe in request.pairs})
+        reference = self.reference(batches)
+        manifests = tuple(self.manifest(target, recipe, reference) for target, recipe in request.pairs)
+        distinct = [self.float_file(batch) for batch in batches] + [self.files[m.sha256] for m in manifests]
+        measurements = {artifacts.sha256(file): self.measurement(file) for file in distinct} if benchmark else {}
+        return Run(
+            model=self.model_record(),
+            data=self.data_record(),
+            metric=self.dataset.metric if self.dataset else None,
+            reference=reference,
+            artifacts=manifests,
+            measurements=measurements,
+            warnings=tuple(self.warnings(request)),
+            gates=tuple(gate for manifest in manifests for gate in unmet(manifest, max_drop)),
+            max_drop=max_drop,
+        )
+
+    # The stages. Each is remembered in the workspace under all that it depends on.
+
+    def exported(self, batch: int) -> Exported:
+        """The SavedModel with a static batch."""
+        folder = self.work.path("export", [self.model.sha256, batch, self.tools])
+        if folder.exists():
+            return Exported(folder, self.model.inputs, self.model.outputs)
+        return export(self.model, batch, folder)
+
+    def float_file(self, batch: int) -> bytes:
+        """The float32 TFLite file."""
+        if self.model.kind == "tflite":
+            return take_tflite(self.model, batch)
+        key = [self.model.sha256, batch, self.tools]
+        return self.work.remember("convert to float32", key, lambda: self.exported(batch).lower(), bytes)
+
+    def ranges(self, batch: int, samples: int) -> Ranges:
+        """The ranges of all activations of the float32 file."""
+        file, part = self.float_file(batch), self.part("calibration").take(samples)
+        key = [artifacts.sha256(file), self.fingerprint, samples]
+        return self.work.remember(
+            f"calibrate on {len(part)} samples", key, lambda: calibrate(file, part.array()), Ranges
+        )
+
+    def variant(self, batch: int, stage: Quantize) -> bytes:
+        """The quantized file."""
+        file = self.float_file(batch)
+        if stage.scheme == "float32":
+            return file
+        calibrated = stage.scheme in CALIBRATED
+        source = Source(
+            model=file,
+            ranges=self.ranges(batch, stage.calibration_samples) if calibrated else {},
+            exported=None if self.model.kind == "tflite" else lambda: self.exported(batch),
+            samples=self.part("calibration").take(stage.calibration_samples).array() if calibrated else (),
+        )
+        key = [artifacts.sha256(file), self.fingerprint if calibrated else "", stage, self.tools]
+        title = f"quantize to {stage.scheme} ({stage.engine})"
+        return self.work.remember(title, key, lambda: quantize(source, stage), bytes)
+
+    def float_outputs(self) -> tuple[Array, ...]:
+        """What the float model says about the test part."""
+        part = self.part("test")
+
+        def predict() -> bytes:
+            return _packed(self.model.predict(part.array()))
+
+        key = [self.model.sha256, self.fingerprint, self.tools]
+        return _unpacked(self.work.remember(f"run the float model on {len(part)} test samples", key, predict, bytes))
+
+    def verification(self, file: bytes, title: str, runtime: str) -> Verification | None:
+        """A file judged beside the float model on the whole test part; None without data."""
+        if self.dataset is None:
+            return None
+        dataset, part, reference = self.dataset, self.part("test"), self.float_outputs()
+
+        def judge() -> Verification:
+            return verify(dataset, part, reference, run_file(file, part, runtime=runtime))
+
+        key = [artifacts.sha256(file), self.fingerprint, runtime, self.tools]
+        return self.work.remember(f"verify {title} on {len(part)} test samples", key, judge, Verification)
+
+    def measurement(self, file: bytes) -> Measurement:
+        """Latency and memory on this host."""
+        title = f"measure {inspect_model(file).numeric} file on this host"
+        return self.work.remember(title, artifacts.sha256(file), lambda: measure(file, Plan()), Measurement)
+
+    # What the stages add up to.
+
+    def reference(self, batches: Sequence[int]) -> Reference:
+        """The float model and the float32 files."""
+        dataset = self.dataset
+        judged = dataset.judged(self.part("test"), self.float_outputs()) if dataset else None
+        files = {batch: self.float_file(batch) for batch in batches}
+        checked = {batch: self.verification(file, "float32", "auto") for batch, file in files.items()}
+        first = files[batches[0]]
+        line = artifacts.ledger_line("convert", "float32", first)
+        return Reference(
+            scores=tuple(scores(dataset.metric, *judged)) if dataset and dataset.metric and judged else (),
+            tflite={batch: found for batch, found in checked.items() if found},
+            ledger=(line,),
+        )
+
+    def manifest(self, target: Target, recipe: Recipe, reference: Reference) -> Manifest:
+        """Make one variant and write down all about it."""
+        batch, stage = recipe.convert.batch, recipe.quantize
+        file = self.variant(batch, stage)
+        digest, summary = artifacts.sha256(file), inspect_model(file)
+        self.files[digest] = file
+        verification = self.verification(file, recipe.name, runtime_for(target)[0])
+        inputs, outputs = artifacts.contract(summary)
+        return Manifest(
+            name=f"{target.name}/{recipe.slug}",
+            file=f"{self.model.name}-{recipe.slug}.tflite",
+            sha256=digest,
+            file_bytes=summary.file_bytes,
+            deflated_bytes=summary.deflated_bytes,
+            numeric=summary.numeric,
+            target=target.name,
+            target_sha256=artifacts.sha256(msgspec.json.encode(target)),
+            recipe=recipe,
+            model=self.model_record(),
+            data=self.data_record(),
+            inputs=inputs,
+            outputs=outputs,
+            history=self.history(batch, stage, file, reference, verification),
+            operators=operator_table(summary),
+            verification=verification,
+            findings=check(summary, target).findings,
+            versions=self.tools,
+        )
+
+    def history(
+        self, batch: int, stage: Quantize, file: bytes, reference: Reference, verification: Verification | None
+    ) -> tuple[StageRecord, ...]:
+        """The savings ledger: a line after each stage."""
+        converted = artifacts.ledger_line("convert", f"float32, batch {batch}", self.float_file(batch))
+        lines = [artifacts.scored(converted, reference.tflite.get(batch))]
+        if stage.scheme != "float32":
+            lines.append(artifacts.scored(artifacts.ledger_line("quantize", describe(stage), file), verification))
+        return tuple(lines)
+
+    def warnings(self, request: Request) -> list[str]:
+        """What may mislead, said once."""
+        found = [*self.model.healed, *(self.dataset.warnings if self.dataset else ())]
+        if self.dataset is None:
+            found.append("nothing was verified: no data was given")
+        notes = [runtime_for(target)[1] for target, _ in request.pairs]
+        return list(dict.fromkeys([*found, *filter(None, notes)]))
+
+    def part(self, name: str) -> Part:
+        """A part of the data, which `_refuse_early` has made sure of."""
+        assert self.dataset is not None
+        return self.dataset.part(name)
+
+    @property
+    def fingerprint(self) -> str:
+        """What the data is."""
+        return self.dataset.fingerprint if self.dataset else ""
+
+    def model_record(self) -> ModelRecord:
+        """The model as the manifest names it."""
+        model = self.model
+        return ModelRecord(model.name, Path(model.origin).name, model.kind, model.sha256, model.healed)
+
+    def data_record(self) -> DataRecord | None:
+        """The data as the manifest names it."""
+        data = self.dataset
+        if data is None:
+            return None
+        return DataRecord(
+            fingerprint=data.fingerprint,
+            task=data.task,
+            parts={part.name: len(part) for part in data.parts},
+            preprocessing=data.parts[0].preprocessing,
+            class_names=data.class_names,
+        )
+
+
+def unmet(manifest: Manifest, max_drop: float | None) -> list[str]:
+    """What of a variant is not acceptable: more loss than allowed, or a file its target cannot run."""
+    found = [
+        f"{manifest.name} cannot run on its target: {finding.problem}"
+        for finding in manifest.findings
+        if finding.level == "error"
+    ]
+    for difference in manifest.verification.differences if manifest.verification and max_drop is not None else ():
+        drop = -difference.value if higher_is_better(difference.name) else difference.value
+        if not drop <= max_drop:
+            found.append(f"{manifest.name} loses {drop:.4g} {difference.name}, more than {max_drop:g}")
+    return found
+
+
+def runtime_for(target: Target) -> tuple[str, str | None]:
+    """The runtime that verifies files for `target` on this machine, and a note where it is not the target's own."""
+    wished = [package for package in target.runtime.packages if package != "tflite-micro"]
+    here = [package for package in wished if version(package)]
+    if here and here[0] == target.runtime.packages[0]:
+        return here[0], None
+    ran = here[0] if here else "auto"
+    return ran, f"{target.name} runs {target.runtime.packages[0]}; verified here with {ran}"
+
+
+def describe(stage: Quantize) -> str:
+    """A quantization stage in a few words."""
+    words = [stage.scheme]
+    if stage.scheme in ("int8", "int16x8", "dynamic-int8"):
+        words.append(stage.granularity)
+        if stage.dense_granularity != stage.granularity:
+            words.append(f"dense {stage.dense_granularity}")
+    if stage.scheme in CALIBRATED:
+        words += [f"{stage.io} in and out", f"{stage.calibration_samples} calibration samples"]
+    return ", ".join([*words, stage.engine])
+
+
+def operator_table(summary: ModelSummary) -> dict[str, dict[str, int]]:
+    """Operator name -> type it computes in -> how often."""
+    table: dict[str, dict[str, int]] = {}
+    for operator in summary.operators:
+        row = table.setdefault(operator.name, {})
+        row[operator.dtype] = row.get(operator.dtype, 0) + 1
+    return {name: dict(sorted(row.items())) for name, row in sorted(table.items())}
+
+
+def _write(run: Run, files: dict[str, bytes], folder: Path) -> None:
+    for manifest in run.artifacts:
+        place = folder / manifest.target / manifest.recipe.slug
+        shutil.rmtree(place, ignore_errors=True)
+        Artifact(manifest, files[manifest.sha256]).save(place)
+    (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
+    (folder / "report.html").write_text(render_report(run), encoding="utf-8")
+
+
+def _packed(arrays: Sequence[Array]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, *arrays)
+    return buffer.getvalue()
+
+
+def _unpacked(data: bytes) -> tuple[Array, ...]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return tuple(stored[f"arr_{index}"] for index in range(len(stored.files)))

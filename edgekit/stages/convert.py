@@ -1,0 +1,141 @@
+"""Convert a model to one float32 TFLite file, from which every quantized variant is made.
+
+A Keras model is exported to a SavedModel with a static batch, then lowered by the TFLite converter. Inputs and outputs
+keep the order and the names of the Keras model, which the converter alone would sort by name.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import ModelError, RecipeError
+from edgekit.model import Model, TensorSpec
+from edgekit.tf import import_keras, import_tensorflow
+from edgekit.tflite.inspect import inspect_model
+from edgekit.tflite.surgery import with_contract, with_static_batch
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A SavedModel with one static signature, and the contract its TFLite files keep."""
+
+    folder: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def lower(self, prepare: Callable[[Any], None] | None = None) -> bytes:
+        """Run the TFLite converter; `prepare(converter)` may set its options first.
+
+        Raises ModelError with the converter's reason where it refuses the model.
+        """
+        tf = import_tensorflow()
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(self.folder), signature_keys=["serving_default"])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if prepare:
+            prepare(converter)
+        try:
+            lowered = bytes(converter.convert())
+        except Exception as cause:  # the converter raises bare Exception subclasses of many kinds
+            raise _conversion_error(cause) from cause
+        return with_contract(lowered, _renamed(self.inputs), _renamed(self.outputs))
+
+
+def export(model: Model, batch: int, folder: Path) -> Exported:
+    """Write `model` (Keras or SavedModel) with the static batch size `batch` into `folder`, which must not exist.
+
+    Raises ModelError if an input has an open dimension besides the batch.
+    """
+    tf = import_tensorflow()
+    signature = [
+        tf.TensorSpec(static_shape(spec, batch), spec.dtype, name=name)
+        for spec, name in zip(model.inputs, _argument_names(model.inputs), strict=True)
+    ]
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (_export_keras if model.kind == "keras" else _export_saved_model)(model, signature, partial)
+    partial.rename(folder)
+    return Exported(folder, model.inputs, model.outputs)
+
+
+def take_tflite(model: Model, batch: int) -> bytes:
+    """The float32 file that the user gave, checked. Raises ModelError or RecipeError if it cannot be a start."""
+    assert model.path is not None  # kind == "tflite"
+    data = model.path.read_bytes()
+    summary = inspect_model(data, model.origin)
+    if summary.numeric != "float32":
+        raise ModelError(
+            f"{model.origin}: already {summary.numeric}; post-training stages start from float32",
+            "give the float32 file, or the Keras model it was made from",
+        )
+    if batch != 1 or any(size < 0 for tensor in summary.inputs for size in tensor.shape[1:]):
+        raise RecipeError(
+            f"{model.origin}: a .tflite keeps its shapes; this one cannot get another",
+            "start from the Keras model to choose shapes",
+        )
+    return with_static_batch(data)
+
+
+def static_shape(spec: TensorSpec, batch: int) -> tuple[int, ...]:
+    """Shape with the batch filled in. Raises ModelError if another dimension is open."""
+    shape = (batch, *spec.shape[1:])
+    if None in shape:
+        raise ModelError(
+            f"input {spec.name!r} has the shape {spec.shape}, with an open dimension besides the batch",
+            "give the model a fixed input shape: devices run static shapes (keras.Input(shape=(height, width, 3)))",
+        )
+    return tuple(int(size) for size in shape if size is not None)
+
+
+def _export_keras(model: Model, signature: list[Any], workspace: Path) -> None:
+    keras, tf = import_keras(), import_tensorflow()
+    network, outputs = model.keras, _argument_names(model.outputs)
+    assert network is not None  # kind == "keras"
+
+    def serve(*tensors: Any) -> dict[str, Any]:
+        result = network(model.pack(tensors), training=False)
+        return dict(zip(outputs, keras.tree.flatten(result), strict=True))
+
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    archive.add_endpoint("serving_default", tf.function(serve, input_signature=signature))
+    archive.write_out(str(workspace), verbose=False)
+
+
+def _export_saved_model(model: Model, signature: list[Any], workspace: Path) -> None:
+    tf = import_tensorflow()
+    loaded = tf.saved_model.load(str(model.path))
+    original = model.signature(loaded)
+    arguments = [spec.name for spec in model.inputs]
+    renamed = dict(zip([spec.name for spec in model.outputs], _argument_names(model.outputs), strict=True))
+
+    def serve(*tensors: Any) -> dict[str, Any]:
+        results = original(**dict(zip(arguments, tensors, strict=True)))
+        return {renamed[name]: result for name, result in results.items()}
+
+    loaded.edgekit_serve = tf.function(serve, input_signature=signature)
+    tf.saved_model.save(loaded, str(workspace), signatures={"serving_default": loaded.edgekit_serve})
+
+
+def _argument_names(specs: Sequence[TensorSpec]) -> list[str]:
+    """Names that are identifiers, unique, and sort in the given order whatever the model calls them."""
+    return [f"t{index:03d}_{re.sub(r'[^A-Za-z0-9_]', '_', spec.name)}" for index, spec in enumerate(specs)]
+
+
+def _renamed(specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
+    return list(zip(_argument_names(specs), [spec.name for spec in specs], strict=True))
+
+
+def _conversion_error(cause: Exception) -> ModelError:
+    text = str(cause)
+    flex = sorted(set(re.findall(r"tf\.([A-Z]\w+)", text)))
+    if "Some ops are not supported by the native TFLite runtime" in text or "SELECT_TF_OPS" in text:
+        return ModelError(
+            f"TFLite has no operator for: {', '.join(flex) or 'see the cause'}",
+            "replace these operations in the model; Flex (TensorFlow in the app) is not used by edgekit",
+        )
+    return ModelError(f"the TFLite converter refused the model: {text.strip().splitlines()[-1] if text else cause!r}")

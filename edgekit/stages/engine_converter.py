@@ -1,0 +1,66 @@
+"""The engine `converter`: the quantizer inside TensorFlow's TFLite converter, fed with our ranges.
+
+Full int8 starts from the float32 file. The other schemes are options of the conversion itself, so they lower the
+exported SavedModel once more; the export is not repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import ModelError, RecipeError
+from edgekit.recipe import Quantize
+from edgekit.tf import import_tensorflow
+from edgekit.tflite.surgery import with_ranges
+
+if TYPE_CHECKING:
+    from edgekit.stages.quantize import Source
+
+
+def quantize(source: Source, stage: Quantize) -> bytes:
+    """Quantize with TensorFlow's converter. Raises ModelError with its reason where it refuses the model."""
+    if stage.scheme == "int8":
+        return _int8(source, stage)
+    if source.exported is None:
+        raise RecipeError(
+            f"engine 'converter' makes {stage.scheme} files only from Keras models and SavedModels", "use engine=litert"
+        )
+    return source.exported().lower(lambda converter: _prepare(converter, source, stage))
+
+
+def _int8(source: Source, stage: Quantize) -> bytes:
+    tf = import_tensorflow()
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    try:
+        quantized = mlir_quantize(
+            with_ranges(source.model, source.ranges),
+            disable_per_channel=stage.granularity == "per-tensor",
+            disable_per_channel_for_dense_layers=stage.dense_granularity == "per-tensor",
+            input_data_type=tf.int8,
+            output_data_type=tf.int8,
+        )
+    except Exception as cause:  # the converter raises bare Exception subclasses of many kinds
+        raise ModelError(f"the converter's quantizer refused the model: {cause}", "try engine=litert") from cause
+    return bytes(quantized)
+
+
+def _prepare(converter: Any, source: Source, stage: Quantize) -> None:
+    tf = import_tensorflow()
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter._experimental_disable_per_channel = stage.granularity == "per-tensor"
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = stage.dense_granularity == "per-tensor"
+    if stage.scheme == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif stage.scheme == "int16x8":
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+        converter.representative_dataset = lambda: _samples(source)
+        converter.inference_input_type = converter.inference_output_type = tf.int16
+
+
+def _samples(source: Source) -> Iterator[list[Any]]:
+    for index in range(len(source.samples[0])):
+        yield [array[index : index + 1] for array in source.samples]

@@ -1,0 +1,20 @@
+"""Which packages are installed, without importing them."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+PACKAGES = ("edgekit", "tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "tflite-runtime", "numpy")
+
+
+def version(package: str) -> str | None:
+    """Version of an installed package; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def versions() -> dict[str, str]:
+    """The installed ones of the packages that decide what a converted file looks like."""
+    return {package: found for package in PACKAGES if (found := version(package))}

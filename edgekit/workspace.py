@@ -1,0 +1,132 @@
+"""Workspace: where a run keeps its finished stages, so that an interrupted run goes on instead of starting again.
+
+All work happens in `OUT.partial`, which becomes `OUT` in one rename when everything is done: whoever sees `OUT` sees it
+whole. A stage's result is stored under a key made of everything it depends on, so a changed setting is never
+answered with an old result.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgekit.errors import OutputError
+
+T = TypeVar("T")
+
+
+class Workspace:
+    """The folder of one run in progress; make one with `workspace(out)`."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.stages = folder / "stages"
+        self.stages.mkdir(exist_ok=True)
+        self._say = say
+        self._done: dict[Path, Any] = {}
+
+    def remember(self, title: str, depends_on: Any, make: Callable[[], T], kind: type[T]) -> T:
+        """The stored result of a stage, or that of `make()`, stored for the next time.
+
+        `depends_on` is anything msgspec can encode; `kind` is the type of the result (bytes or a Struct).
+        """
+        path = self.path(title, depends_on)
+        if path not in self._done:
+            self._done[path] = self._load(path, title, kind) if path.exists() else self._make(path, title, make)
+        result: T = self._done[path]
+        return result
+
+    def _load(self, path: Path, title: str, kind: type[T]) -> Any:
+        self._say(f"{title}: kept from the interrupted run")
+        stored = path.read_bytes()
+        return stored if kind is bytes else msgspec.msgpack.decode(stored, type=kind)
+
+    def _make(self, path: Path, title: str, make: Callable[[], T]) -> T:
+        self._say(title)
+        result = make()
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(result if isinstance(result, bytes) else msgspec.msgpack.encode(result))
+        partial.rename(path)
+        return result
+
+    def path(self, title: str, depends_on: Any) -> Path:
+        """Where the result of a stage with these dependencies is kept."""
+        digest = hashlib.sha256(msgspec.json.encode([title, depends_on])).hexdigest()[:24]
+        return self.stages / digest
+
+
+@contextmanager
+def workspace(out: Path, overwrite: bool, say: Callable[[str], None]) -> Iterator[Workspace]:
+    """A workspace that becomes `out` when the body ends well, and stays `out.partial` when it does not.
+
+    Raises OutputError if `out` exists and may not be overwritten, cannot be written, is full, or is in use.
+    """
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already", "choose another folder with -o, or give --overwrite")
+    if out.exists() and not _is_ours(out):
+        raise OutputError(f"{out} is not a result of edgekit; it is not overwritten", "choose another folder with -o")
+    partial = out.with_name(out.name + ".partial")
+    with _mapped(out):
+        partial.mkdir(parents=True, exist_ok=True)
+        with _locked(partial):
+            work = Workspace(partial, say)
+            try:
+                yield work
+            except BaseException:
+                if not any(work.stages.iterdir()):
+                    shutil.rmtree(partial)
+                raise
+            shutil.rmtree(work.stages)
+            _replace(partial, out)
+
+
+def _is_ours(out: Path) -> bool:
+    return out.is_dir() and ((out / "run.json").is_file() or not any(out.iterdir()))
+
+
+@contextmanager
+def _mapped(out: Path) -> Iterator[None]:
+    """Name the mend for what the file system refuses."""
+    try:
+        yield
+    except PermissionError as cause:
+        raise OutputError(
+            f"{cause.filename or out}: no permission to write", "choose a folder you own with -o"
+        ) from None
+    except FileExistsError as cause:
+        raise OutputError(f"{cause.filename} is in the way", "choose another folder with -o") from None
+    except OSError as cause:
+        raise OutputError(
+            f"{out}: {os.strerror(cause.errno) if cause.errno else cause}",
+            "free some space or choose another folder; finished stages are kept and the same command goes on",
+        ) from cause
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[None]:
+    with (partial / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(f"{partial} is in use by another run", "wait for it, or choose another folder") from None
+        yield
+
+
+def _replace(partial: Path, out: Path) -> None:
+    (partial / ".lock").unlink()
+    if out.exists():
+        old = out.with_name(out.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        out.rename(old)
+        partial.rename(out)
+        shutil.rmtree(old)
+    else:
+        partial.rename(out)
