@@ -1,0 +1,132 @@
+"""What labels mean: class numbers, class names, one-hot rows, masks, or quantities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.data.spec import DataSpec
+from edgekit.errors import DataError, did_you_mean
+
+Array = npt.NDArray[Any]
+Columns = dict[str, Array]
+
+
+def encode(labels: dict[str, Columns], spec: DataSpec, names: tuple[str, ...]) -> tuple[dict[str, Columns], str]:
+    """Labels as the metrics want them, by part and output, and the task.
+
+    Classes become int64 class numbers `[samples]`, masks int64 `[samples, height, width]`, quantities float32.
+    Raises DataError for negative, fractional, out of range or unknown classes, and for labels of several kinds.
+    """
+    outputs = list(dict.fromkeys(output for columns in labels.values() for output in columns))
+    if not outputs:
+        return labels, "none" if spec.task == "auto" else spec.task
+    kinds = {
+        output: _kind([columns[output] for columns in labels.values() if output in columns], spec.task)
+        for output in outputs
+    }
+    if len(set(kinds.values())) > 1:
+        raise DataError(f"the outputs have labels of different kinds: {kinds}", "give task = ... or one kind of labels")
+    task = kinds[outputs[0]]
+    encoded = {
+        part: {
+            output: _encoded(f"labels {output or 'y'} of {part}", columns[output], task, names)
+            for output in outputs
+            if output in columns
+        }
+        for part, columns in labels.items()
+    }
+    return encoded, task
+
+
+def class_names(labels: dict[str, Columns], spec: DataSpec, found: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the classes: of the specification, of the loader, or of text labels, sorted (as numbers if all are)."""
+    if spec.classes:
+        return spec.classes
+    text = [y for columns in labels.values() for y in columns.values() if y.dtype.kind in "US"]
+    words = {str(word) for y in text for word in np.unique(y.astype(str))}
+    if words and all(word.lstrip("-").isdigit() for word in words):
+        return tuple(sorted(words, key=int))
+    return tuple(sorted(words)) or found
+
+
+def _kind(columns: Sequence[Array], asked: str) -> str:
+    """Task that these labels speak of, unless one was asked for."""
+    if asked != "auto":
+        return asked
+    if any(y.dtype.kind in "US" for y in columns) or all(_is_one_hot(y) for y in columns):
+        return "classification"
+    rank = 1 if all(y.ndim == 1 or y.shape[1:] == (1,) for y in columns) else columns[0].ndim
+    if rank == 1:
+        return "classification" if all(map(_whole, columns)) and _is_numbering(columns) else "regression"
+    masks = rank >= 3 and all(y.dtype.kind in "biu" for y in columns)
+    return "segmentation" if masks else "regression"
+
+
+def _is_numbering(columns: Sequence[Array]) -> bool:
+    """Integers count as class numbers; floats only if they number 0, 1, 2 ... without a gap."""
+    if all(y.dtype.kind in "biu" for y in columns):
+        return True
+    values = np.unique(np.concatenate([y.ravel() for y in columns]))
+    return bool(np.array_equal(values, np.arange(len(values))))
+
+
+def _encoded(name: str, y: Array, task: str, names: tuple[str, ...]) -> Array:
+    if task in ("regression", "none"):
+        return _quantities(name, y)
+    if task == "classification" and _is_one_hot(y):
+        y = y.argmax(axis=1)
+    if y.dtype.kind in "US":
+        return _numbered(name, y.astype(str).ravel(), names)
+    if y.ndim > 1 and y.shape[-1] == 1:
+        y = y[..., 0]
+    if y.dtype.kind not in "biuf":
+        raise DataError(f"{name} have values of type {y.dtype}", "give class numbers or class names")
+    if not _whole(y):
+        wrong = y[~(np.isfinite(y) & (y == np.round(y)))].ravel()
+        raise DataError(
+            f"{name}: {len(wrong)} are no whole numbers, the first is {wrong[0]}",
+            'give class numbers 0, 1, 2 ..., or say task = "regression"',
+        )
+    _check_range(name, y, names)
+    return y.astype(np.int64)
+
+
+def _check_range(name: str, y: Array, names: tuple[str, ...]) -> None:
+    if y.min() < 0:
+        raise DataError(f"{name} go from {y.min():g} to {y.max():g}", "number the classes 0, 1, 2 ...")
+    if names and y.max() >= len(names):
+        raise DataError(
+            f"{name} go up to {y.max():g}, but there are {len(names)} class names", "number the classes from 0"
+        )
+
+
+def _quantities(name: str, y: Array) -> Array:
+    if y.dtype.kind not in "biuf":
+        raise DataError(f"{name} have values of type {y.dtype}", 'give numbers, or say task = "classification"')
+    wrong = ~np.isfinite(y.astype(np.float64))
+    if count := int(np.count_nonzero(wrong)):
+        index = [int(i) for i in np.unravel_index(int(wrong.argmax()), y.shape)]
+        raise DataError(f"{name}: {count} are NaN or infinite, the first at {index}", "remove these samples")
+    return y.astype(np.float32)
+
+
+def _numbered(name: str, words: Array, names: tuple[str, ...]) -> Array:
+    order = {word: number for number, word in enumerate(names)}
+    if unknown := sorted({str(word) for word in np.unique(words)} - order.keys()):
+        raise DataError(f"{name}: {unknown[0]!r} is not among the classes", did_you_mean(unknown[0], names))
+    return np.array([order[word] for word in words.tolist()], np.int64)
+
+
+def _is_one_hot(y: Array) -> bool:
+    """Rows of zeros with a single one; a single column does not count."""
+    if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "biuf":
+        return False
+    return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
+
+
+def _whole(y: Array) -> bool:
+    return y.dtype.kind in "biu" or bool((np.isfinite(y) & (y == np.round(y))).all())

@@ -1,0 +1,237 @@
+"""Where data and model meet: shapes, names, types and label ranges are checked once, with a mend for each misfit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.data.parts import Dataset, Part
+from edgekit.data.spec import Preprocessing
+from edgekit.errors import DataError
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+
+class TensorLike(Protocol):
+    """An input or output of a model: `shape` has the batch first; None or -1 is an open size.
+
+    A tensor with a `scale` that is not None is quantized: it stands for real numbers whatever its type.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def shape(self) -> Sequence[int | None]: ...  # noqa: D102
+
+    @property
+    def dtype(self) -> Any: ...  # noqa: D102
+
+
+def match(dataset: Dataset, inputs: Sequence[TensorLike], outputs: Sequence[TensorLike]) -> Dataset:
+    """The data set with inputs and labels in the order and shape of the model's.
+
+    Inputs and labels go by name where all names fit, else by order. A missing channel axis at the end is added and
+    noted. Without labels, an output shaped like the input makes it an autoencoder.
+    Raises DataError naming both shapes, or the range of labels that the outputs cannot express.
+    """
+    first = dataset.parts[0]
+    order = _order(dataset.input_names, [_sample(x, first.preprocessing) for x in first.inputs], inputs, "inputs")
+    fits = [_fit(first.inputs[index], tensor, first.preprocessing) for index, tensor in zip(order, inputs, strict=True)]
+    notes = tuple(fit.note for fit in fits if fit.note)
+    parts = {part.name: _arranged(part, order, fits, inputs) for part in dataset.parts}
+    matched = replace(
+        dataset,
+        train=parts.get("train"),
+        validation=parts.get("validation"),
+        calibration=parts.get("calibration"),
+        test=parts.get("test"),
+        input_names=tuple(tensor.name for tensor in inputs),
+        notes=(*dataset.notes, *(note for note in notes if note not in dataset.notes)),
+    )
+    return _with_outputs(matched, outputs)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What makes raw samples of an input fit: an axis to add or to drop, the type the model takes, and a note."""
+
+    add_axis: bool
+    drop_axis: bool
+    dtype: str
+    note: str
+
+
+def _order(names: Sequence[str], shapes: list[Shape], tensors: Sequence[TensorLike], what: str) -> list[int]:
+    """Position in the data for each tensor of the model."""
+    if len(shapes) != len(tensors):
+        theirs = ", ".join(f"{tensor.name} {_shown(tensor.shape)}" for tensor in tensors)
+        ours = ", ".join(
+            f"{name or 'x'} {shape}" for name, shape in zip(names or [""] * len(shapes), shapes, strict=True)
+        )
+        raise DataError(
+            f"the data has {len(shapes)} {what} ({ours}), the model {len(tensors)} ({theirs})",
+            "give one array for each, named x_train.<input name>",
+        )
+    plain = [_plain(tensor.name) for tensor in tensors]
+    if set(names) == {tensor.name for tensor in tensors}:
+        return [names.index(tensor.name) for tensor in tensors]
+    if len(set(plain)) == len(plain) and {_plain(name) for name in names} == set(plain):
+        return [[_plain(name) for name in names].index(name) for name in plain]
+    return list(range(len(tensors)))
+
+
+def _plain(name: str) -> str:
+    """A tensor's name without what converters put around it."""
+    return re.sub(r"^serving_default_|:\d+$", "", name).rpartition("/")[2]
+
+
+def _sample(x: Array, preprocessing: Preprocessing) -> Shape:
+    """Shape of one sample of raw data after preprocessing."""
+    return preprocessing.apply(x[:1]).shape[1:]
+
+
+def _fit(x: Array, tensor: TensorLike, preprocessing: Preprocessing) -> _Fit:
+    ours, theirs = _sample(x, preprocessing), tuple(tensor.shape)[1:]
+    dtype = _integer_type(tensor)
+    if _same(ours, theirs):
+        return _Fit(False, False, dtype, "")
+    if _same((*ours, 1), theirs) and preprocessing.layout == "channels_last":
+        note = f"input {tensor.name}: samples {ours} got a channel axis at the end to fit {_shown(theirs)}"
+        return _Fit(True, False, dtype, note)
+    if ours and ours[-1] == 1 and _same(ours[:-1], theirs) and preprocessing.layout == "channels_last":
+        note = f"input {tensor.name}: samples {ours} lost their last axis to fit {_shown(theirs)}"
+        return _Fit(False, True, dtype, note)
+    raise DataError(
+        f"samples have shape {ours}, input {tensor.name!r} of the model takes {_shown(theirs)}",
+        _mend(ours, theirs),
+    )
+
+
+def _mend(ours: Shape, theirs: Sequence[int | None]) -> str:
+    """What most likely makes one shape the other."""
+    if len(ours) == len(theirs) > 1:
+        if _same((*ours[1:], ours[0]), theirs):
+            return 'the data has its channels first: preprocessing.layout = "channels_first"'
+        if _same(ours[:-1], theirs[:-1]) and {ours[-1], theirs[-1]} == {1, 3}:
+            return f'for images: images.color = "{"gray" if theirs[-1] == 1 else "rgb"}"'
+        if ours[-1] == theirs[-1] and len(ours) == 3:
+            return f"for images: images.size = [{theirs[0]}, {theirs[1]}]"
+    sizes = [size for size in theirs if size and size > 0]
+    if len(sizes) == len(theirs) and np.prod(ours) == np.prod(sizes):
+        return f"reshape the samples to {_shown(theirs)} before saving them"
+    return "give data of the shape the model was trained on"
+
+
+def _arranged(part: Part, order: list[int], fits: list[_Fit], tensors: Sequence[TensorLike]) -> Part:
+    inputs = []
+    for index, fit, tensor in zip(order, fits, tensors, strict=True):
+        x = part.inputs[index]
+        x = x[..., None] if fit.add_axis else x[..., 0] if fit.drop_axis else x
+        if fit.dtype != "float32":
+            _check_integers(part, x, tensor.name, fit.dtype)
+        inputs.append(x)
+    return replace(part, inputs=tuple(inputs), input_types=tuple(fit.dtype for fit in fits))
+
+
+def _integer_type(tensor: TensorLike) -> str:
+    """`float32`, or the integer type of an input that takes plain integers (tokens, raw pixels)."""
+    dtype = np.dtype(tensor.dtype)
+    plain = dtype.kind in "iub" and getattr(tensor, "scale", None) is None
+    return dtype.name if plain else "float32"
+
+
+def _check_integers(part: Part, x: Array, name: str, dtype: str) -> None:
+    low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if part.preprocessing != Preprocessing():
+        raise DataError(f"input {name!r} takes {dtype}, so mean and scale do not apply", "take preprocessing away")
+    if x.dtype.kind == "f" and not (x == np.round(x)).all():
+        raise DataError(f"input {name!r} takes {dtype}, the {part.name} data has fractions", "give whole numbers")
+    if x.min() < low or x.max() > high:
+        raise DataError(f"input {name!r} takes {dtype}, the data goes from {x.min()} to {x.max()}", "mend the data")
+
+
+def _with_outputs(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
+    labelled = next((part for part in dataset.parts if part.labels is not None), None)
+    if dataset.task == "autoencoder" or (labelled is None and dataset.spec.task == "auto"):
+        return _as_autoencoder(dataset, outputs)
+    if labelled is None or labelled.labels is None:
+        return dataset
+    chosen = _labelled_outputs(dataset, len(labelled.labels), outputs)
+    for part in dataset.parts:
+        for y, index in zip(part.labels or (), chosen, strict=False):
+            _check_labels(part.name, y, outputs[index], dataset.task)
+    names = tuple(outputs[index].name for index in chosen)
+    return replace(dataset, labelled_outputs=chosen, output_names=names)
+
+
+def _as_autoencoder(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
+    """An autoencoder if the output is shaped like the input; an error only if one was asked for."""
+    first = dataset.parts[0]
+    ours = [x.shape[1:] for x in next(first.batches(1))]
+    if len(ours) == len(outputs) == 1 and _same(ours[0], tuple(outputs[0].shape)[1:]):
+        noted = dataset.notes if dataset.task == "autoencoder" else (*dataset.notes, _AUTOENCODER)
+        return replace(dataset, task="autoencoder", notes=noted, labelled_outputs=(0,))
+    if dataset.task == "autoencoder":
+        found = ", ".join(_shown(output.shape[1:]) for output in outputs)
+        raise DataError(f"no autoencoder: inputs {ours}, outputs {found}", 'give labels, or task = "none"')
+    return dataset
+
+
+_AUTOENCODER = "no labels, and the output is shaped like the input: judged as an autoencoder"
+
+
+def _labelled_outputs(dataset: Dataset, count: int, outputs: Sequence[TensorLike]) -> tuple[int, ...]:
+    """Position of the output that each label belongs to."""
+    names = [output.name for output in outputs]
+    for ours, theirs in ((dataset.output_names, names), (dataset.output_names, list(map(_plain, names)))):
+        if ours and set(ours) <= set(theirs):
+            return tuple(theirs.index(name) for name in ours)
+    if count == len(outputs):
+        return tuple(range(count))
+    raise DataError(
+        f"labels {', '.join(dataset.output_names) or 'without a name'} and outputs {', '.join(names)} do not meet",
+        f"name the labels after the outputs, for example y_test.{names[0]}",
+    )
+
+
+def _check_labels(part: str, y: Array, output: TensorLike, task: str) -> None:
+    shape = tuple(output.shape)[1:]
+    if task in ("classification", "segmentation"):
+        classes = shape[-1] if shape else 1
+        if task == "segmentation" and not _same(y.shape[1:], shape[:-1]):
+            raise DataError(
+                f"masks have shape {y.shape[1:]}, output {output.name!r} {_shown(shape)}", "resize the masks"
+            )
+        most = max(classes - 1, 1) if classes and classes > 0 else None
+        if most is not None and y.max() > most:
+            raise DataError(
+                f"{part} has labels {y.min()} to {y.max()}, output {output.name!r} has {classes} value(s)",
+                _label_mend(int(y.min()), int(y.max()), most),
+            )
+    elif task == "regression" and not _same(y.shape[1:], shape) and not _same((*y.shape[1:], 1), shape):
+        raise DataError(
+            f"labels have shape {y.shape[1:]}, output {output.name!r} {_shown(shape)}", "reshape the labels"
+        )
+
+
+def _label_mend(low: int, high: int, most: int) -> str:
+    if low == 1 and high == most + 1:
+        return "number the classes from 0: subtract 1 from the labels"
+    return "give labels this model was trained on" if most > 1 else 'if these are quantities: task = "regression"'
+
+
+def _same(ours: Sequence[int], theirs: Sequence[int | None]) -> bool:
+    """Whether two sample shapes agree where both are known."""
+    pairs = zip(ours, theirs, strict=False)
+    return len(ours) == len(theirs) and all(size is None or size < 0 or have == size for have, size in pairs)
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join("?" if size is None or size < 0 else str(size) for size in shape) + ")"

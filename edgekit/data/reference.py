@@ -1,0 +1,168 @@
+"""Python references: `package.module:function` or `path/file.py:function`, and the data such a function returns."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.data.npz import PART_WORDS, parts_by_key
+from edgekit.data.raw import Raw, RawPart
+from edgekit.errors import DataError, did_you_mean
+
+Array = npt.NDArray[Any]
+
+_RETURNS = (
+    "return (x, y), ((x_train, y_train), (x_test, y_test)), a dict with keys as in an .npz, "
+    "a dict of parts, or tf.data.Dataset"
+)
+_BATCH = 256
+
+
+def resolve(reference: str) -> Callable[..., Any]:
+    """The function that a reference names; modules are looked up from the working folder, too.
+
+    Raises DataError where module or function do not exist, or importing fails.
+    """
+    place, _, name = reference.rpartition(":")
+    try:
+        with _importable(Path.cwd()):
+            module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except ModuleNotFoundError as cause:
+        raise DataError(f"{reference}: {cause}", "run from the folder that holds the module, or install it") from None
+    except OSError as cause:
+        raise DataError(f"{reference}: {cause}", "check the path") from None
+    except Exception as cause:
+        raise DataError(f"{reference}: importing it raised {type(cause).__name__}: {cause}", "mend it") from cause
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [word for word in vars(module) if callable(getattr(module, word)) and not word.startswith("_")]
+        raise DataError(f"{reference}: no function {name!r} there", did_you_mean(name, known))
+    return function  # type: ignore[no-any-return]
+
+
+def load_reference(reference: str) -> Raw:
+    """Call the function and take what it returns. Raises DataError for what cannot be understood."""
+    try:
+        result = resolve(reference)()
+    except DataError:
+        raise
+    except Exception as cause:
+        raise DataError(f"{reference} raised {type(cause).__name__}: {cause}", "mend the function") from cause
+    return Raw(_parts(result, reference))
+
+
+def _parts(result: Any, source: str) -> dict[str, RawPart]:
+    if isinstance(result, Mapping) and result and all(isinstance(key, str) for key in result):
+        if all(key in PART_WORDS for key in result):
+            return {PART_WORDS[key]: _part(value, f"{source}[{key!r}]") for key, value in result.items()}
+        return parts_by_key({key: _array(value, source) for key, value in result.items()}, source)
+    if isinstance(result, tuple | list) and 2 <= len(result) <= 4 and all(map(_is_part, result)):
+        names = {2: ("train", "test"), 3: ("train", "validation", "test")}.get(len(result), ())
+        names = names or ("train", "validation", "calibration", "test")
+        return {name: _part(value, f"{source} ({name})") for name, value in zip(names, result, strict=True)}
+    return {"all": _part(result, source)}
+
+
+def _is_part(value: Any) -> bool:
+    """Whether this is a pair (x, y) or a tf.data.Dataset, and not an array."""
+    return _is_tensorflow_data(value) or (isinstance(value, tuple) and len(value) == 2)
+
+
+def _part(value: Any, source: str) -> RawPart:
+    if _is_tensorflow_data(value):
+        value = _drained(value, source)
+    if isinstance(value, tuple | list) and len(value) == 2:
+        return RawPart(_columns(value[0], source), {} if value[1] is None else _columns(value[1], source))
+    if isinstance(value, tuple | list) or value is None:
+        found = "None" if value is None else f"a {type(value).__name__} of {len(value)}"
+        raise DataError(f"{source} returned {found}", _RETURNS)
+    return RawPart(_columns(value, source))
+
+
+def _columns(value: Any, source: str) -> dict[str, Array]:
+    if isinstance(value, Mapping):
+        return {str(key): _array(item, source) for key, item in value.items()}
+    if isinstance(value, tuple | list) and value and all(isinstance(item, np.ndarray) for item in value):
+        return {str(index): np.asarray(item) for index, item in enumerate(value)}
+    return {"": _array(value, source)}
+
+
+def _array(value: Any, source: str) -> Array:
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as cause:
+        raise DataError(f"{source} returned something that is no array: {cause}", _RETURNS) from None
+    if array.dtype.hasobject:
+        raise DataError(f"{source} returned an array of Python objects ({type(value).__name__})", _RETURNS)
+    return array
+
+
+def _is_tensorflow_data(value: Any) -> bool:
+    return hasattr(value, "element_spec") and hasattr(value, "as_numpy_iterator")
+
+
+def _drained(data: Any, source: str) -> Any:
+    """All samples of a tf.data.Dataset as x or (x, y), batched or not."""
+    if int(data.cardinality()) == -1:
+        raise DataError(f"{source} returned a dataset without end", "take away .repeat()")
+    spec = data.element_spec
+    if isinstance(spec, tuple) and len(spec) != 2:
+        raise DataError(f"{source} yields {len(spec)} values a sample", "yield x or (x, y), without sample weights")
+    batches = list((data if _is_batched(spec) else data.batch(_BATCH)).as_numpy_iterator())
+    if not batches:
+        raise DataError(f"{source} returned an empty dataset", "put samples in it")
+    return _joined(batches)
+
+
+def _is_batched(spec: Any) -> bool:
+    """Whether elements are batches: every first axis is open, or the labels are a plain row as long as x is."""
+    leaves = _leaves(spec)
+    firsts = {leaf.shape[0] if leaf.shape.rank else "scalar" for leaf in leaves}
+    if firsts == {None}:
+        return True
+    labels = _leaves(spec[1]) if isinstance(spec, tuple) else []
+    row_labels = any(leaf.shape.rank == 1 for leaf in labels)
+    return row_labels and len(firsts) == 1 and all(leaf.shape.rank > 1 for leaf in _leaves(spec[0]))
+
+
+def _leaves(spec: Any) -> list[Any]:
+    if isinstance(spec, Mapping):
+        return [leaf for item in spec.values() for leaf in _leaves(item)]
+    return [leaf for item in spec for leaf in _leaves(item)] if isinstance(spec, tuple) else [spec]
+
+
+def _joined(batches: list[Any]) -> Any:
+    first = batches[0]
+    if isinstance(first, Mapping):
+        return {key: _joined([batch[key] for batch in batches]) for key in first}
+    if isinstance(first, tuple):
+        return tuple(_joined([batch[index] for batch in batches]) for index in range(len(first)))
+    joined = np.concatenate(batches)
+    return joined.astype(str) if joined.dtype.hasobject else joined
+
+
+def _from_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise OSError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    with _importable(path.parent.resolve()):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))

@@ -1,0 +1,168 @@
+"""DataSpec: what `data.toml` says about a data set, as one frozen value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta, Struct
+
+from edgekit import strict_toml
+from edgekit.errors import DataError, did_you_mean
+
+Format = Literal["auto", "npz", "images", "csv", "python"]
+Task = Literal["auto", "classification", "regression", "segmentation", "autoencoder", "none"]
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class Preprocessing(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a raw sample becomes a model input: `x' = (x - mean) * scale`, then channels last.
+
+    It is recorded in the artifact, because whoever runs the file has to do the same.
+    """
+
+    mean: Annotated[tuple[float, ...], Meta(description="Taken off: one number, or one a channel.")] = ()
+    scale: Annotated[tuple[float, ...], Meta(description="Multiplied with: one number, or one a channel.")] = ()
+    layout: Annotated[
+        Literal["channels_last", "channels_first"],
+        Meta(description="Where the raw data has its channels; the model always gets them last."),
+    ] = "channels_last"
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (*self.mean, *self.scale))):
+            raise ValueError("mean and scale must be finite numbers")
+        if 0 in self.scale:
+            raise ValueError("a scale of 0 erases the input; to divide by 255 write 0.00392156862745098")
+
+    @property
+    def channel_axis(self) -> int:
+        """Axis of the channels in the raw data, the sample axis being 0."""
+        return 1 if self.layout == "channels_first" else -1
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise DataError where raw data of `shape` (sample axis first) has another number of channels."""
+        for name, values in (("mean", self.mean), ("scale", self.scale)):
+            channels = shape[self.channel_axis] if len(shape) > 1 else 1
+            if len(values) not in (0, 1, channels):
+                raise DataError(
+                    f"preprocessing.{name} has {len(values)} numbers, the data {channels} channels (shape {shape})",
+                    "give one number, or one for each channel",
+                )
+
+    def apply(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Model input, float32, for raw data `[samples, ...]`."""
+        result = np.asarray(x).astype(np.float32, copy=False)
+        if self.mean:
+            result = result - self._along_channels(self.mean, result.ndim)
+        if self.scale:
+            result = result * self._along_channels(self.scale, result.ndim)
+        return np.moveaxis(result, 1, -1) if self.layout == "channels_first" and result.ndim > 2 else result
+
+    def _along_channels(self, values: tuple[float, ...], rank: int) -> npt.NDArray[np.float32]:
+        numbers = np.asarray(values, np.float32)
+        after = rank - 2 if self.layout == "channels_first" else 0
+        return numbers.reshape(-1, *[1] * after) if len(numbers) > 1 else numbers
+
+
+class Images(Struct, frozen=True, forbid_unknown_fields=True):
+    """How image files become arrays."""
+
+    size: Annotated[tuple[int, int] | None, Meta(description="[height, width]; needed where the files differ.")] = None
+    color: Annotated[Literal["rgb", "gray"], Meta(description="Three channels, or one.")] = "rgb"
+    fit: Annotated[
+        Literal["stretch", "crop"], Meta(description="Stretch to the size, or crop the middle to its aspect first.")
+    ] = "stretch"
+
+    def __post_init__(self) -> None:
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError("size must be [height, width], both at least 1")
+
+
+class Csv(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the rows of a table become samples."""
+
+    label: Annotated[str, Meta(description="Column of the label: name, or number from 0; the last if empty.")] = ""
+    header: Annotated[Literal["auto", "yes", "no"], Meta(description="Whether line 1 names the columns.")] = "auto"
+    delimiter: Annotated[str, Meta(max_length=1, description="One character; found by itself if empty.")] = ""
+    ignore: Annotated[tuple[str, ...], Meta(description="Columns that are neither input nor label.")] = ()
+    group: Annotated[str, Meta(description="Rows with the same value here never go to different parts.")] = ""
+    id: Annotated[str, Meta(description="Time series: rows with the same value here are one recording.")] = ""
+    window: Annotated[int, Meta(ge=0, description="Time series: rows a sample; 0 for none.")] = 0
+    stride: Annotated[int, Meta(ge=0, description="Rows from one window to the next; 0 means `window`.")] = 0
+
+    def __post_init__(self) -> None:
+        if self.stride and not self.window:
+            raise ValueError("stride needs window")
+
+
+class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where data is and how to read it. `data.toml` is its text form; every key has a default."""
+
+    source: Annotated[str, Meta(description="File, folder (relative to this file) or `module:function`.")] = ""
+    format: Format = "auto"
+    task: Annotated[Task, Meta(description="What the labels mean; `auto` looks at them.")] = "auto"
+    metric: Annotated[str, Meta(description="Name of a metric or `module:function`; `auto` goes by task.")] = "auto"
+    seed: Annotated[int, Meta(ge=0, description="Seed of every split.")] = 0
+    test_fraction: Annotated[Fraction, Meta(description="Held out for the test, where no test part is given.")] = 0.2
+    validation_fraction: Annotated[Fraction, Meta(description="Of all samples that are not test.")] = 0.1
+    calibration_samples: Annotated[int, Meta(ge=1, description="At most a quarter of the training part.")] = 200
+    classes: Annotated[tuple[str, ...], Meta(description="Names of the classes, in the order of the outputs.")] = ()
+    input_names: Annotated[tuple[str, ...], Meta(description="Names of the inputs, in the order of the data.")] = ()
+    preprocessing: Preprocessing = Preprocessing()
+    images: Images = Images()
+    csv: Csv = Csv()
+    format_version: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes has a name twice")
+
+    def to_toml(self) -> str:
+        """The specification as a TOML file."""
+        return strict_toml.dumps(self)
+
+
+def read_spec(reference: str | Path, overrides: Mapping[str, Any]) -> DataSpec:
+    """The specification of a reference: that of a `data.toml`, or the defaults; then the overrides.
+
+    Keys of `overrides` are those of `data.toml`, dots for tables (`images.size`); None leaves a key as it is.
+    Raises DataError for unknown keys and values that do not fit.
+    """
+    text = str(reference)
+    if not text.endswith(".toml"):
+        return _overridden(DataSpec(source=text), overrides)
+    path = Path(text)
+    spec = strict_toml.load(path, DataSpec, DataError)
+    if not spec.source or spec.source.endswith(".toml"):
+        found = f"source = {spec.source!r}" if spec.source else "no source"
+        raise DataError(f"{path}: {found}", "point source at an .npz, a folder, a .csv or module:function")
+    if not is_reference(spec.source) or spec.source.rpartition(":")[0].endswith(".py"):
+        spec = msgspec.structs.replace(spec, source=str(path.parent / spec.source))
+    return _overridden(spec, overrides)
+
+
+def is_reference(text: str) -> bool:
+    """Whether this is a `module:function` or `file.py:function`, not a path."""
+    module, colon, function = text.rpartition(":")
+    named = module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
+    return bool(colon) and function.isidentifier() and named
+
+
+def _overridden(spec: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:
+    data = msgspec.to_builtins(spec)
+    known = {f"{table}.{key}" for table, keys in data.items() if isinstance(keys, dict) for key in keys} | data.keys()
+    for key, value in overrides.items():
+        if key not in known:
+            raise DataError(f"unknown data option {key!r}", did_you_mean(key, known))
+        if value is not None:
+            table, _, leaf = key.rpartition(".")
+            (data[table] if table else data)[leaf] = msgspec.to_builtins(value)
+    try:
+        return msgspec.convert(data, DataSpec, strict=False)
+    except msgspec.ValidationError as cause:
+        raise DataError(f"data options: {cause}", "correct this value") from None

@@ -1,0 +1,176 @@
+"""Dataset: train, validation, calibration and test parts of the user's data, never mixed.
+
+    dataset = load_dataset("data.npz")            # or a folder, a .csv, module:function, a data.toml
+    dataset = match(dataset, inputs, outputs)     # checked against a model
+    for inputs in dataset.part("test").batches(64): ...
+
+Formats and keys are described in docs/data.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgekit.data import labels, raw
+from edgekit.data.match import TensorLike, match
+from edgekit.data.parts import Dataset, Part, strata
+from edgekit.data.raw import Raw, RawPart
+from edgekit.data.spec import DataSpec, Preprocessing, is_reference, read_spec
+from edgekit.data.split import carve
+from edgekit.errors import DataError
+
+__all__ = ["DataSpec", "Dataset", "Part", "Preprocessing", "TensorLike", "load_dataset", "match"]
+
+
+def load_dataset(
+    reference: str | Path, *, overrides: Mapping[str, Any] | None = None, allow_code: bool = True
+) -> Dataset:
+    """Load, check and split the data that `reference` names.
+
+    `overrides` are keys of `data.toml` (`seed`, `images.size`, ...), None meaning "not given". `allow_code=False`
+    refuses references to Python functions. Raises DataError for anything that cannot be used.
+    """
+    spec = read_spec(reference, overrides or {})
+    if not allow_code and (is_reference(spec.source) or ":" in spec.metric):
+        raise DataError(f"{reference}: would run Python code", "allow it, or save the arrays with numpy.savez")
+    data = _read(spec)
+    raw.check(data)
+    names = labels.class_names({part: column.labels for part, column in data.parts.items()}, spec, data.class_names)
+    encoded, task = labels.encode({part: column.labels for part, column in data.parts.items()}, spec, names)
+    labelled = {name: replace(part, labels=encoded[name]) for name, part in data.parts.items()}
+    parts, notes, warnings = _split(labelled, spec)
+    return _dataset(parts, spec, task, names if task in ("classification", "segmentation") else (), notes, warnings)
+
+
+def _read(spec: DataSpec) -> Raw:
+    if is_reference(spec.source):
+        _only(spec, "python")
+        from edgekit.data.reference import load_reference
+
+        return load_reference(spec.source)
+    path = Path(spec.source)
+    kind = _format(path)
+    _only(spec, kind)
+    if kind == "npz":
+        from edgekit.data.npz import load_npz
+
+        return load_npz(path)
+    if kind == "csv":
+        from edgekit.data.csv import load_csv
+
+        return load_csv(path, spec.csv, labelled=spec.task not in ("none", "autoencoder"))
+    from edgekit.data.images import load_images
+
+    return load_images(path, spec.images)
+
+
+def _format(path: Path) -> str:
+    """Format of a file or folder, by what is in it. Raises DataError for what is none of them."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder", f"give {raw.SUPPORTED}")
+    if path.is_dir():
+        files = [file for file in path.iterdir() if not file.name.startswith(".")]
+        return "csv" if files and all(file.suffix.lower() in (".csv", ".tsv") for file in files) else "images"
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except OSError as cause:
+        raise DataError(f"{path}: {cause.strerror}", "check the file and its permissions") from None
+    if not start:
+        raise DataError(f"{path}: empty file", f"give {raw.SUPPORTED}")
+    if start.startswith(b"PK"):
+        return "npz"
+    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        return "csv"
+    what = "damaged: it does not begin as an archive does" if path.suffix == ".npz" else "not a supported format"
+    raise DataError(f"{path}: {what}", f"give {raw.SUPPORTED}")
+
+
+def _only(spec: DataSpec, found: str) -> None:
+    if spec.format not in ("auto", found):
+        raise DataError(f"{spec.source} is {found}, not {spec.format}", f'say format = "{found}", or nothing')
+
+
+def _split(parts: dict[str, RawPart], spec: DataSpec) -> tuple[dict[str, RawPart], tuple[str, ...], tuple[str, ...]]:
+    """The parts that were given, and those carved from the training samples; notes and warnings about it."""
+    given = {("train" if name == "all" else name): part for name, part in parts.items()}
+    if "train" not in given:
+        return given, (), ()
+    source = given.pop("train")
+    count = len(next(iter(source.inputs.values())))
+    test = 0 if "test" in given else round(count * spec.test_fraction)
+    wanted = {
+        "test": test,
+        "validation": 0 if "validation" in given else round((count - test) * spec.validation_fraction),
+        "calibration": 0 if "calibration" in given else spec.calibration_samples,
+    }
+    wanted = {name: samples for name, samples in wanted.items() if name not in given}
+    found = carve(_strata(source, count), source.groups, wanted, spec.seed)
+    carved = {name: _select(source, positions) for name, positions in found.items() if len(positions)}
+    return {**given, **carved}, *_said(found, wanted, count)
+
+
+def _said(found: Mapping[str, Any], wanted: Mapping[str, int], count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    notes = [f"{name}: {len(found[name])} of {count} samples carved from train" for name in wanted if len(found[name])]
+    warnings = [
+        f"too few samples for a {name} part" for name, asked in wanted.items() if asked and not len(found[name])
+    ]
+    if "test" in wanted and len(found["test"]):
+        warnings.append(
+            "no test part was given, so one was held out: if the model was trained on it, its accuracy is too good"
+        )
+    return tuple(notes), tuple(warnings)
+
+
+def _strata(part: RawPart, count: int) -> Any:
+    return strata(tuple(part.labels.values()), count)
+
+
+def _select(part: RawPart, positions: Any) -> RawPart:
+    return RawPart(
+        {key: x[positions] for key, x in part.inputs.items()}, {key: y[positions] for key, y in part.labels.items()}
+    )
+
+
+def _dataset(
+    parts: dict[str, RawPart],
+    spec: DataSpec,
+    task: str,
+    class_names: tuple[str, ...],
+    notes: tuple[str, ...],
+    warnings: tuple[str, ...],
+) -> Dataset:
+    keys = tuple(next(iter(parts.values())).inputs)
+    if spec.input_names and len(spec.input_names) != len(keys):
+        raise DataError(f"input_names has {len(spec.input_names)} names, the data {len(keys)} inputs", "name each one")
+    nowhere = msgspec.structs.replace(spec, source="", classes=class_names)
+    settings = msgspec.json.encode(nowhere, order="deterministic")
+    outputs = tuple(next((part.labels for part in parts.values() if part.labels), {}))
+    made = {name: _part(name, part, keys, spec.preprocessing) for name, part in parts.items()}
+    return Dataset(
+        train=made.get("train"),
+        validation=made.get("validation"),
+        calibration=made.get("calibration"),
+        test=made.get("test"),
+        spec=spec,
+        fingerprint=raw.fingerprint(parts, settings),
+        task=task,
+        input_names=spec.input_names or (() if keys == ("",) else keys),
+        output_names=() if outputs == ("",) else outputs,
+        class_names=class_names,
+        warnings=(*warnings, *raw.duplicate_warnings(parts)),
+        notes=notes,
+    )
+
+
+def _part(name: str, part: RawPart, keys: tuple[str, ...], preprocessing: Preprocessing) -> Part:
+    inputs = tuple(part.inputs[key] for key in keys)
+    for x in inputs:
+        preprocessing.check(x.shape)
+    return Part(name, inputs, tuple(np.asarray(y) for y in part.labels.values()) or None, preprocessing)
