@@ -1,0 +1,541 @@
+"""The program that runs on the device: one file, needs Python 3.8 or newer, numpy and a runtime.
+
+    python agent.py REQUEST.json
+
+reads a request, and writes the answer to the path that the request names, in one atomic step, and exits with 0. A
+request that cannot be answered is answered too: `{"error": {"kind": ..., "message": ...}}`, with the kind one of
+`runtime` (none installed, or not usable), `numpy` (a version that the runtime breaks on), `model` (the file), `input`
+(the arrays), `run` (the runtime refused or failed), `memory`, `request`. Any other exit code is a crash. Nothing is
+read but the request, the model, the inputs and /proc and /sys; nothing is written but the answer and the outputs.
+
+Commands: `describe` the machine; `infer` outputs for given inputs; `measure` latency and memory of one model;
+`alternate` between models in short turns, so that what disturbs one disturbs the other. What each number means is
+in benchmarks/README.md. Times are in nanoseconds or seconds, sizes in bytes, as the names say.
+"""
+
+# ruff: noqa: B905 - `zip(strict=)` needs Python 3.10, this file runs on 3.8
+
+import gc
+import json
+import math
+import os
+import sys
+import time
+from array import array
+from contextlib import ExitStack
+from importlib import metadata, util
+
+try:
+    import numpy as np
+except ImportError as missing:
+    np, NUMPY_FAULT = None, str(missing)
+
+FORMAT_VERSION = 1
+RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+PARENT = os.getppid()
+CPU = "/sys/devices/system/cpu/cpu0/cpufreq/"
+
+
+class Refused(Exception):  # noqa: N818 - it says what happened to the request
+    """The request cannot be answered, for a reason that is known."""
+
+    def __init__(self, kind, message):
+        super().__init__(message)
+        self.kind = kind
+
+
+# ---------------------------------------------------------------- the machine
+
+
+def read(path):
+    """Text of a file, without the white space around it; None where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip("\0 \n")
+    except OSError:
+        return None
+
+
+def kernel_table(path):
+    """A `Key:  value kB` file of /proc as {key: bytes}; empty where there is none."""
+    rows = (line.split() for line in (read(path) or "").splitlines())
+    return {row[0][:-1]: int(row[1]) * 1024 for row in rows if len(row) == 3 and row[2] == "kB"}
+
+
+def memory():
+    """What the kernel says this process holds, in bytes; null where it does not say."""
+    status, rollup = kernel_table("/proc/self/status"), kernel_table("/proc/self/smaps_rollup")
+    private = [rollup[key] for key in ("Private_Clean", "Private_Dirty") if key in rollup]
+    return {
+        "resident_bytes": status.get("VmRSS"),
+        "peak_bytes": status.get("VmHWM", highest_resident()),
+        "anonymous_bytes": status.get("RssAnon"),
+        "file_bytes": status.get("RssFile"),
+        "shared_bytes": status.get("RssShmem"),
+        "swap_bytes": status.get("VmSwap"),
+        "proportional_bytes": rollup.get("Pss"),
+        "private_bytes": sum(private) if private else None,
+    }
+
+
+def highest_resident():
+    """Peak resident bytes where there is no /proc (macOS counts bytes, the others KiB)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def number(path, scale=1):
+    """A whole number from a file of /sys, scaled; None where there is none."""
+    text = read(path) or ""
+    return int(text) * scale if text.lstrip("-").isdigit() else None
+
+
+def temperature():
+    """The hottest thermal zone in degrees Celsius; None where none can be read."""
+    folder = "/sys/class/thermal"
+    zones = os.listdir(folder) if os.path.isdir(folder) else []
+    found = [number(os.path.join(folder, zone, "temp")) for zone in zones if zone.startswith("thermal_zone")]
+    return max((value / 1000 for value in found if value is not None), default=None)
+
+
+def conditions():
+    """What can change from one second to the next and moves latency."""
+    return {
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "governor": read(CPU + "scaling_governor"),
+        "frequency_hz": number(CPU + "scaling_cur_freq", 1000),
+        "temperature_celsius": temperature(),
+    }
+
+
+def machine():
+    """What stays the same on this machine."""
+    system = os.uname()
+    names = (line.partition(":") for line in (read("/proc/cpuinfo") or "").splitlines())
+    processor = next((value.strip() for key, _, value in names if key.strip() in ("model name", "Model")), None)
+    return {
+        "board": read("/proc/device-tree/model"),
+        "processor": processor,
+        "architecture": system.machine,
+        "system": system.sysname,
+        "kernel": system.release,
+        "cores": os.cpu_count() or 1,
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "memory_bytes": kernel_table("/proc/meminfo").get("MemTotal"),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "numpy": np.__version__,
+    }
+
+
+# ---------------------------------------------------------------- the runtime
+
+
+def installed():
+    """Names and versions of the runtimes that this Python can find."""
+    return [
+        {"name": name, "version": version(name)}
+        for name, module in RUNTIMES.items()
+        if util.find_spec(module) is not None
+    ]
+
+
+def version(name):
+    """Version of an installed package; `unknown` where it carries no metadata."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def open_runtime(wanted):
+    """Import a runtime: the interpreter module, and its name and version."""
+    found = installed()
+    usable = [item for item in found if wanted in ("auto", item["name"])]
+    if not usable:
+        others = ", ".join(item["name"] for item in found) or "none"
+        raise Refused("runtime", f"the runtime {wanted!r} is not installed for {sys.executable} (found: {others})")
+    chosen = usable[0]
+    if chosen["name"] == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
+        problem = f"tflite-runtime {chosen['version']} does not work with numpy {np.__version__}"
+        raise Refused("numpy", f"{problem}: it needs numpy<2")
+    try:
+        module = __import__(RUNTIMES[chosen["name"]] + ".interpreter", fromlist=["Interpreter"])
+    except ImportError as cause:
+        raise Refused("runtime", f"{chosen['name']} {chosen['version']} cannot be imported: {cause}") from cause
+    return module, chosen
+
+
+class Model:
+    """One loaded model: the interpreter with its tensors allocated, and how long that took."""
+
+    def __init__(self, module, path, request, arrays=None):
+        clock = time.perf_counter_ns
+        start = clock()
+        self.interpreter = self._open(module, path, request)
+        self.inputs = self.interpreter.get_input_details()
+        self.rows = self._resize(arrays, request.get("batch", 1)) if arrays is not None else None
+        self._guard("allocate", self.interpreter.allocate_tensors)
+        self.load_ns = clock() - start
+        self.inputs = self.interpreter.get_input_details()
+        self.outputs = self.interpreter.get_output_details()
+
+    @staticmethod
+    def _open(module, path, request):
+        kinds = getattr(module, "OpResolverType", None)
+        if not request["xnnpack"] and kinds is None:
+            raise Refused("runtime", "this runtime is too old to turn XNNPACK off")
+        options = {"model_path": path, "num_threads": request["threads"]}
+        if not request["xnnpack"]:
+            options["experimental_op_resolver_type"] = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        try:
+            return module.Interpreter(**options)
+        except (ValueError, RuntimeError) as cause:
+            raise Refused("model", str(cause)) from cause
+
+    @staticmethod
+    def _guard(what, call, *arguments):
+        try:
+            return call(*arguments)
+        except (ValueError, RuntimeError) as cause:
+            raise Refused("run", f"{what}: {cause}") from cause
+
+    def _resize(self, arrays, batch):
+        """Fit the inputs to the arrays; gives the number of samples in one run."""
+        if len(arrays) != len(self.inputs):
+            raise Refused("input", f"the model has {len(self.inputs)} inputs, {len(arrays)} arrays were given")
+        samples = {len(values) if values.ndim else 0 for values in arrays}
+        if arrays and (len(samples) != 1 or samples == {0}):
+            raise Refused("input", f"arrays must have the same number of samples, at least one: {sorted(samples)}")
+        led = [check_array(values, detail) for values, detail in zip(arrays, self.inputs)]
+        if not arrays or not all(led):
+            batch = 1
+        lead = {int(detail["shape"][0]) for detail, leads in zip(self.inputs, led) if leads} or {1}
+        if len(lead) != 1 or (lead != {1} and not all(led)):
+            raise Refused("input", f"the inputs have unlike batch sizes: {sorted(lead)}")
+        rows = max(lead.pop(), min([batch, *samples]))
+        for values, detail, leads in zip(arrays, self.inputs, led):
+            shape = [rows, *values.shape[1:]] if leads else list(values.shape[1:])
+            if shape != detail["shape"].tolist():
+                self._guard("resize", self.interpreter.resize_tensor_input, detail["index"], shape)
+        return rows
+
+    def feed(self, arrays):
+        """Put one run's arrays into the input tensors."""
+        for values, detail in zip(arrays, self.inputs):
+            self.interpreter.set_tensor(detail["index"], values)
+
+    def invoke(self):
+        """One inference."""
+        self._guard("invoke", self.interpreter.invoke)
+
+    def run(self, arrays):
+        """Outputs for one run's arrays, copied out of the runtime."""
+        self.feed(arrays)
+        self.invoke()
+        return [self.interpreter.get_tensor(detail["index"]) for detail in self.outputs]
+
+    def partitions(self):
+        """How many pieces of the graph a delegate (XNNPACK) really took; None where the runtime does not tell."""
+        listing = getattr(self.interpreter, "_get_ops_details", None)
+        return None if listing is None else sum(node["op_name"] == "DELEGATE" for node in listing())
+
+    def contract(self):
+        """Inputs and outputs as the file declares them, in its order."""
+        names = self._signature_names()
+        return {
+            "inputs": [describe_tensor(detail, names[0]) for detail in self.inputs],
+            "outputs": [describe_tensor(detail, names[1]) for detail in self.outputs],
+        }
+
+    def _signature_names(self):
+        """{tensor index: argument name} of the inputs and the outputs, of the signature that spans the main graph."""
+        listing = getattr(self.interpreter, "_get_full_signature_list", dict)
+        own = [{detail["index"] for detail in side} for side in (self.inputs, self.outputs)]
+        for signature in listing().values():
+            names = [{index: name for name, index in signature[side].items()} for side in ("inputs", "outputs")]
+            if [set(side) for side in names] == own:
+                return names
+        return [{}, {}]
+
+
+def check_array(values, detail):
+    """True if the array's samples share the tensor's leading axis, False if each sample is a whole tensor."""
+    wanted = np.dtype(detail["dtype"])
+    if wanted.kind not in "fiubc":
+        raise Refused("input", f"input {detail['name']!r} takes strings, which edgekit does not feed")
+    if values.dtype != wanted:
+        raise Refused("input", f"input {detail['name']!r} takes {wanted}, the array is {values.dtype}")
+    shape = detail["shape"].tolist()
+    signature = detail.get("shape_signature", detail["shape"]).tolist() or shape
+    for leads, own in ((True, signature[1:]), (False, signature)):
+        rest = values.shape[1:]
+        if (leads and not signature) or len(rest) != len(own):
+            continue
+        if all(mine in (-1, theirs) for mine, theirs in zip(own, rest)):
+            return leads
+    raise Refused("input", f"input {detail['name']!r} has shape {signature}, the array {list(values.shape)}")
+
+
+def describe_tensor(detail, names):
+    """One row of the contract."""
+    scale, zero_point = detail["quantization"]
+    quantized = math.isfinite(scale) and scale != 0.0
+    signature = detail.get("shape_signature", detail["shape"]).tolist()
+    return {
+        "name": detail["name"],
+        "argument": names.get(detail["index"]),
+        "dtype": np.dtype(detail["dtype"]).name,
+        "shape": signature or detail["shape"].tolist(),
+        "scale": float(scale) if quantized else None,
+        "zero_point": int(zero_point) if quantized else None,
+    }
+
+
+def random_input(detail, generator):
+    """Values that are safe for any graph: the whole range of a quantized tensor, [-1, 1) for floats, 0 or 1 else."""
+    dtype, shape = np.dtype(detail["dtype"]), detail["shape"]
+    if dtype.kind not in "fiubc":
+        raise Refused("input", f"input {detail['name']!r} takes strings, which edgekit does not feed")
+    if dtype.kind in "fc":
+        return generator.uniform(-1, 1, shape).astype(dtype)
+    if dtype.kind in "iu" and detail["quantization"][0]:
+        limits = np.iinfo(dtype)
+        return generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    return generator.integers(0, 2, shape).astype(dtype)
+
+
+# ---------------------------------------------------------------- commands
+
+
+def describe(request):
+    """The machine, its runtimes, and its present state."""
+    return {"machine": machine(), "runtimes": installed(), "conditions": conditions()}
+
+
+def load_arrays(paths):
+    """Arrays mapped from .npy files, never read as a whole."""
+    try:
+        return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+    except (OSError, ValueError) as cause:
+        raise Refused("input", f"an input file cannot be read: {cause}") from cause
+
+
+def infer(request):
+    """Raw outputs for all samples, streamed from .npy files to .npy files."""
+    module, runtime = open_runtime(request["runtime"])
+    arrays = load_arrays(request["inputs"])
+    model = Model(module, request["model"], request, arrays)
+    samples = len(arrays[0]) if arrays else 1
+    os.makedirs(request["outputs"], exist_ok=True)
+    sinks = [os.path.join(request["outputs"], f"{index}.npy") for index in range(len(model.outputs))]
+    start = time.perf_counter()
+    shapes = stream(model, arrays, samples, sinks)
+    return {
+        "runtime": runtime,
+        "load_seconds": model.load_ns / 1e9,
+        "seconds": time.perf_counter() - start,
+        "samples_per_run": model.rows,
+        "delegate_partitions": model.partitions(),
+        "output_shapes": shapes,
+        **model.contract(),
+    }
+
+
+def stream(model, arrays, samples, sinks):
+    """Run all samples; the last run is filled up with its last sample. Gives the shapes of the whole outputs."""
+    shapes = []
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(path, "wb")) for path in sinks]
+        for first in range(0, samples, model.rows):
+            leave_if_orphaned()
+            count = min(model.rows, samples - first)
+            outputs = model.run([take(values, first, model, detail) for values, detail in zip(arrays, model.inputs)])
+            parts = [split(output, count, model.rows, detail) for output, detail in zip(outputs, model.outputs)]
+            if not shapes:
+                shapes = [[samples, *part.shape[1:]] for part in parts]
+                for file, part, shape in zip(files, parts, shapes):
+                    write_header(file, part.dtype, shape)
+            for file, part, shape in zip(files, parts, shapes):
+                if list(part.shape[1:]) != shape[1:]:
+                    raise Refused("run", f"an output changed shape: {shape[1:]}, then {list(part.shape[1:])}")
+                file.write(part.tobytes())
+    return shapes
+
+
+def write_header(file, dtype, shape):
+    """The head of a .npy file, before any data: rows are appended, so a full disk is an error and not a SIGBUS."""
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": False, "shape": tuple(shape)})
+
+
+def take(values, first, model, detail):
+    """One run's samples of an input."""
+    if values.ndim == len(detail["shape"]) + 1:
+        return np.asarray(values[first])
+    part = values[first : first + model.rows]
+    missing = model.rows - len(part)
+    return np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
+
+
+def split(output, count, rows, detail):
+    """The wanted samples of an output, on axis 0; an output without a batch is one sample."""
+    if output.dtype.kind not in "fiubc":
+        raise Refused("run", f"output {detail['name']!r} is made of strings, which edgekit does not read")
+    if output.ndim and len(output) == rows:
+        return output[:count]
+    if rows == 1:
+        return output[np.newaxis]
+    raise Refused("run", f"output {detail['name']!r} of shape {list(output.shape)} does not follow a batch of {rows}")
+
+
+def timed(invoke, min_runs, max_runs, min_seconds, max_seconds):
+    """Times of single runs in ns, until enough runs and seconds, or too many of either."""
+    clock, samples = time.perf_counter_ns, array("q")
+    begin = clock()
+    enough, last = begin + min_seconds * 1e9, begin + max_seconds * 1e9
+    while True:
+        start = clock()
+        invoke()
+        stop = clock()
+        samples.append(stop - start)
+        runs = len(samples)
+        if runs >= max_runs or stop >= last or (runs >= min_runs and stop >= enough):
+            return samples
+
+
+def warm_up(invoke, rule):
+    """Runs in windows until two neighbours agree in their median; gives the times and whether they did."""
+    samples, before = array("q"), None
+    deadline = time.perf_counter() + rule["max_seconds"]
+    while True:
+        leave_if_orphaned()
+        window = timed(invoke, rule["window_runs"], 10000, rule["window_seconds"], math.inf)
+        samples += window
+        middle = sorted(window)[len(window) // 2]
+        if before is not None:
+            if abs(middle - before) <= rule["tolerance"] * before:
+                return samples, True
+            if time.perf_counter() >= deadline:
+                return samples, False
+        before = middle
+
+
+def timer():
+    """Cost and smallest step of the clock, in ns: what a sample cannot be finer than."""
+    clock = time.perf_counter_ns
+    steps = sorted(-(clock() - clock()) for _ in range(2000))
+    return {"overhead_ns": steps[len(steps) // 2], "resolution_ns": next((step for step in steps if step), 0)}
+
+
+def measure(request):
+    """Latency and memory of one model, each phase apart, raw."""
+    points = {"start": memory()}
+    module, runtime = open_runtime(request["runtime"])
+    points["imported"] = memory()
+    before = conditions()
+    arrays = load_arrays(request["inputs"]) if request["inputs"] else None
+    model = Model(module, request["model"], request, arrays)
+    points["loaded"] = memory()
+    generator = np.random.default_rng(request["seed"])
+    feed = model_feed(model, arrays, generator)
+    model.feed(feed)
+    gc.collect()
+    gc.disable()
+    invoke = model.interpreter.invoke
+    first = model._guard("invoke", timed, invoke, 1, 1, 0, 0)
+    points["first"] = memory()
+    warm, stable = warm_up(invoke, request["warm_up"])
+    steady = timed(invoke, *(request[key] for key in ("min_runs", "max_runs", "min_seconds", "max_seconds")))
+    points["end"] = memory()
+    return {
+        "machine": machine(),
+        "runtime": runtime,
+        "before": before,
+        "after": conditions(),
+        "timer": timer(),
+        "load_ns": model.load_ns,
+        "first_ns": first[0],
+        "warm_up_ns": warm.tolist(),
+        "warm_up_stable": stable,
+        "steady_ns": steady.tolist(),
+        "memory": points,
+        "delegate_partitions": model.partitions(),
+        **model.contract(),
+    }
+
+
+def model_feed(model, arrays, generator):
+    """The arrays of one run: the first samples of the given ones, or random ones."""
+    if arrays is None:
+        return [random_input(detail, generator) for detail in model.inputs]
+    return [take(values, 0, model, detail) for values, detail in zip(arrays, model.inputs)]
+
+
+def alternate(request):
+    """Times of several models, all loaded here, in short turns whose order is turned round each time."""
+    module, runtime = open_runtime(request["runtime"])
+    models = [Model(module, path, request) for path in request["models"]]
+    for model in models:
+        model.feed(model_feed(model, None, np.random.default_rng(request["seed"])))
+        model._guard("invoke", timed, model.interpreter.invoke, 2, 1000, request["turn_seconds"], math.inf)
+    gc.collect()
+    gc.disable()
+    samples, order = [array("q") for _ in models], list(range(len(models)))
+    if request["reverse"]:
+        order.reverse()
+    deadline = time.perf_counter() + request["seconds"]
+    for turn in range(request["turns"]):
+        leave_if_orphaned()
+        if turn and turn % 2 == 0 and time.perf_counter() > deadline:
+            break
+        for index in order:
+            times = timed(models[index].interpreter.invoke, 3, 10000, request["turn_seconds"], math.inf)
+            samples[index] += times[1:]
+        order.reverse()
+    return {
+        "runtime": runtime,
+        "steady_ns": [times.tolist() for times in samples],
+        "delegate_partitions": [model.partitions() for model in models],
+    }
+
+
+# ---------------------------------------------------------------- the rim
+
+
+def leave_if_orphaned():
+    """End this process when the one that started it is gone."""
+    if os.getppid() != PARENT:
+        sys.exit("the process that started the agent is gone")
+
+
+def answer(request):
+    """The answer to one request."""
+    commands = {"describe": describe, "infer": infer, "measure": measure, "alternate": alternate}
+    try:
+        if request.get("command") not in commands:
+            raise Refused("request", f"unknown command {request.get('command')!r}: known are {sorted(commands)}")
+        if np is None:
+            raise Refused("runtime", f"{sys.executable} has no usable numpy: {NUMPY_FAULT}")
+        return commands[request["command"]](request)
+    except Refused as refusal:
+        return {"error": {"kind": refusal.kind, "message": str(refusal)}}
+    except MemoryError as cause:
+        return {"error": {"kind": "memory", "message": f"out of memory: {cause}"}}
+
+
+def main():
+    """Read the request, answer it, and put the answer in its place in one step."""
+    with open(sys.argv[1], encoding="utf-8") as file:
+        request = json.load(file)
+    result = {"format_version": FORMAT_VERSION, "command": request.get("command"), **answer(request)}
+    partial = request["response"] + ".partial"
+    with open(partial, "w", encoding="utf-8") as file:
+        json.dump(result, file)
+    os.replace(partial, request["response"])
+
+
+if __name__ == "__main__":
+    main()

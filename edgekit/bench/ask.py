@@ -1,0 +1,134 @@
+"""Ask the agent on a device one thing, and turn every way that can end into an answer or an error."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import tempfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Literal, TypeVar
+from uuid import uuid4
+
+import msgspec
+from msgspec import Struct
+
+from edgekit.device.protocol import Completed, Device
+from edgekit.errors import DataError, DeviceError, EdgekitError, MissingDependency, ModelError, RunError
+
+T = TypeVar("T")
+
+_MOST_ANSWER_BYTES = 64 * 2**20
+_CRASHES = {"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL"}
+
+
+class _Fault(Struct, frozen=True, forbid_unknown_fields=True):
+    kind: Literal["runtime", "numpy", "model", "input", "run", "memory", "request"]
+    message: str
+
+
+class _Envelope(Struct, frozen=True):
+    format_version: Literal[1]
+    command: str
+    error: _Fault | None = None
+
+
+def agent_sha256() -> str:
+    """Identity of the agent that this version pushes."""
+    return hashlib.sha256((resources.files("edgekit.agent") / "agent.py").read_bytes()).hexdigest()
+
+
+def ask(device: Device, request: Mapping[str, object], kind: type[T], label: str, timeout: float | None) -> T:
+    """The agent's answer to a request about the model `label`, checked field by field.
+
+    Raises ModelError, DataError, RunError, MissingDependency for what the agent reports, RunError if it crashes or
+    takes more than `timeout` seconds, DeviceError if its answer cannot be believed.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        words, response = Path(folder, "request.json"), f"{device.scratch}/{uuid4().hex}.json"
+        words.write_bytes(msgspec.json.encode({**request, "response": response}))
+        with resources.as_file(resources.files("edgekit.agent") / "agent.py") as agent:
+            argv = [device.python, device.push(agent), device.push(words)]
+            completed = device.run(argv, timeout)
+        if completed.returncode != 0:
+            raise _ended(completed, label, device.name, timeout)
+        answer = Path(folder, "answer.json")
+        device.pull(response, answer)
+        return _believed(answer, request, kind, label, device.name)
+
+
+def _believed(path: Path, request: Mapping[str, object], kind: type[T], label: str, device: str) -> T:
+    if path.stat().st_size > _MOST_ANSWER_BYTES:
+        raise DeviceError(
+            f"{device}: the agent's answer is larger than {_MOST_ANSWER_BYTES} bytes", "ask for fewer runs"
+        )
+    data = path.read_bytes()
+    try:
+        envelope = msgspec.json.decode(data, type=_Envelope)
+        if envelope.error is not None:
+            raise _refused(envelope.error, label, bool(request.get("xnnpack")))
+        if envelope.command != request["command"]:
+            raise msgspec.ValidationError(f"answers {envelope.command!r}, not {request['command']!r}")
+        fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        body = {key: value for key, value in fields.items() if key not in ("format_version", "command")}
+        return msgspec.json.decode(msgspec.json.encode(body), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as cause:
+        raise DeviceError(
+            f"{device}: the agent's answer cannot be believed: {_printable(str(cause))}",
+            "check that nothing else writes there, and that the device is the one you mean",
+        ) from cause
+
+
+def _refused(fault: _Fault, label: str, xnnpack: bool) -> EdgekitError:
+    message = _printable(fault.message)
+    if fault.kind == "runtime":
+        return MissingDependency(message, "pip install 'edgekit[runtime]'")
+    if fault.kind == "numpy":
+        return MissingDependency(message, "pip install 'numpy<2', or ai-edge-litert where it has a wheel")
+    if fault.kind == "model":
+        return ModelError(f"{label}: the runtime cannot read this file: {message}", "export it again")
+    if fault.kind == "input":
+        return DataError(f"{label}: {message}", f"`edgekit inspect {label}` shows what the model takes")
+    if fault.kind == "memory":
+        return RunError(f"{label}: {message}", "use a smaller batch or a smaller model")
+    if fault.kind == "request":
+        return DeviceError(message, "the agent on the device is of another version: remove it there")
+    return RunError(f"{label}: the runtime cannot run this model: {message}", _mend_of_run(message, xnnpack))
+
+
+def _mend_of_run(message: str, xnnpack: bool) -> str:
+    if "custom op" in message:
+        return "the file needs an operator this runtime lacks: a file compiled for an accelerator runs only on it"
+    if "Flex" in message or "Select TensorFlow" in message:
+        return "convert again without TensorFlow (Flex) operators"
+    return "try it without XNNPACK (--no-xnnpack)" if xnnpack else "try another runtime (--runtime)"
+
+
+def _ended(completed: Completed, label: str, device: str, timeout: float | None) -> EdgekitError:
+    """The error for a command that did not end with 0."""
+    code, said = completed.returncode, _printable(completed.stderr.strip())[-2000:]
+    if code is None:
+        return RunError(f"{label}: no answer from {device} after {timeout:g} s", "give more time (--timeout)")
+    if code > 0:
+        return RunError(f"{label}: the agent failed on {device} with exit code {code}:\n{said}", "run `edgekit doctor`")
+    name = _signal_name(-code)
+    if name in _CRASHES:
+        return RunError(
+            f"{label}: this model crashed the interpreter on {device} ({name})",
+            "try --no-xnnpack or another --runtime; `edgekit inspect` tells whether the file itself is sound",
+        )
+    reason = ", most often because memory ran out" if name == "SIGKILL" else ""
+    return RunError(f"{label}: the run on {device} was killed ({name}){reason}", "free memory, or use a smaller batch")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _printable(text: str) -> str:
+    """Text of a device without what could drive a terminal."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)

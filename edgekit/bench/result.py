@@ -1,0 +1,167 @@
+"""What a measurement is: raw samples and the whole setting they were taken in, versioned, in JSON and back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from edgekit.bench.plan import Plan
+from edgekit.errors import InputError, OutputError
+
+_LARGEST = 2**62
+_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+Line = Annotated[str, Meta(max_length=500, pattern=_LINE)]
+Bytes = Annotated[int, Meta(ge=0, le=_LARGEST)]
+Count = Annotated[int, Meta(ge=0, le=_LARGEST)]
+Nanoseconds = Annotated[int, Meta(ge=1, le=_LARGEST)]
+Samples = Annotated[tuple[Nanoseconds, ...], Meta(min_length=1, max_length=2_000_000)]
+
+
+class Runtime(Struct, frozen=True, forbid_unknown_fields=True):
+    """The runtime that really ran."""
+
+    name: Literal["ai-edge-litert", "tflite-runtime"]
+    version: Line
+
+
+class Tensor(Struct, frozen=True, forbid_unknown_fields=True):
+    """One input or output as the file declares it; `shape` has -1 where a dimension is open.
+
+    `argument` is its name in the signature, if the file has one. `real = (raw - zero_point) * scale` if it has a scale.
+    """
+
+    name: Annotated[str, Meta(max_length=10_000)]
+    argument: Annotated[str, Meta(max_length=10_000)] | None
+    dtype: Line
+    shape: tuple[Annotated[int, Meta(ge=-1, le=_LARGEST)], ...]
+    scale: float | None
+    zero_point: Annotated[int, Meta(ge=-_LARGEST, le=_LARGEST)] | None
+
+
+class Machine(Struct, frozen=True, forbid_unknown_fields=True):
+    """The machine that ran the model; null where it does not tell."""
+
+    board: Line | None
+    processor: Line | None
+    architecture: Line
+    system: Line
+    kernel: Line
+    cores: Annotated[int, Meta(ge=1, le=1_000_000)]
+    usable_cores: Annotated[int, Meta(ge=1, le=1_000_000)]
+    memory_bytes: Bytes | None
+    python: Line
+    numpy: Line
+
+
+class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
+    """What can change from one second to the next; null where it cannot be read."""
+
+    load_average: Annotated[float, Meta(ge=0)] | None
+    governor: Line | None
+    frequency_hz: Count | None
+    temperature_celsius: float | None
+
+
+class Timer(Struct, frozen=True, forbid_unknown_fields=True):
+    """The clock: cost of reading it and its smallest step, in nanoseconds."""
+
+    overhead_ns: Count
+    resolution_ns: Count
+
+
+class Memory(Struct, frozen=True, forbid_unknown_fields=True):
+    """Memory of the process at one point, in bytes; benchmarks/README.md defines each number."""
+
+    resident_bytes: Bytes | None
+    peak_bytes: Bytes | None
+    anonymous_bytes: Bytes | None
+    file_bytes: Bytes | None
+    shared_bytes: Bytes | None
+    swap_bytes: Bytes | None
+    proportional_bytes: Bytes | None
+    private_bytes: Bytes | None
+
+
+class MemoryPoints(Struct, frozen=True, forbid_unknown_fields=True):
+    """Memory before the runtime, with it, with the model, after one inference, and after all of them."""
+
+    start: Memory
+    imported: Memory
+    loaded: Memory
+    first: Memory
+    end: Memory
+
+
+class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the agent saw: all times raw."""
+
+    machine: Machine
+    runtime: Runtime
+    before: Conditions
+    after: Conditions
+    timer: Timer
+    load_ns: Nanoseconds
+    first_ns: Nanoseconds
+    warm_up_ns: Samples
+    warm_up_stable: bool
+    steady_ns: Samples
+    memory: MemoryPoints
+    delegate_partitions: Count | None
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """The measured file."""
+
+    name: str
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    file_bytes: Bytes
+
+
+class Measurement(Observed, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model, measured once on one device: what was asked, with what, and what was seen."""
+
+    model: ModelFile
+    device: str
+    plan: Plan
+    started: str
+    edgekit: str
+    agent_sha256: str
+    format_version: Literal[1] = 1
+
+
+class Results(Struct, frozen=True, forbid_unknown_fields=True):
+    """Measurements in one file."""
+
+    measurements: tuple[Measurement, ...]
+    format_version: Literal[1] = 1
+
+    def to_json(self) -> bytes:
+        """The file's bytes; `Results.from_json` gives the same value back."""
+        return msgspec.json.encode(self) + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, name: str = "results") -> Results:
+        """Read a file's bytes. Raises InputError naming the first thing that does not fit."""
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except msgspec.MsgspecError as cause:
+            raise InputError(f"{name}: not a results file: {cause}", "give a file written by `benchmark -o`") from None
+
+
+def write_new(path: Path, data: bytes, overwrite: bool = False) -> None:
+    """Write a file whole or not at all. Raises OutputError if it exists (unless `overwrite`) or cannot be written."""
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists", "give another name, or --overwrite")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError as cause:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"{path}: {cause.strerror}", "give a place that can be written") from cause

@@ -1,0 +1,250 @@
+"""Run models on a device: outputs for data, latency and memory, and turns of several models."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta, Struct
+
+from edgekit.bench.ask import agent_sha256, ask
+from edgekit.bench.plan import Plan, RuntimeName
+from edgekit.bench.result import Count, Measurement, ModelFile, Observed, Runtime, Samples, Tensor
+from edgekit.device.local import LocalDevice
+from edgekit.device.protocol import Device
+from edgekit.errors import DataError, DeviceError
+from edgekit.tflite import flatbuffer
+
+Array = npt.NDArray[Any]
+
+
+class _Inferred(Struct, frozen=True, forbid_unknown_fields=True):
+    runtime: Runtime
+    load_seconds: Annotated[float, Meta(ge=0)]
+    seconds: Annotated[float, Meta(ge=0)]
+    samples_per_run: Annotated[int, Meta(ge=1)]
+    delegate_partitions: Count | None
+    output_shapes: tuple[tuple[Count, ...], ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Raw outputs `[samples, ...]` in the file's order (never dequantized), and how they came about."""
+
+    outputs: tuple[Array, ...]
+    input_details: tuple[Tensor, ...]
+    output_details: tuple[Tensor, ...]
+    seconds: float
+    load_seconds: float
+    samples_per_run: int
+    runtime: Runtime
+    delegate_partitions: int | None
+
+
+class Turns(Struct, frozen=True, forbid_unknown_fields=True):
+    """Times of several models that ran in turns in one process, in the order they were given."""
+
+    runtime: Runtime
+    steady_ns: tuple[Samples, ...]
+    delegate_partitions: tuple[Count | None, ...]
+
+
+def infer(
+    model: bytes | Path,
+    inputs: Sequence[Array],
+    *,
+    batch: int = 1,
+    threads: int = 1,
+    xnnpack: bool = True,
+    runtime: RuntimeName = "auto",
+    device: Device | None = None,
+    timeout: float | None = None,
+) -> Inference:
+    """Run every sample of `inputs` (`[samples, ...]`, in the order and the types of the file's inputs).
+
+    `batch` samples go in one run where it is larger than the file's own batch: the inputs are resized then, and
+    RunError tells if the graph does not allow it. An input without a batch axis takes `[samples, *its shape]`.
+    `device` must be open; without one this machine is used. Raises ModelError, DataError (arrays that do not fit),
+    RunError (refusal, crash, time-out), MissingDependency (no runtime), DeviceError.
+    """
+    label = _label(model)
+    flatbuffer.open_model(flatbuffer.read_bytes(model), label)
+    options = {"batch": batch, "threads": threads, "xnnpack": xnnpack, "runtime": runtime}
+    with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        here, remote = Path(folder), f"{place.scratch}/{uuid4().hex}"
+        answer = ask(
+            place,
+            {
+                "command": "infer",
+                "model": place.push(_as_file(model, here)),
+                "inputs": [place.push(_saved(array, here / f"input{i}.npy")) for i, array in enumerate(inputs)],
+                "outputs": remote,
+                **options,
+            },
+            _Inferred,
+            label,
+            timeout,
+        )
+        outputs = _pulled(place, remote, answer, len(inputs[0]) if inputs else 1, here)
+    return Inference(
+        outputs,
+        answer.inputs,
+        answer.outputs,
+        answer.seconds,
+        answer.load_seconds,
+        answer.samples_per_run,
+        answer.runtime,
+        answer.delegate_partitions,
+    )
+
+
+def measure(
+    model: bytes | Path,
+    plan: Plan | None = None,
+    device: Device | None = None,
+    *,
+    inputs: Sequence[Array] = (),
+    name: str | None = None,
+    timeout: float | None = 600.0,
+) -> Measurement:
+    """Latency and memory of a model, alone in a process of its own.
+
+    The inputs are random (seeded by the plan) unless given as for `infer`. Raises what `infer` raises.
+    """
+    plan, label = plan or Plan(), name or _label(model)
+    data = flatbuffer.read_bytes(model)
+    flatbuffer.open_model(data, label)
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        here = Path(folder)
+        request = {
+            "command": "measure",
+            "model": place.push(_as_file(model, here)),
+            "inputs": [place.push(_saved(array, here / f"input{i}.npy")) for i, array in enumerate(inputs)],
+            **msgspec.to_builtins(plan),
+        }
+        seen = ask(place, request, Observed, label, timeout)
+        where = place.name
+    return Measurement(
+        model=ModelFile(label, hashlib.sha256(data).hexdigest(), len(data)),
+        device=where,
+        plan=plan,
+        started=started,
+        edgekit=metadata.version("edgekit"),
+        agent_sha256=agent_sha256(),
+        **{field: getattr(seen, field) for field in seen.__struct_fields__},
+    )
+
+
+def alternate(
+    models: Sequence[bytes | Path],
+    plan: Plan | None = None,
+    device: Device | None = None,
+    *,
+    reverse: bool = False,
+    turns: int = 8,
+    turn_seconds: float = 0.015,
+    seconds: float = 1.0,
+    timeout: float | None = 600.0,
+) -> Turns:
+    """Times of several models taking turns in one process, so that a disturbance hits them alike.
+
+    Each turn lasts `turn_seconds` or a few runs; there are `turns` of each model, fewer (but an even number) once
+    `seconds` are over. `reverse` starts with the last model. Raises what `infer` raises.
+    """
+    plan, label = plan or Plan(), " and ".join(map(_label, models))
+    with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        files = [_as_file(model, Path(folder), f"model{i}.tflite") for i, model in enumerate(models)]
+        request = {
+            "command": "alternate",
+            "models": [place.push(file) for file in files],
+            "reverse": reverse,
+            "turns": turns,
+            "turn_seconds": turn_seconds,
+            "seconds": seconds,
+            **msgspec.to_builtins(plan),
+        }
+        seen = ask(place, request, Turns, label, timeout)
+    if len(seen.steady_ns) != len(models):
+        raise DeviceError(f"the agent timed {len(seen.steady_ns)} models, {len(models)} were asked", "run it again")
+    return seen
+
+
+def _label(model: bytes | Path) -> str:
+    return str(model) if isinstance(model, Path) else "model"
+
+
+@contextmanager
+def _opened(device: Device | None) -> Iterator[Device]:
+    if device is not None:
+        yield device
+        return
+    with LocalDevice() as local:
+        yield local
+
+
+def _as_file(model: bytes | Path, folder: Path, name: str = "model.tflite") -> Path:
+    if isinstance(model, Path):
+        return model
+    path = folder / name
+    path.write_bytes(model)
+    return path
+
+
+def _saved(array: Array, path: Path) -> Path:
+    if array.dtype.hasobject or array.dtype.kind not in "fiubc":
+        raise DataError(f"an input array holds {array.dtype}, not numbers", "give an array of the input's type")
+    np.save(path, array, allow_pickle=False)
+    return path
+
+
+def _pulled(device: Device, remote: str, answer: _Inferred, samples: int, folder: Path) -> tuple[Array, ...]:
+    """The outputs, if they are what the agent said and what was asked."""
+    if len(answer.output_shapes) != len(answer.outputs):
+        raise DeviceError(
+            f"{device.name}: {len(answer.outputs)} outputs, {len(answer.output_shapes)} shapes", "run again"
+        )
+    arrays = []
+    for index, (detail, shape) in enumerate(zip(answer.outputs, answer.output_shapes, strict=True)):
+        path = folder / f"output{index}.npy"
+        device.pull(f"{remote}/{index}.npy", path)
+        array = _mapped(path, device.name)
+        if array.shape != shape or array.dtype.name != detail.dtype or shape[:1] != (samples,):
+            found = f"{array.dtype} {list(array.shape)} for {samples} samples"
+            raise DeviceError(
+                f"{device.name}: output {index} is {found}, announced was {detail.dtype} {list(shape)}", "run it again"
+            )
+        arrays.append(np.array(array))
+    return tuple(arrays)
+
+
+def _mapped(path: Path, device: str) -> Array:
+    """A .npy file, mapped: a header that claims more than the file holds is refused before memory is taken."""
+    try:
+        empty = math.prod(_header_shape(path)) == 0
+        array: Array = np.load(path, mmap_mode=None if empty else "r", allow_pickle=False)
+        return array
+    except (ValueError, OSError, EOFError, TypeError) as cause:
+        raise DeviceError(f"{device}: an output file cannot be read: {cause}", "run it again") from cause
+
+
+def _header_shape(path: Path) -> tuple[int, ...]:
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape: tuple[int, ...] = read(file)[0]
+        return shape

@@ -1,0 +1,145 @@
+"""`edgekit benchmark`: latency and memory of .tflite files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from edgekit.bench.plan import plan_for
+from edgekit.bench.result import Conditions, Machine, Measurement, Results, Runtime, write_new
+from edgekit.bench.run import measure
+from edgekit.bench.statistics import Summary, noise_warnings, summarize
+from edgekit.cli.common import emit, json_option, progress, say
+from edgekit.device.find import find_device
+from edgekit.errors import OutputError
+from edgekit.report.table import render_table
+from edgekit.units import format_bytes, format_seconds
+
+_HEADER = ("model", "size", "load", "first", "p50", "95 % interval", "p90", "p99", "peak", "+anonymous", "+file")
+
+
+class Row(Struct, frozen=True):
+    """One measured model, without its raw samples."""
+
+    model: str
+    file_bytes: int
+    sha256: str
+    device: str
+    runtime: Runtime
+    delegate_partitions: int | None
+    machine: Machine
+    conditions: Conditions
+    summary: Summary
+    warnings: tuple[str, ...]
+
+
+class Report(Struct, frozen=True):
+    """What `edgekit benchmark --json` prints."""
+
+    rows: tuple[Row, ...]
+    format_version: int = 1
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--device", default="local", show_default=True, help="Where to measure.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of the runtime.")
+@click.option("--no-xnnpack", is_flag=True, help="Run without XNNPACK.")
+@click.option(
+    "--runtime",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"]),
+    help="Which installed runtime runs the model.",
+)
+@click.option("--runs", type=click.IntRange(1, 1_000_000), help="Measure exactly this many runs.")
+@click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), help="Measure for this long  [default: 1]")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random inputs.")
+@click.option("--timeout", default=600.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write raw samples and setting to this JSON file."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
+@json_option
+def command(
+    models: tuple[Path, ...],
+    device: str,
+    threads: int,
+    no_xnnpack: bool,
+    runtime: str,
+    runs: int | None,
+    seconds: float | None,
+    seed: int,
+    timeout: float,
+    output: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Measure latency and memory of .tflite files, each in a process of its own, on random inputs.
+
+    peak is the most memory the process ever held, with Python and the runtime in it; +anonymous and +file are what
+    the model added to that: its own memory, and pages of files (the model, code of the runtime) that can be dropped.
+    """
+    if runs is not None and seconds is not None:
+        raise click.UsageError("give --runs or --seconds, not both")
+    if output is not None and output.exists() and not overwrite:
+        raise OutputError(f"{output} exists", "give another name, or --overwrite")
+    plan = plan_for(runs, seconds, threads, not no_xnnpack, runtime, seed)  # type: ignore[arg-type]
+    measurements = []
+    with find_device(device) as place:
+        for model in models:
+            progress(f"measuring {model}")
+            measurements.append(measure(model, plan, place, timeout=timeout))
+    progress("")
+    if output is not None:
+        write_new(output, Results(tuple(measurements)).to_json(), overwrite)
+    report = Report(tuple(map(row_of, measurements)))
+    emit(report, as_json, render)
+    if not as_json:
+        for row in report.rows:
+            for warning in row.warnings:
+                say(f"warning: {row.model}: {warning}")
+
+
+def row_of(measurement: Measurement) -> Row:
+    """The printed part of a measurement."""
+    return Row(
+        model=measurement.model.name,
+        file_bytes=measurement.model.file_bytes,
+        sha256=measurement.model.sha256,
+        device=measurement.device,
+        runtime=measurement.runtime,
+        delegate_partitions=measurement.delegate_partitions,
+        machine=measurement.machine,
+        conditions=measurement.before,
+        summary=summarize(measurement),
+        warnings=tuple(noise_warnings(measurement)),
+    )
+
+
+def render(report: Report) -> str:
+    """A table, and under it what was measured on."""
+    first = report.rows[0]
+    threads = f"{first.machine.board or first.machine.processor or first.machine.architecture}"
+    setting = f"{first.device}: {threads}, {first.runtime.name} {first.runtime.version}, Python {first.machine.python}"
+    return render_table(_HEADER, [_cells(row) for row in report.rows]) + f"\n\n{setting}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    found = row.summary
+    p50 = found.p50_seconds
+    return (
+        row.model,
+        format_bytes(row.file_bytes),
+        format_seconds(found.load_seconds),
+        format_seconds(found.first_seconds),
+        format_seconds(p50.value),
+        f"{format_seconds(p50.low)} to {format_seconds(p50.high)}",
+        format_seconds(found.p90_seconds.value),
+        format_seconds(found.p99_seconds.value),
+        format_bytes(found.peak_bytes),
+        format_bytes(found.model_anonymous_bytes),
+        format_bytes(found.model_file_bytes),
+    )

@@ -1,0 +1,106 @@
+"""`edgekit compare`: two .tflite files side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from edgekit.bench.plan import plan_for
+from edgekit.cli.common import emit, json_option, progress
+from edgekit.compare import Agreement, Comparison, compare
+from edgekit.device.find import find_device
+from edgekit.report.table import render_table
+from edgekit.units import format_bytes, format_count, format_seconds
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--device", default="local", show_default=True, help="Where to run both.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of the runtime.")
+@click.option("--no-xnnpack", is_flag=True, help="Run without XNNPACK.")
+@click.option(
+    "--runtime",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"]),
+    help="Which installed runtime runs the models.",
+)
+@click.option("--samples", default=16, show_default=True, type=click.IntRange(1, 100_000), help="Random inputs.")
+@click.option(
+    "--processes", default=10, show_default=True, type=click.IntRange(6, 1000), help="Processes that time both."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random inputs.")
+@json_option
+def command(
+    a: Path,
+    b: Path,
+    device: str,
+    threads: int,
+    no_xnnpack: bool,
+    runtime: str,
+    samples: int,
+    processes: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare A and B: size, operators, contract, outputs on the same random inputs, latency taken in turns."""
+    plan = plan_for(threads=threads, xnnpack=not no_xnnpack, runtime=runtime, seed=seed)  # type: ignore[arg-type]
+    progress("comparing")
+    with find_device(device) as place:
+        result = compare(a, b, plan, place, samples=samples, processes=processes)
+    progress("")
+    emit(result, as_json, render)
+
+
+def render(result: Comparison) -> str:
+    """Tables of size, operators and agreement, and the verdict."""
+    parts = [_sides(result), _operators(result), _contract(result), _agreements(result.agreement)]
+    return "\n\n".join([*parts, f"verdict: {result.speed.verdict}"])
+
+
+def _sides(result: Comparison) -> str:
+    a, b, speed = result.a, result.b, result.speed
+    rows = [
+        _row("file", format_bytes, a.file_bytes, b.file_bytes),
+        _row("deflated", format_bytes, a.deflated_bytes, b.deflated_bytes),
+        ("numbers", a.numeric, b.numeric, ""),
+        _row("parameters", format_count, a.parameters, b.parameters),
+        _row("multiply-accumulates", format_count, a.macs, b.macs),
+        (*_row("median latency", format_seconds, speed.a_seconds, speed.b_seconds)[:3], f"{speed.ratio.value:.3f}"),
+    ]
+    return f"A: {a.name}\nB: {b.name}\n\n" + render_table(("", "A", "B", "B / A"), rows)
+
+
+def _row(what: str, write: Callable[[float], str], a: float, b: float) -> tuple[str, ...]:
+    return (what, write(a), write(b), f"{b / a:.3f}" if a else "-")
+
+
+def _operators(result: Comparison) -> str:
+    rows = [(item.name, item.dtype, str(item.a), str(item.b)) for item in result.operators]
+    return render_table(("operator", "type", "A", "B"), rows)
+
+
+def _contract(result: Comparison) -> str:
+    if not result.contract:
+        return "contract: the same inputs and outputs"
+    return "contract (A, then B):\n" + "\n".join(f"  {line}" for line in result.contract)
+
+
+def _agreements(found: tuple[Agreement, ...]) -> str:
+    if not found:
+        return "outputs: not compared, because the inputs or outputs do not correspond"
+    rows = [
+        (
+            item.name,
+            "-" if item.max_abs_difference is None else f"{item.max_abs_difference:.3g}",
+            "-" if item.sqnr_db is None else f"{item.sqnr_db:.1f} dB",
+            "-" if item.same_argmax is None else f"{item.same_argmax:.1%}",
+            f"{item.same_values:.1%}",
+        )
+        for item in found
+    ]
+    header = ("output", "largest difference", "SQNR", "same argmax", "same values")
+    return f"outputs on {found[0].samples} random inputs:\n" + render_table(header, rows)
