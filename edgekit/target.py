@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from edgekit import strict_toml
 from edgekit.errors import TargetError, did_you_mean
+from edgekit.operators import OperatorTable, TableName, load_table
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -79,7 +80,10 @@ class Numerics(Struct, frozen=True, forbid_unknown_fields=True):
 class Operators(Struct, frozen=True, forbid_unknown_fields=True):
     """Which operators run."""
 
-    table: Literal["litert", "edgetpu", "tflite-micro"]
+    table: Annotated[TableName, Meta(description="Table of what runs, a file in targets/operators/.")]
+    fallback: Annotated[
+        TableName | None, Meta(description="Table for operators that the first one lacks; null: they do not run.")
+    ] = None
     custom: Annotated[bool, Meta(description="Custom operators can be linked in.")] = False
     flex: Annotated[bool, Meta(description="TensorFlow (Flex) operators run.")] = False
 
@@ -108,6 +112,27 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
     budget: Budget = Budget()
     notes: tuple[str, ...] = ()
     format_version: Literal[1] = 1
+
+    def source_of(self, claim: str) -> str:
+        """Source of a claim such as `memory.ram_bytes`, its own or that of its table; empty where there is none."""
+        return self.sources.get(claim) or self.sources.get(claim.partition(".")[0], "")
+
+    def claims(self) -> list[tuple[str, object]]:
+        """Every claim of the tables that is not null, as (`table.key`, value), in the order of the schema."""
+        return [
+            (f"{table}.{key}", value)
+            for table in _TABLES
+            for key in getattr(self, table).__struct_fields__
+            if (value := getattr(getattr(self, table), key)) is not None
+        ]
+
+    def operator_tables(self) -> tuple[OperatorTable, ...]:
+        """The operator table, then that of the fallback if there is one."""
+        names = (self.operators.table, self.operators.fallback)
+        return tuple(load_table(name) for name in names if name is not None)
+
+
+_TABLES = ("processor", "memory", "runtime", "numerics", "operators", "budget")
 
 
 def target_names() -> list[str]:
@@ -144,17 +169,7 @@ def validate(target: Target) -> list[str]:
 
 def _cited(target: Target) -> list[str]:
     """Every claim has a source, its own or that of its table."""
-    claims = [
-        f"{table}.{key}"
-        for table in ("processor", "memory", "runtime", "numerics", "operators", "budget")
-        for key in getattr(target, table).__struct_fields__
-        if getattr(getattr(target, table), key) is not None
-    ]
-    return [
-        f"no source for {claim}"
-        for claim in claims
-        if claim not in target.sources and claim.partition(".")[0] not in target.sources
-    ]
+    return [f"no source for {claim}" for claim, _ in target.claims() if not target.source_of(claim).strip()]
 
 
 def _recommended(target: Target) -> list[str]:
@@ -165,15 +180,31 @@ def _recommended(target: Target) -> list[str]:
     try:
         Recipe.parse(target.numerics.recommended).resolve(target)
     except RecipeError as fault:
-        return [str(fault)]
+        return [f"numerics.recommended: {fault.problem}" + (f" ({fault.mend})" if fault.mend else "")]
     return []
 
 
 def _known_sources(target: Target) -> list[str]:
     """Sources name keys that exist."""
-    tables = {"processor", "memory", "runtime", "numerics", "operators", "budget"}
-    known = tables | {f"{table}.{key}" for table in tables for key in getattr(target, table).__struct_fields__}
-    return [f"source for unknown key {key!r}: {did_you_mean(key, known)}" for key in target.sources.keys() - known]
+    known = {*_TABLES, *(f"{table}.{key}" for table in _TABLES for key in getattr(target, table).__struct_fields__)}
+    unknown = sorted(target.sources.keys() - known)
+    return [f"sources: unknown key {key!r}, {did_you_mean(key, known)}" for key in unknown]
 
 
-_CHECKS = (_cited, _recommended, _known_sources)
+def _fits(target: Target) -> list[str]:
+    """Budgets are not larger than the memory they are for."""
+    pairs = (("file_bytes", "flash_bytes"), ("arena_bytes", "ram_bytes"))
+    return [
+        f"budget.{budget} is larger than memory.{memory}"
+        for budget, memory in pairs
+        if (getattr(target.budget, budget) or 0) > (getattr(target.memory, memory) or float("inf"))
+    ]
+
+
+def _fallback(target: Target) -> list[str]:
+    """A fallback is another table than the first."""
+    same = target.operators.fallback == target.operators.table
+    return [f"operators.fallback: {target.operators.fallback!r} is the first table itself"] if same else []
+
+
+_CHECKS = (_cited, _recommended, _known_sources, _fits, _fallback)

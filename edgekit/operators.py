@@ -1,0 +1,67 @@
+"""Operator tables: which TFLite operators a runtime or an accelerator executes, as data with a source.
+
+One strict TOML file a table in `targets/operators/`. A target names its table, and may name a second one for what the
+first leaves over (an Edge TPU board hands the rest to the CPU).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from edgekit import strict_toml
+from edgekit.errors import TargetError
+
+Count = Annotated[int, Meta(ge=1)]
+TableName = Literal["litert", "edgetpu", "tflite-micro"]
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is documented about one operator; empty means: it runs, and no limit is documented."""
+
+    limits: Annotated[str, Meta(description="The documented limitation, in words.")] = ""
+    since: Annotated[Count | None, Meta(description="Lowest runtime version that has it; null: any, or unknown.")] = (
+        None
+    )
+    source: Annotated[str | None, Meta(description="Source of this rule; null: that of the table.")] = None
+
+
+class OperatorTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """The operators of one runtime or accelerator. Load one with `load_table("edgetpu")`."""
+
+    name: TableName
+    title: Annotated[str, Meta(description="Who executes them, as it reads in a sentence.")]
+    source: Annotated[str, Meta(min_length=1, description="Where the table comes from.")]
+    everything: Annotated[bool, Meta(description="Every builtin operator of the schema runs.")] = False
+    types: Annotated[
+        tuple[Literal["float32", "float16", "int8", "uint8", "int16"], ...],
+        Meta(min_length=1, description="Activation types that its kernels compute in."),
+    ] = ("float32", "float16", "int8", "uint8", "int16")
+    dimensions: Annotated[
+        Count | None, Meta(description="Only this many innermost dimensions may be larger than 1.")
+    ] = None
+    custom: Annotated[tuple[str, ...], Meta(description="Custom operators that are built in.")] = ()
+    operators: Annotated[
+        dict[str, Rule], Meta(description="Builtin operator (name in the schema) -> what is documented.")
+    ] = {}
+    notes: tuple[str, ...] = ()
+    format_version: Literal[1] = 1
+
+    def runs(self, operator: str) -> bool:
+        """True if the table has this builtin operator."""
+        return operator in self.operators or (self.everything and not operator.startswith("BUILTIN_"))
+
+    def source_of(self, operator: str) -> str:
+        """Source of the rule of an operator, or else of the table."""
+        rule = self.operators.get(operator)
+        return (rule.source if rule else None) or self.source
+
+
+@cache
+def load_table(name: TableName) -> OperatorTable:
+    """A shipped operator table. Raises TargetError if its file does not fit the schema."""
+    with resources.as_file(resources.files("edgekit.targets") / "operators" / f"{name}.toml") as path:
+        return strict_toml.load(path, OperatorTable, TargetError)
