@@ -22,7 +22,7 @@ def draw(strata: npt.NDArray[Any], count: int, seed: int | tuple[int, ...]) -> I
     by_stratum = shuffled[np.argsort(codes[shuffled], kind="stable")]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     chosen = [by_stratum[start : start + quota] for start, quota in zip(starts, quotas, strict=True)]
-    return np.sort(np.concatenate([np.empty(0, np.int64), *chosen]))
+    return np.sort(np.concatenate([np.empty(0, np.int64), *chosen])).astype(np.int64)
 
 
 def _quotas(sizes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
