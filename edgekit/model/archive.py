@@ -1,0 +1,75 @@
+"""`.keras` files: a zip with `config.json`, `metadata.json` and `model.weights.h5` (the Keras 3 native format)."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgekit.errors import ModelError
+from edgekit.model.guard import check_config, check_expansion, check_hdf5
+from edgekit.tf import import_keras
+
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_AGAIN = "save it again with `model.save('name.keras')`, and compare checksums after copying"
+
+
+def load_archive(path: Path, origin: str, trust: bool) -> Any:
+    """The Keras model in a `.keras` file, uncompiled. Raises ModelError for a damaged, hostile or custom one."""
+    if not trust:
+        _check(path, origin)
+    keras = import_keras()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            named = Path(folder, "model.keras")
+            named.symlink_to(path.resolve())  # Keras goes by the extension, whatever the user called the file
+            return keras.saving.load_model(named, compile=False, safe_mode=not trust)
+    except Exception as cause:
+        raise ModelError(f"{origin}: Keras cannot load it: {_first_line(cause)}", _AGAIN) from cause
+
+
+def _check(path: Path, origin: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive, origin)
+            config = json.loads(archive.read(_CONFIG))
+            weights = archive.read(_WEIGHTS)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as cause:
+        raise ModelError(f"{origin}: damaged or truncated .keras file ({cause})", _AGAIN) from cause
+    except (ValueError, RecursionError) as cause:
+        raise ModelError(f"{origin}: its {_CONFIG} is not JSON ({cause})", _AGAIN) from cause
+    check_config({key: value for key, value in config.items() if key != "compile_config"}, origin)
+    _check_weights(weights, origin)
+
+
+def _check_members(archive: zipfile.ZipFile, origin: str) -> None:
+    names = archive.namelist()
+    if _CONFIG not in names or _WEIGHTS not in names:
+        raise ModelError(
+            f"{origin}: a zip file without {_CONFIG} and {_WEIGHTS} (it holds: {', '.join(names[:5])})",
+            "give a file written by `model.save('name.keras')`",
+        )
+    for member in archive.infolist():
+        parts = PurePosixPath(member.filename.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in member.filename:
+            raise ModelError(
+                f"{origin}: holds {member.filename!r}, a path out of the file", "get it from its source again"
+            )
+        check_expansion(f"{origin}: {member.filename}", member.file_size, member.compress_size)
+
+
+def _check_weights(weights: bytes, origin: str) -> None:
+    import h5py
+
+    try:
+        with h5py.File(io.BytesIO(weights), "r") as file:
+            check_hdf5(file, origin)
+    except (OSError, RuntimeError, KeyError) as cause:
+        raise ModelError(f"{origin}: its {_WEIGHTS} is damaged ({cause})", _AGAIN) from cause
+
+
+def _first_line(cause: Exception) -> str:
+    return str(cause).strip().split("\n")[0][:300] or type(cause).__name__

@@ -1,0 +1,181 @@
+"""Legacy `.h5` and `.hdf5` models of Keras 2, tf_keras and Keras 3, rebuilt in Keras 3 with their weights.
+
+The layout is that of `save_model_to_hdf5`: the attribute `model_config` (JSON), and in the group `model_weights` one
+group a layer with the attribute `weight_names`. The user's file is only read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import ModelError
+from edgekit.model.guard import check_config, check_hdf5
+from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing
+from edgekit.model.rebuild import Rebuilt, rebuild
+
+_AGAIN = "save it again from its source, and compare checksums after copying"
+_TF_OPERATIONS = {
+    "TFOpLambda",
+    "SlicingOpLambda",
+    "TensorFlowOpLayer",
+    "ClassMethod",
+    "InstanceMethod",
+    "InstanceProperty",
+}
+_GONE = {"LocallyConnected1D", "LocallyConnected2D", "CuDNNLSTM", "CuDNNGRU", "DenseFeatures"}
+_STATE = {"count", "StateVar"}  # kept by preprocessing layers of Keras 2 for adapt() and random numbers
+
+
+def load_hdf5(path: Path, origin: str, trust: bool) -> tuple[Any, tuple[str, ...]]:
+    """The Keras 3 model in an HDF5 file, uncompiled, and what was healed.
+
+    Raises ModelError for a file without architecture, damaged, hostile, or with layers that Keras 3 has not.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            if not trust:
+                check_hdf5(file, origin)
+            return _load(file, origin, trust)
+    except (OSError, RuntimeError, KeyError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as cause:
+        raise ModelError(f"{origin}: damaged or truncated HDF5 file ({_line(cause)})", _AGAIN) from cause
+
+
+def _load(file: Any, origin: str, trust: bool) -> tuple[Any, tuple[str, ...]]:
+    if "model_config" not in file.attrs:
+        raise _without_architecture(file, origin)
+    config = json.loads(_text(file.attrs["model_config"]))
+    _refuse_old_backend(file, origin)
+    _refuse_unportable(config, origin)
+    if not trust:
+        check_config(config, origin, OLD_CLASSES)
+    healing = Healing()
+    try:
+        rebuilt = rebuild(config, healing, trust)
+    except ModelError as error:
+        raise ModelError(f"{origin}: {error.problem}", error.mend) from error
+    except (TypeError, ValueError, AttributeError, IndexError) as cause:
+        raise ModelError(f"{origin}: its configuration is not one of a Keras model ({_line(cause)})", _AGAIN) from cause
+    _assign(rebuilt, file["model_weights"], origin)
+    return rebuilt.model, (*healing.told(), *_training_left_out(file))
+
+
+def _without_architecture(file: Any, origin: str) -> ModelError:
+    if "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint_dependencies" in file:
+        found = "weights only: the architecture is not in the file"
+    elif "optimizer_weights" in file:
+        found = "the state of an optimizer only"
+    else:
+        found = f"no Keras model: there is no model_config, only {', '.join(list(file)[:5]) or 'nothing'}"
+    mend = "build the model in Python, call `model.load_weights(...)`, and `model.save('name.keras')`"
+    return ModelError(f"{origin}: holds {found}", mend)
+
+
+def _refuse_old_backend(file: Any, origin: str) -> None:
+    backend = _text(file.attrs.get("backend", "tensorflow"))
+    version = _text(file.attrs.get("keras_version", "1"))
+    if version.startswith("1."):
+        raise ModelError(
+            f"{origin}: written by Keras {version}, whose weights have another order", "save it with Keras 2"
+        )
+    if backend in {"theano", "cntk"}:
+        raise ModelError(
+            f"{origin}: written on the {backend} backend, whose kernels are flipped", "save it on TensorFlow"
+        )
+
+
+def _refuse_unportable(config: Any, origin: str) -> None:
+    entries = list(_entries(config))
+    operations = {
+        str(entry["config"].get("function", "?")) for entry in entries if entry["class_name"] in _TF_OPERATIONS
+    }
+    if operations:
+        raise ModelError(
+            f"{origin}: holds TensorFlow operations that are no Keras layers ({', '.join(sorted(operations))})",
+            f"replace them with Keras layers; or {AS_SAVED_MODEL}",
+        )
+    for entry in entries:
+        name, settings = entry["class_name"], entry["config"]
+        if name in _GONE:
+            raise ModelError(f"{origin}: {name} {settings.get('name')!r} is not in Keras 3", AS_SAVED_MODEL)
+        if name == "InputLayer" and (settings.get("ragged") or settings.get("sparse")):
+            kind = "ragged" if settings.get("ragged") else "sparse"
+            raise ModelError(
+                f"{origin}: input {settings.get('name')!r} is {kind}, and TFLite has only dense tensors",
+                "pad to a fixed shape before the model and save it with a dense input",
+            )
+
+
+def _entries(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        if isinstance(node.get("class_name"), str) and isinstance(node.get("config"), dict):
+            yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from _entries(item)
+
+
+def _assign(rebuilt: Rebuilt, group: Any, origin: str) -> None:
+    """Give every layer the weights stored under its old name. Raises ModelError for any that do not fit."""
+    missing = {name for name, layer in rebuilt.layers.items() if layer.weights}
+    for stored in _names(group, "layer_names"):
+        values = [(_leaf(weight), group[stored][weight][()]) for weight in _names(group[stored], "weight_names")]
+        if not values:
+            continue
+        if stored not in rebuilt.layers:
+            raise ModelError(f"{origin}: weights of {stored!r}, a layer that the architecture does not have", _AGAIN)
+        _fill(rebuilt.layers[stored], values, stored, origin)
+        missing.discard(stored)
+    if missing:
+        raise ModelError(f"{origin}: no weights for layer {', '.join(sorted(missing)[:3])}", _AGAIN)
+
+
+def _fill(layer: Any, values: list[tuple[str, Any]], name: str, origin: str) -> None:
+    targets = [*layer.trainable_weights, *layer.non_trainable_weights]
+    if len(values) > len(targets):
+        values = [(leaf, value) for leaf, value in values if leaf not in _STATE]
+    wanted = [(_leaf(target.path), tuple(target.shape)) for target in targets]
+    stored = [(leaf, np.shape(value)) for leaf, value in values]
+    same_names = sorted(leaf for leaf, _ in wanted) == sorted(leaf for leaf, _ in stored)
+    if [shape for _, shape in wanted] != [shape for _, shape in stored] or (same_names and wanted != stored):
+        raise ModelError(f"{origin}: layer {name!r} takes the weights {wanted}, and the file has {stored}", _AGAIN)
+    for target, (_, value) in zip(targets, values, strict=True):
+        target.assign(value)
+
+
+def _leaf(name: str) -> str:
+    return name.rsplit("/", 1)[-1].split(":")[0]
+
+
+def _names(group: Any, key: str) -> list[str]:
+    """A list attribute; one that passed the header limit of HDF5 lies in pieces `key0`, `key1`, ..."""
+    if key in group.attrs:
+        return [_text(item) for item in group.attrs[key]]
+    pieces: list[str] = []
+    while f"{key}{len(pieces)}" in group.attrs:
+        pieces.append(f"{key}{len(pieces)}")
+    return [_text(item) for piece in pieces for item in group.attrs[piece]]
+
+
+def _training_left_out(file: Any) -> tuple[str, ...]:
+    text = _text(file.attrs.get("training_config", ""))
+    marks = {"lr": '"lr":', "reduction = auto": '"reduction": "auto"'}
+    found = [name for name, mark in marks.items() if mark in text]
+    if not found:
+        return ()
+    return (f"the training configuration was left out, since Keras 3 refuses settings in it: {', '.join(found)}",)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _line(cause: BaseException) -> str:
+    return " ".join(str(cause).split())[:200] or type(cause).__name__

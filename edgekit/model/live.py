@@ -1,0 +1,140 @@
+"""From a Keras model in memory to a `Model`: what it takes and gives, that its weights are sound, its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import ModelError
+from edgekit.model.loaded import Model, TensorSpec
+from edgekit.tf import import_keras
+
+_NO_SHAPE = "call it once on an array of the right shape, or begin it with `keras.Input(shape)`"
+
+
+def from_keras(model: Any, origin: str, name: str, sha256: str | None, healed: tuple[str, ...] = ()) -> Model:
+    """A `Model` around a Keras 3 model; the digest is that of architecture and weights where `sha256` is None.
+
+    Raises ModelError for a model without input shapes, with tensors of text, or with NaN or infinity in its weights.
+    """
+    model = _with_inputs(model, origin)
+    structure = (None, None) if isinstance(model, import_keras().Sequential) else (model.input, model.output)
+    inputs = _specs(model.inputs, structure[0], [tensor.name for tensor in model.inputs])
+    outputs = _specs(model.outputs, structure[1], _output_names(model))
+    refuse_text((*inputs, *outputs), origin)
+    _refuse_unsound_weights(model, origin)
+    return Model(origin, name, "keras", sha256 or digest(model), inputs, outputs, healed, model, None)
+
+
+def _with_inputs(model: Any, origin: str) -> Any:
+    """The model itself where Keras knows its inputs; a subclassed one becomes the layer of a functional model."""
+    keras = import_keras()
+    if isinstance(model, keras.Sequential):
+        if not model.built:
+            raise ModelError(f"{origin}: a Sequential model without input shape", _NO_SHAPE)
+        return model
+    if getattr(model, "inputs", None):
+        return model
+    build = model.get_build_config() if model.built else None
+    if not build:
+        raise ModelError(f"{origin}: a subclassed model ({type(model).__name__}) that was never called", _NO_SHAPE)
+    if "input_shape" not in build:
+        raise ModelError(
+            f"{origin}: {type(model).__name__}.call takes several arguments, whose inputs cannot be told apart",
+            "take one list or dictionary of tensors as the only argument, or return a functional model",
+        )
+    return _functional(model, build["input_shape"], origin)
+
+
+def _functional(model: Any, shapes: Any, origin: str) -> Any:
+    keras = import_keras()
+
+    def made(shape: Any, name: str | None = None) -> Any:
+        if isinstance(shape, dict):
+            return {key: made(item, str(key)) for key, item in shape.items()}
+        if all(item is None or isinstance(item, int) for item in shape):
+            return keras.Input(batch_shape=(None, *shape[1:]), dtype=model.input_dtype, name=name)
+        return [made(item) for item in shape]
+
+    inputs = made(shapes)
+    try:
+        return keras.Model(inputs, model(inputs), name=model.name)
+    except Exception as cause:
+        raise ModelError(
+            f"{origin}: {type(model).__name__}.call cannot be traced: {str(cause).splitlines()[0]}",
+            "write `call` with keras.ops and without branches on values",
+        ) from cause
+
+
+def _specs(tensors: list[Any], structure: Any, names: list[str]) -> tuple[TensorSpec, ...]:
+    if isinstance(structure, dict):
+        order = import_keras().tree.pack_sequence_as(structure, list(range(len(tensors))))
+        places = {place: key for key, place in order.items() if isinstance(place, int)}
+        names = [str(places.get(place, name)) for place, name in enumerate(names)]
+    return tuple(
+        TensorSpec(name, tuple(tensor.shape), str(tensor.dtype))
+        for name, tensor in zip(_unique(names), tensors, strict=True)
+    )
+
+
+def _output_names(model: Any) -> list[str]:
+    return [tensor._keras_history.operation.name for tensor in model.outputs]
+
+
+def _unique(names: list[str]) -> list[str]:
+    return [
+        name if names.count(name) == 1 else f"{name}_{names[:place].count(name)}" for place, name in enumerate(names)
+    ]
+
+
+def refuse_text(specs: tuple[TensorSpec, ...], origin: str) -> None:
+    """Raise ModelError for the first tensor that holds text."""
+    for spec in specs:
+        if spec.dtype == "string":
+            raise ModelError(
+                f"{origin}: {spec.name!r} holds text, and TFLite runs on numbers",
+                "strip the text layers (TextVectorization, StringLookup) from the model, and look tokens up before it",
+            )
+
+
+def _refuse_unsound_weights(model: Any, origin: str) -> None:
+    refuse_unsound(((weight.path, np.asarray(weight)) for weight in model.weights), origin)
+
+
+def refuse_unsound(weights: Any, origin: str) -> None:
+    """Raise ModelError naming the first weights that hold NaN or infinity; `weights` gives pairs of name and array."""
+    bad = [name for name, value in weights if value.dtype.kind == "f" and not np.isfinite(value).all()]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise ModelError(
+            f"{origin}: NaN or infinity in the weights {', '.join(bad[:3])}{more}",
+            "the training diverged; take an earlier checkpoint or train again with a lower learning rate",
+        )
+
+
+def digest(model: Any) -> str:
+    """SHA-256 of architecture and weights. Names that Keras numbers by process do not enter."""
+    sha = hashlib.sha256(_architecture(model).encode())
+    for weight in model.weights:
+        sha.update(np.ascontiguousarray(weight).tobytes())
+    return sha.hexdigest()
+
+
+def _architecture(model: Any) -> str:
+    places = {layer.name: f"#{place}" for place, layer in enumerate(_nested(model))}
+
+    def numbered(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: numbered(value) for key, value in node.items() if key != "compile_config"}
+        if isinstance(node, list):
+            return [numbered(value) for value in node]
+        return places.get(node, node) if isinstance(node, str) else node
+
+    return json.dumps(numbered(json.loads(model.to_json())), sort_keys=True)
+
+
+def _nested(model: Any) -> list[Any]:
+    return [model, *(inner for layer in getattr(model, "layers", ()) for inner in _nested(layer))]

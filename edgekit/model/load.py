@@ -1,0 +1,142 @@
+"""Find out what a model reference is, by its content and not by its name, and load it."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from pathlib import Path
+
+from edgekit.errors import ModelError
+from edgekit.model.archive import load_archive
+from edgekit.model.legacy import load_hdf5
+from edgekit.model.live import from_keras, refuse_text
+from edgekit.model.loaded import Model, TensorSpec
+from edgekit.model.reference import REFERENCE, build_reference, load_pickle
+from edgekit.model.saved_model import load_saved_model
+
+_KNOWN = (".keras", ".h5", ".hdf5", ".tflite")
+_WAYS = "give a .keras, .h5, .hdf5 or .tflite file, a SavedModel folder, or `package.module:function`"
+
+_ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+_PICKLES = (".pkl", ".pickle", ".joblib")
+_OTHERS = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"%PDF": "a PDF document",
+    b"\x1f\x8b": "a gzip file; unpack it first",
+    b"\x93NUMPY": "a NumPy array",
+    b"<!DO": "a web page, so the download failed",
+    b"<htm": "a web page, so the download failed",
+    b"vers": "a Git LFS pointer, not the file; run `git lfs pull`",
+}
+_FOREIGN = {
+    ".onnx": "an ONNX model",
+    ".pt": "a PyTorch model",
+    ".pth": "a PyTorch model",
+    ".pb": "a frozen graph or the inside of a SavedModel; give the folder",
+    ".ckpt": "a checkpoint, weights without architecture",
+    ".index": "a checkpoint, weights without architecture",
+    ".safetensors": "weights without architecture",
+    ".npz": "arrays, weights without architecture",
+    ".json": "an architecture without weights",
+}
+
+
+def load_model(reference: str | Path, *, trust: bool = False) -> Model:
+    """Load a model from a file, a SavedModel folder, or a Python reference `package.module:function`.
+
+    Nothing in a file is run unless `trust`; a Python reference is the user's own code and is run. Raises ModelError for
+    anything that cannot be used, MissingDependency without TensorFlow (not needed for `.tflite`).
+    """
+    path, origin = Path(reference), str(reference)
+    if path.is_dir():
+        return _load_folder(path, origin, trust)
+    if path.exists():
+        return _load_file(path, origin, trust)
+    if isinstance(reference, str) and (found := REFERENCE.fullmatch(reference)):
+        name = f"{found['module'].rpartition('.')[2]}-{found['name']}"
+        return from_keras(build_reference(reference), origin, name, None)
+    raise _missing(path, origin)
+
+
+def _missing(path: Path, origin: str) -> ModelError:
+    if ".py:" in origin:
+        module = origin.rpartition(":")[0].removesuffix(".py").replace("/", ".").strip(".")
+        return ModelError(f"{origin}: a file, not a module", f"give {module}:{origin.rpartition(':')[2]}")
+    near = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, near, n=1)
+    return ModelError(
+        f"{origin}: no such file or folder", f"did you mean {path.with_name(close[0])}?" if close else _WAYS
+    )
+
+
+def _load_folder(path: Path, origin: str, trust: bool) -> Model:
+    if (path / "saved_model.pb").is_file():
+        return load_saved_model(path, origin, _safe_name(path), trust)
+    inside = sorted(item.name for item in path.iterdir())
+    models = [name for name in inside if name.endswith(_KNOWN)]
+    mend = f"give {path / models[0]}" if models else _WAYS
+    raise ModelError(
+        f"{origin}: a folder without saved_model.pb, so no SavedModel (it holds: {', '.join(inside[:5])})", mend
+    )
+
+
+def _load_file(path: Path, origin: str, trust: bool) -> Model:
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as cause:
+        raise ModelError(f"{origin}: {cause.strerror}", "give a file that can be read") from None
+    if not start:
+        raise ModelError(f"{origin}: the file is empty", "export it again; the writer was probably interrupted")
+    name = _safe_name(path)
+    if start[4:8] == b"TFL3":
+        return _load_tflite(path, origin, name)
+    if start.startswith(_ZIP) and path.suffix.lower() not in _FOREIGN:
+        return from_keras(load_archive(path, origin, trust), origin, name, _digest(path))
+    if start.startswith(_HDF5):
+        model, healed = load_hdf5(path, origin, trust)
+        return from_keras(model, origin, name, _digest(path), healed)
+    if path.suffix.lower() in _PICKLES or re.match(rb"\x80[\x02-\x05]", start):
+        return from_keras(load_pickle(path, origin, trust), origin, name, _digest(path))
+    raise _unknown(path, origin, start)
+
+
+def _unknown(path: Path, origin: str, start: bytes) -> ModelError:
+    suffix = path.suffix.lower()
+    what = next((text for magic, text in _OTHERS.items() if start.startswith(magic)), _FOREIGN.get(suffix))
+    if what:
+        return ModelError(f"{origin}: {what}, not a model that edgekit takes", _WAYS)
+    if suffix in _KNOWN:
+        return ModelError(
+            f"{origin}: not a {suffix} file (it starts with {start[:8]!r})", "export it again, or copy it again"
+        )
+    close = difflib.get_close_matches(suffix, _KNOWN, n=1)
+    return ModelError(f"{origin}: unknown kind of file", f"did you mean {path.stem}{close[0]}?" if close else _WAYS)
+
+
+def _load_tflite(path: Path, origin: str, name: str) -> Model:
+    from edgekit.tflite.inspect import inspect_model
+
+    summary = inspect_model(path, origin)
+    inputs, outputs = (
+        tuple(
+            TensorSpec(tensor.name, tuple(None if size < 0 else size for size in tensor.shape), tensor.dtype)
+            for tensor in tensors
+        )
+        for tensors in (summary.inputs, summary.outputs)
+    )
+    refuse_text((*inputs, *outputs), origin)
+    return Model(origin, name, "tflite", _digest(path), inputs, outputs, (), None, path)
+
+
+def _safe_name(path: Path) -> str:
+    return (
+        re.sub(r"[^A-Za-z0-9_.-]+", "-", path.resolve().stem if path.is_file() else path.resolve().name).strip("-.")
+        or "model"
+    )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
