@@ -45,7 +45,8 @@ class OperatorCount(Struct, frozen=True):
 class Agreement(Struct, frozen=True):
     """How the two files' values of one output agree, dequantized, over all samples.
 
-    The difference is null where the shapes are not the same. `sqnr_db` is 10 log10(sum a^2 / sum (a - b)^2), null where nothing differs or the output is not a real number;
+    The difference is null where the shapes are not the same.
+    `sqnr_db` is 10 log10(sum a^2 / sum (a - b)^2), null where nothing differs or the output is not a real number;
     `same_argmax` is the share of positions whose largest value on the last axis is the same, null for a single value.
     """
 

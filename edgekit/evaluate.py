@@ -6,16 +6,20 @@ have shown that twin and file give the same outputs; where they do not, the file
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
+from edgekit.bench.plan import RuntimeName
 from edgekit.bench.run import infer
-from edgekit.dataset import Dataset, Part
+from edgekit.dataset import Dataset, Part, load_dataset, match
 from edgekit.errors import DataError, RunError
 from edgekit.metrics import Agreement, Difference, Score, agreement, paired_differences, scores
+from edgekit.model import TensorSpec, load_model
+from edgekit.tflite import flatbuffer
 from edgekit.tflite.batch import batched_twin
 from edgekit.tflite.inspect import ModelSummary, TensorInfo, inspect_model
 
@@ -47,7 +51,18 @@ class Verification(Struct, frozen=True):
     agreement: Agreement
 
 
-def run_file(model: bytes, part: Part, *, batch: int = 64, runtime: str = "auto", threads: int = 1) -> Outputs:
+class Evaluation(Struct, frozen=True):
+    """Scores of one model on one part of a data set."""
+
+    model: str
+    part: str
+    samples: int
+    runtime: str
+    scores: tuple[Score, ...]
+    warnings: tuple[str, ...]
+
+
+def run_file(model: bytes, part: Part, *, batch: int = 64, runtime: RuntimeName = "auto", threads: int = 1) -> Outputs:
     """Run a TFLite file on every sample of `part`; quantized inputs and outputs are scaled here.
 
     Raises RunError if the runtime cannot run it, DataError if the samples do not fit its inputs.
@@ -62,16 +77,14 @@ def run_file(model: bytes, part: Part, *, batch: int = 64, runtime: str = "auto"
 
 def verify(data: Dataset, part: Part, reference: Sequence[Array], outputs: Outputs) -> Verification:
     """Score a file's outputs over `part`, and their difference from the float model's on the same samples."""
-    before, after = data.judged(part, reference), data.judged(part, outputs.arrays)
-    scored = data.metric is not None and before is not None and after is not None
-    return Verification(
-        samples=len(part),
-        runtime=outputs.runtime,
-        batch=outputs.batch,
-        scores=tuple(scores(data.metric, *after)) if scored else (),
-        differences=tuple(paired_differences(data.metric, after[0], before[1], after[1])) if scored else (),
-        agreement=agreement(reference, outputs.arrays, data.task),
-    )
+    before, after, metric = data.judged(part, reference), data.judged(part, outputs.arrays), data.metric
+    found: tuple[Score, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    if metric and before and after:
+        found = tuple(scores(metric, *after))
+        differences = tuple(paired_differences(metric, after[0], before[1], after[1]))
+    same = agreement(reference, outputs.arrays, data.task)
+    return Verification(len(part), outputs.runtime, outputs.batch, found, differences, same)
 
 
 def to_stored(real: Array, tensor: TensorInfo) -> Array:
@@ -90,13 +103,55 @@ def to_real(stored: Array, tensor: TensorInfo) -> Array:
     return ((stored.astype(np.float32) - (tensor.zero_point or 0)) * tensor.scale).astype(np.float32)
 
 
+def evaluate(
+    model: str | Path,
+    data: str | Path | Dataset,
+    *,
+    part: str = "test",
+    runtime: RuntimeName = "auto",
+    trust: bool = False,
+    data_options: Mapping[str, object] | None = None,
+) -> Evaluation:
+    """Score a model, deployed (`.tflite`) or not, on one part of a data set.
+
+    Raises ModelError or DataError for what cannot be used, RunError if the file cannot be run.
+    """
+    dataset = data if isinstance(data, Dataset) else load_dataset(data, overrides=data_options or {})
+    if str(model).endswith(".tflite"):
+        file = flatbuffer.read_bytes(Path(model))
+        summary = inspect_model(file, str(model))
+        dataset = match(dataset, real_specs(summary.inputs), real_specs(summary.outputs))
+        outputs = run_file(bytes(file), dataset.part(part), runtime=runtime)
+    else:
+        loaded = load_model(model, trust=trust)
+        dataset = match(dataset, loaded.inputs, loaded.outputs)
+        outputs = Outputs(tuple(loaded.predict(dataset.part(part).array())), 0, "keras")
+    judged = dataset.judged(dataset.part(part), outputs.arrays)
+    if judged is None or dataset.metric is None:
+        raise DataError(f"the {part} part has no labels, so there is nothing to score", "give y_... arrays")
+    found = tuple(scores(dataset.metric, *judged))
+    return Evaluation(str(model), part, len(dataset.part(part)), outputs.runtime, found, dataset.warnings)
+
+
+def real_specs(tensors: Sequence[TensorInfo]) -> tuple[TensorSpec, ...]:
+    """What data a file's tensors stand for: quantized ones hold real numbers; the first axis is the batch."""
+    return tuple(
+        TensorSpec(
+            tensor.name,
+            (None, *(None if size < 0 else size for size in tensor.shape[1:])),
+            tensor.dtype if tensor.scale is None else "float32",
+        )
+        for tensor in tensors
+    )
+
+
 class _Runner(Struct, frozen=True):
     """Runs samples through one file (or its twin), a batch at a time."""
 
     model: bytes
     batch: int
     summary: ModelSummary
-    runtime: str
+    runtime: RuntimeName
     threads: int
 
     def __call__(self, inputs: Sequence[Array]) -> Outputs:
@@ -108,7 +163,7 @@ class _Runner(Struct, frozen=True):
         stored = [to_stored(array, tensor) for array, tensor in zip(inputs, self.summary.inputs, strict=True)]
         done = infer(self.model, stored, batch=self.batch, threads=self.threads, runtime=self.runtime)
         real = (to_real(array, tensor) for array, tensor in zip(done.outputs, self.summary.outputs, strict=True))
-        return Outputs(tuple(real), self.batch, done.runtime)
+        return Outputs(tuple(real), self.batch, f"{done.runtime.name} {done.runtime.version}")
 
 
 def _fastest(single: _Runner, probes: Sequence[Array], batch: int) -> _Runner:

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from edgekit import artifact as artifacts
 from edgekit.artifact import Artifact, DataRecord, Manifest, ModelRecord, StageRecord
-from edgekit.bench.plan import Plan
+from edgekit.bench.plan import Plan, RuntimeName
 from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
 from edgekit.check import check
@@ -44,11 +44,12 @@ Array = np.ndarray[Any, Any]
 
 
 class Reference(Struct, frozen=True):
-    """The float model that every variant is judged against, and the float32 files made from it, by batch size."""
+    """The float model that every variant is judged against; the float32 files made from it, by batch size."""
 
     scores: tuple[Score, ...]
     tflite: dict[int, Verification]
-    ledger: tuple[StageRecord, ...]
+    files: dict[int, StageRecord]
+    sha256: dict[int, str]
 
 
 class Run(Struct, frozen=True):
@@ -161,15 +162,16 @@ class _Job:
         manifests = tuple(self.manifest(target, recipe, reference) for target, recipe in request.pairs)
         distinct = [self.float_file(batch) for batch in batches] + [self.files[m.sha256] for m in manifests]
         measurements = {artifacts.sha256(file): self.measurement(file) for file in distinct} if benchmark else {}
+        metric = self.dataset.metric if self.dataset else None
         return Run(
             model=self.model_record(),
             data=self.data_record(),
-            metric=self.dataset.metric if self.dataset else None,
+            metric=metric,
             reference=reference,
             artifacts=manifests,
             measurements=measurements,
             warnings=tuple(self.warnings(request)),
-            gates=tuple(gate for manifest in manifests for gate in unmet(manifest, max_drop)),
+            gates=tuple(gate for manifest in manifests for gate in unmet(manifest, metric, max_drop)),
             max_drop=max_drop,
         )
 
@@ -223,7 +225,7 @@ class _Job:
         key = [self.model.sha256, self.fingerprint, self.tools]
         return _unpacked(self.work.remember(f"run the float model on {len(part)} test samples", key, predict, bytes))
 
-    def verification(self, file: bytes, title: str, runtime: str) -> Verification | None:
+    def verification(self, file: bytes, title: str, runtime: RuntimeName) -> Verification | None:
         """A file judged beside the float model on the whole test part; None without data."""
         if self.dataset is None:
             return None
@@ -248,12 +250,11 @@ class _Job:
         judged = dataset.judged(self.part("test"), self.float_outputs()) if dataset else None
         files = {batch: self.float_file(batch) for batch in batches}
         checked = {batch: self.verification(file, "float32", "auto") for batch, file in files.items()}
-        first = files[batches[0]]
-        line = artifacts.ledger_line("convert", "float32", first)
         return Reference(
             scores=tuple(scores(dataset.metric, *judged)) if dataset and dataset.metric and judged else (),
             tflite={batch: found for batch, found in checked.items() if found},
-            ledger=(line,),
+            files={batch: artifacts.ledger_line("convert", f"float32, batch {batch}", f) for batch, f in files.items()},
+            sha256={batch: artifacts.sha256(file) for batch, file in files.items()},
         )
 
     def manifest(self, target: Target, recipe: Recipe, reference: Reference) -> Manifest:
@@ -289,8 +290,7 @@ class _Job:
         self, batch: int, stage: Quantize, file: bytes, reference: Reference, verification: Verification | None
     ) -> tuple[StageRecord, ...]:
         """The savings ledger: a line after each stage."""
-        converted = artifacts.ledger_line("convert", f"float32, batch {batch}", self.float_file(batch))
-        lines = [artifacts.scored(converted, reference.tflite.get(batch))]
+        lines = [artifacts.scored(reference.files[batch], reference.tflite.get(batch))]
         if stage.scheme != "float32":
             lines.append(artifacts.scored(artifacts.ledger_line("quantize", describe(stage), file), verification))
         return tuple(lines)
@@ -332,33 +332,35 @@ class _Job:
         )
 
 
-def unmet(manifest: Manifest, max_drop: float | None) -> list[str]:
-    """What of a variant is not acceptable: more loss than allowed, or a file its target cannot run."""
+def unmet(manifest: Manifest, metric: str | None, max_drop: float | None) -> list[str]:
+    """What of a variant is not acceptable: a file its target cannot run, or more loss than allowed."""
     found = [
         f"{manifest.name} cannot run on its target: {finding.problem}"
         for finding in manifest.findings
         if finding.level == "error"
     ]
-    for difference in manifest.verification.differences if manifest.verification and max_drop is not None else ():
-        drop = -difference.value if higher_is_better(difference.name) else difference.value
+    judged = manifest.verification
+    if judged is None or metric is None or max_drop is None:
+        return found
+    for score, difference in zip(judged.scores, judged.differences, strict=True):
+        drop = -difference.value if higher_is_better(metric) else difference.value
         if not drop <= max_drop:
-            found.append(f"{manifest.name} loses {drop:.4g} {difference.name}, more than {max_drop:g}")
+            found.append(f"{manifest.name} loses {drop:.4g} {score.name}, more than {max_drop:g}")
     return found
 
 
-def runtime_for(target: Target) -> tuple[str, str | None]:
+def runtime_for(target: Target) -> tuple[RuntimeName, str | None]:
     """The runtime that verifies files for `target` on this machine, and a note where it is not the target's own."""
-    wished = [package for package in target.runtime.packages if package != "tflite-micro"]
-    here = [package for package in wished if version(package)]
-    if here and here[0] == target.runtime.packages[0]:
-        return here[0], None
-    ran = here[0] if here else "auto"
-    return ran, f"{target.name} runs {target.runtime.packages[0]}; verified here with {ran}"
+    own = target.runtime.packages[0]
+    known: tuple[RuntimeName, ...] = ("ai-edge-litert", "tflite-runtime")
+    here = [package for package in known if version(package)]
+    ran = own if own in here else here[0] if here else "auto"
+    return ran, None if ran == own else f"{target.name} runs {own}; its files were verified here with {ran}"
 
 
 def describe(stage: Quantize) -> str:
     """A quantization stage in a few words."""
-    words = [stage.scheme]
+    words: list[str] = [stage.scheme]
     if stage.scheme in ("int8", "int16x8", "dynamic-int8"):
         words.append(stage.granularity)
         if stage.dense_granularity != stage.granularity:

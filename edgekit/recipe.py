@@ -112,9 +112,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises RecipeError where the target rules out what the recipe asks for.
         """
-        return msgspec.structs.replace(
-            self, stages=(self.convert, *([resolve_quantize(self.quantize, target)] if len(self.stages) > 1 else []))
-        )
+        stages: tuple[Stage, ...] = (self.convert, resolve_quantize(self.quantize, target))
+        return msgspec.structs.replace(self, stages=stages[: len(self.stages)])
 
 
 def resolve_quantize(stage: Quantize, target: Target) -> Quantize:

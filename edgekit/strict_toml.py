@@ -53,6 +53,14 @@ def dumps(value: msgspec.Struct) -> str:
     return tomli_w.dumps(_without_nulls(msgspec.to_builtins(value)))
 
 
+def parse_value(text: str) -> Any:
+    """A TOML value (`[1, 2]`, `true`, `0.5`, `"text"`) where `text` is one, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def json_schema(kind: type) -> dict[str, Any]:
     """JSON schema of a kind of file, for editors."""
     return msgspec.json.schema(kind)

@@ -26,7 +26,7 @@ def import_tensorflow() -> Any:
     if loud:
         return _import("tensorflow", "TensorFlow")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    with _quiet_stderr():
+    with quiet_stderr():
         tensorflow = _import("tensorflow", "TensorFlow")
         tensorflow.config.list_physical_devices()  # the search for GPUs complains once, so let it do so here
     tensorflow.get_logger().setLevel("ERROR")
@@ -72,7 +72,7 @@ def _import(module: str, name: str) -> Any:
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Hold back what C++ code writes to file descriptor 2; show it after all if the body fails."""
     sys.stderr.flush()
     kept = os.dup(2)

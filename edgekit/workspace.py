@@ -7,9 +7,9 @@ answered with an old result.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,22 +92,25 @@ def _is_ours(out: Path) -> bool:
     return out.is_dir() and ((out / "run.json").is_file() or not any(out.iterdir()))
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+
+
 @contextmanager
 def _mapped(out: Path) -> Iterator[None]:
-    """Name the mend for what the file system refuses."""
+    """Name the mend for what a file system refuses; anything else is not ours to explain."""
     try:
         yield
-    except PermissionError as cause:
-        raise OutputError(
-            f"{cause.filename or out}: no permission to write", "choose a folder you own with -o"
-        ) from None
-    except FileExistsError as cause:
-        raise OutputError(f"{cause.filename} is in the way", "choose another folder with -o") from None
     except OSError as cause:
-        raise OutputError(
-            f"{out}: {os.strerror(cause.errno) if cause.errno else cause}",
-            "free some space or choose another folder; finished stages are kept and the same command goes on",
-        ) from cause
+        problem = f"{cause.filename or out}: {cause.strerror}"
+        if cause.errno in _FULL:
+            raise OutputError(problem, "free some space; finished stages are kept and the same command goes on") from None
+        if cause.errno in _FORBIDDEN:
+            raise OutputError(problem, "choose a folder that you can write to with -o") from None
+        if cause.errno in _IN_THE_WAY:
+            raise OutputError(problem, "choose another folder with -o") from None
+        raise
 
 
 @contextmanager

@@ -432,6 +432,7 @@ def timer():
 
 def measure(request):
     """Latency and memory of one model, each phase apart, raw."""
+    generator = np.random.default_rng(request["seed"])
     points = {"start": memory()}
     module, runtime = open_runtime(request["runtime"])
     points["imported"] = memory()
@@ -439,9 +440,7 @@ def measure(request):
     arrays = load_arrays(request["inputs"]) if request["inputs"] else None
     model = Model(module, request["model"], request, arrays)
     points["loaded"] = memory()
-    generator = np.random.default_rng(request["seed"])
-    feed = model_feed(model, arrays, generator)
-    model.feed(feed)
+    model.feed(model_feed(model, arrays, generator))
     gc.collect()
     gc.disable()
     invoke = model.interpreter.invoke

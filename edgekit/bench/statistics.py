@@ -16,7 +16,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from edgekit.bench.result import Measurement
-from edgekit.units import format_seconds
+from edgekit.units import format_bytes, format_seconds
 
 _CONFIDENCE = 0.95
 _TAIL = 100 * (1 - _CONFIDENCE) / 2
@@ -41,7 +41,11 @@ class Interval(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """What a table shows of a measurement; seconds and bytes. `model_*_bytes` is growth since the runtime's import."""
+    """What a table shows of a measurement, in seconds and bytes.
+
+    Memory is that after the first inference, when all that the model needs is there and the samples that the agent
+    collects are not. `model_*_bytes` is growth since the runtime was imported.
+    """
 
     load_seconds: float
     first_seconds: float
@@ -73,10 +77,10 @@ def summarize(measurement: Measurement) -> Summary:
         p50_seconds=p50,
         p90_seconds=p90,
         p99_seconds=p99,
-        peak_bytes=points.end.peak_bytes,
+        peak_bytes=points.first.peak_bytes,
         baseline_bytes=points.imported.resident_bytes,
-        model_anonymous_bytes=_growth(points.imported.anonymous_bytes, points.end.anonymous_bytes),
-        model_file_bytes=_growth(points.imported.file_bytes, points.end.file_bytes),
+        model_anonymous_bytes=_growth(points.imported.anonymous_bytes, points.first.anonymous_bytes),
+        model_file_bytes=_growth(points.imported.file_bytes, points.first.file_bytes),
     )
 
 
@@ -162,8 +166,13 @@ def _noise_of_setting(measurement: Measurement) -> Iterator[str]:
     before, plan, machine = measurement.before, measurement.plan, measurement.machine
     if before.governor not in (None, "performance"):
         yield f"the frequency governor is {before.governor!r}; `sudo cpupower frequency-set -g performance` steadies it"
-    if before.load_average is not None and before.load_average > 0.5 * machine.cores:
+    own = 1.2  # what measuring one model after the other leaves in the load average
+    if before.load_average is not None and before.load_average > max(own, 0.5 * machine.cores + 0.5):
         yield f"load was {before.load_average:.1f} on {machine.cores} cores before the run; end other programs"
+    kept = 16 * (len(measurement.steady_ns) + len(measurement.warm_up_ns)) + 2**20
+    grown = _growth(measurement.memory.first.anonymous_bytes, measurement.memory.end.anonymous_bytes) or 0
+    if grown > kept:
+        yield f"memory grew by {format_bytes(grown)} during the runs; give more --runs to see whether it goes on"
     if plan.threads > machine.usable_cores:
         yield f"{plan.threads} threads on {machine.usable_cores} usable cores; lower --threads"
     if plan.xnnpack and measurement.delegate_partitions == 0:

@@ -67,12 +67,10 @@ def cli() -> None:
 def main() -> None:
     """Entry point: run a command, and turn errors into a message and an exit code."""
     try:
-        cli.main(standalone_mode=False)
+        ended = cli.main(standalone_mode=False)  # gives the code of an early exit, such as that of --help
     except EdgekitError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -82,3 +80,4 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    sys.exit(ended if isinstance(ended, int) else 0)

@@ -79,8 +79,8 @@ def command(
 ) -> None:
     """Measure latency and memory of .tflite files, each in a process of its own, on random inputs.
 
-    peak is the most memory the process ever held, with Python and the runtime in it; +anonymous and +file are what
-    the model added to that: its own memory, and pages of files (the model, code of the runtime) that can be dropped.
+    peak is the most memory the process held, with Python and the runtime in it, up to the first inference; +anonymous
+    and +file are what the model added: memory of its own, and pages of files (the model, code of the runtime).
     """
     if runs is not None and seconds is not None:
         raise click.UsageError("give --runs or --seconds, not both")
@@ -122,16 +122,18 @@ def row_of(measurement: Measurement) -> Row:
 def render(report: Report) -> str:
     """A table, and under it what was measured on."""
     first = report.rows[0]
-    threads = f"{first.machine.board or first.machine.processor or first.machine.architecture}"
-    setting = f"{first.device}: {threads}, {first.runtime.name} {first.runtime.version}, Python {first.machine.python}"
-    return render_table(_HEADER, [_cells(row) for row in report.rows]) + f"\n\n{setting}"
+    board = first.machine.board or first.machine.processor or first.machine.architecture
+    setting = f"{first.device}: {board}, {first.runtime.name} {first.runtime.version}, Python {first.machine.python}"
+    short = [Path(row.model).name for row in report.rows]
+    names = short if len(set(short)) == len(short) else [row.model for row in report.rows]
+    cells = [(name, *_cells(row)) for name, row in zip(names, report.rows, strict=True)]
+    return render_table(_HEADER, cells) + f"\n\n{setting}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     found = row.summary
     p50 = found.p50_seconds
     return (
-        row.model,
         format_bytes(row.file_bytes),
         format_seconds(found.load_seconds),
         format_seconds(found.first_seconds),

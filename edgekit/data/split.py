@@ -22,7 +22,8 @@ def draw(strata: npt.NDArray[Any], count: int, seed: int | tuple[int, ...]) -> I
     by_stratum = shuffled[np.argsort(codes[shuffled], kind="stable")]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     chosen = [by_stratum[start : start + quota] for start, quota in zip(starts, quotas, strict=True)]
-    return np.sort(np.concatenate([np.empty(0, np.int64), *chosen])).astype(np.int64)
+    together: Indices = np.sort(np.concatenate([np.empty(0, np.int64), *chosen]))
+    return together
 
 
 def _quotas(sizes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
@@ -32,7 +33,7 @@ def _quotas(sizes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     quotas[(quotas == 0) & (sizes > 1)] = 1
     keep = np.where(sizes > 1, sizes - 1, 0)
     room = keep if count <= keep.sum() else sizes
-    quotas = np.minimum(quotas, room)
+    quotas = np.asarray(np.minimum(quotas, room), np.int64)
     while quotas.sum() < count:
         quotas[np.argmax(np.where(quotas < room, ideal - quotas, -np.inf))] += 1
     while quotas.sum() > count:

@@ -16,6 +16,7 @@ import numpy as np
 from edgekit.errors import ModelError
 from edgekit.model.guard import check_config, check_hdf5
 from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing
+from edgekit.model.live import nested_layers
 from edgekit.model.rebuild import Rebuilt, rebuild
 
 _AGAIN = "save it again from its source, and compare checksums after copying"
@@ -27,7 +28,15 @@ _TF_OPERATIONS = {
     "InstanceMethod",
     "InstanceProperty",
 }
-_GONE = {"LocallyConnected1D", "LocallyConnected2D", "CuDNNLSTM", "CuDNNGRU", "DenseFeatures"}
+_GONE = {
+    "LocallyConnected1D",
+    "LocallyConnected2D",
+    "CuDNNLSTM",
+    "CuDNNGRU",
+    "DenseFeatures",
+    "RandomHeight",
+    "RandomWidth",
+}
 _STATE = {"count", "StateVar"}  # kept by preprocessing layers of Keras 2 for adapt() and random numbers
 
 
@@ -148,6 +157,11 @@ def _fill(layer: Any, values: list[tuple[str, Any]], name: str, origin: str) -> 
         raise ModelError(f"{origin}: layer {name!r} takes the weights {wanted}, and the file has {stored}", _AGAIN)
     for target, (_, value) in zip(targets, values, strict=True):
         target.assign(value)
+    for inner in nested_layers(layer):
+        if hasattr(
+            inner, "finalize_state"
+        ):  # adapted preprocessing layers compute with constants made of their weights
+            inner.finalize_state()
 
 
 def _leaf(name: str) -> str:

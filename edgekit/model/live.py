@@ -124,7 +124,7 @@ def digest(model: Any) -> str:
 
 
 def _architecture(model: Any) -> str:
-    places = {layer.name: f"#{place}" for place, layer in enumerate(_nested(model))}
+    places = {layer.name: f"#{place}" for place, layer in enumerate(nested_layers(model))}
 
     def numbered(node: Any) -> Any:
         if isinstance(node, dict):
@@ -136,5 +136,7 @@ def _architecture(model: Any) -> str:
     return json.dumps(numbered(json.loads(model.to_json())), sort_keys=True)
 
 
-def _nested(model: Any) -> list[Any]:
-    return [model, *(inner for layer in getattr(model, "layers", ()) for inner in _nested(layer))]
+def nested_layers(layer: Any) -> list[Any]:
+    """A layer and all that it holds or wraps, to any depth, in the order of the model."""
+    inside = [*getattr(layer, "layers", ()), *([layer.layer] if hasattr(layer, "layer") else [])]
+    return [layer, *(found for inner in inside for found in nested_layers(inner))]

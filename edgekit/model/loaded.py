@@ -54,6 +54,7 @@ class Model:
             from edgekit.bench.run import infer
 
             assert self.path is not None
+            assert self.path is not None  # kind == "tflite"
             return list(infer(self.path, arrays).outputs)
         size = self.inputs[0].shape[0] or batch_size
         samples = len(arrays[0])
@@ -67,13 +68,18 @@ class Model:
             batch = [np.concatenate([part, np.repeat(part[-1:], short, axis=0)]) for part in batch]
         return self._run_keras(batch) if self.kind == "keras" else self._run_signature(batch)
 
+    def pack(self, tensors: Sequence[Any]) -> Any:
+        """Tensors in the order of `inputs`, as the Keras model takes them: one, a list or a dictionary."""
+        keras, model = import_keras(), self.keras
+        assert model is not None  # kind == "keras"
+        return (
+            tensors[0] if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, [*tensors])
+        )
+
     def _run_keras(self, batch: list[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         keras, model = import_keras(), self.keras
-        assert model is not None
-        structured = (
-            batch[0] if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, batch)
-        )
-        return [np.asarray(output) for output in keras.tree.flatten(model.predict_on_batch(structured))]
+        assert model is not None  # kind == "keras"
+        return [np.asarray(output) for output in keras.tree.flatten(model.predict_on_batch(self.pack(batch)))]
 
     def _run_signature(self, batch: list[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         assert self.signature is not None

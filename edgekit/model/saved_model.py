@@ -44,7 +44,7 @@ def load_saved_model(path: Path, origin: str, name: str, trust: bool) -> Model:
         loaded = tensorflow.saved_model.load(str(path))
     except Exception as cause:
         raise ModelError(f"{origin}: TensorFlow cannot load it: {_line(cause)}", _AGAIN) from cause
-    signature = _signature(dict(loaded.signatures), origin)
+    signature = serving_signature(loaded, origin)
     inputs = _specs(signature.structured_input_signature[1], origin)
     outputs = _specs(signature.structured_outputs, origin)
     refuse_text((*inputs, *outputs), origin)
@@ -58,7 +58,9 @@ def load_saved_model(path: Path, origin: str, name: str, trust: bool) -> Model:
     )
 
 
-def _signature(signatures: dict[str, Any], origin: str) -> Any:
+def serving_signature(loaded: Any, origin: str) -> Any:
+    """The signature `serving_default`, or the only one. Raises ModelError where the choice is open."""
+    signatures = dict(loaded.signatures)
     names = sorted(set(signatures) - _MARKS)
     if _SERVING in names:
         return signatures[_SERVING]

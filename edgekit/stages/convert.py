@@ -15,7 +15,8 @@ from typing import Any
 
 from edgekit.errors import ModelError, RecipeError
 from edgekit.model import Model, TensorSpec
-from edgekit.tf import import_keras, import_tensorflow
+from edgekit.model.saved_model import serving_signature
+from edgekit.tf import import_keras, import_tensorflow, quiet_stderr
 from edgekit.tflite.inspect import inspect_model
 from edgekit.tflite.surgery import with_contract, with_static_batch
 
@@ -39,7 +40,8 @@ class Exported:
         if prepare:
             prepare(converter)
         try:
-            lowered = bytes(converter.convert())
+            with quiet_stderr():
+                lowered = bytes(converter.convert())
         except Exception as cause:  # the converter raises bare Exception subclasses of many kinds
             raise _conversion_error(cause) from cause
         return with_contract(lowered, _renamed(self.inputs), _renamed(self.outputs))
@@ -109,7 +111,7 @@ def _export_keras(model: Model, signature: list[Any], workspace: Path) -> None:
 def _export_saved_model(model: Model, signature: list[Any], workspace: Path) -> None:
     tf = import_tensorflow()
     loaded = tf.saved_model.load(str(model.path))
-    original = model.signature(loaded)
+    original = serving_signature(loaded, model.origin)
     arguments = [spec.name for spec in model.inputs]
     renamed = dict(zip([spec.name for spec in model.outputs], _argument_names(model.outputs), strict=True))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError, RecipeError
 from edgekit.recipe import Quantize
-from edgekit.tf import import_tensorflow
+from edgekit.tf import import_tensorflow, quiet_stderr
 from edgekit.tflite.surgery import with_ranges
 
 if TYPE_CHECKING:
@@ -34,13 +34,14 @@ def _int8(source: Source, stage: Quantize) -> bytes:
     from tensorflow.lite.python.convert import mlir_quantize
 
     try:
-        quantized = mlir_quantize(
-            with_ranges(source.model, source.ranges),
-            disable_per_channel=stage.granularity == "per-tensor",
-            disable_per_channel_for_dense_layers=stage.dense_granularity == "per-tensor",
-            input_data_type=tf.int8,
-            output_data_type=tf.int8,
-        )
+        with quiet_stderr():
+            quantized = mlir_quantize(
+                with_ranges(source.model, source.ranges),
+                disable_per_channel=stage.granularity == "per-tensor",
+                disable_per_channel_for_dense_layers=stage.dense_granularity == "per-tensor",
+                input_data_type=tf.int8,
+                output_data_type=tf.int8,
+            )
     except Exception as cause:  # the converter raises bare Exception subclasses of many kinds
         raise ModelError(f"the converter's quantizer refused the model: {cause}", "try engine=litert") from cause
     return bytes(quantized)

@@ -1,0 +1,50 @@
+"""Options about data that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def data_options(function: F) -> F:
+    """Add --metric, --task and --data-option; `collect` makes one mapping of them."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+_OPTIONS = (
+    click.option("--metric", metavar="NAME", help="accuracy, top5, auc, mae, rmse, mean_iou or module:function."),
+    click.option("--task", metavar="NAME", help="classification, regression, segmentation, autoencoder or none."),
+    click.option(
+        "--data-option",
+        "pairs",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any key of data.toml, for example preprocessing.scale=[0.00392] or csv.label=price. Repeatable.",
+    ),
+)
+
+
+def collect(metric: str | None, task: str | None, pairs: Sequence[str]) -> dict[str, Any]:
+    """The options as `load_dataset` takes them."""
+    found = dict(_pair(text) for text in pairs)
+    return found | {key: value for key, value in (("metric", metric), ("task", task)) if value is not None}
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--data-option")
+    return key.strip(), _value(value.strip())
+
+
+def _value(text: str) -> Any:
+    """A TOML value where the text is one, else the text itself."""
+    from edgekit.strict_toml import parse_value
+
+    return parse_value(text)

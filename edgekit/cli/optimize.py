@@ -1,0 +1,106 @@
+"""`edgekit optimize`: the main job."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekit.cli.common import emit, json_option, progress, say
+from edgekit.cli.data_options import collect, data_options
+
+if TYPE_CHECKING:
+    from edgekit.pipeline import Run
+
+
+class _Drop(click.ParamType[float]):
+    """`1%` or `0.01`."""
+
+    name = "drop"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([0-9]*\.?[0-9]+)(%?)", str(value).strip())
+        if not found:
+            self.fail(f"{value!r} is no drop; write 0.01 or 1%", param, ctx)
+        return float(found[1]) / (100 if found[2] else 1)
+
+
+@click.command("optimize")
+@click.argument("model")
+@click.option("--data", metavar="DATA", help="An .npz, a folder of images, a .csv, a data.toml, or module:function.")
+@click.option("--target", "-t", "targets", multiple=True, default=("host",), show_default=True, metavar="TARGET")
+@click.option(
+    "--recipe", "-r", "recipes", multiple=True, metavar="RECIPE", help="Default: what each target recommends."
+)
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Folder for artifacts and report.")
+@click.option("--max-drop", type=_Drop(), metavar="DROP", help="Greatest accepted loss of the metric: 0.01 or 1%.")
+@click.option("--no-benchmark", is_flag=True, help="Do not measure latency and memory on this host.")
+@click.option("--overwrite", is_flag=True, help="Replace a former result in the output folder.")
+@click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
+@data_options
+@json_option
+def command(
+    model: str,
+    data: str | None,
+    targets: tuple[str, ...],
+    recipes: tuple[str, ...],
+    out: Path,
+    max_drop: float | None,
+    no_benchmark: bool,
+    overwrite: bool,
+    trust: bool,
+    metric: str | None,
+    task: str | None,
+    pairs: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Take MODEL to one or more targets: convert, quantize, verify, measure, report.
+
+    MODEL is a .keras, a legacy .h5/.hdf5, a SavedModel folder, a float .tflite, or module:function.
+
+    \b
+    edgekit optimize model.keras --data digits.npz -t raspberry-pi-4 -t coral-usb -o build
+    edgekit optimize model.keras --data digits.npz -r int8 -r float16 --max-drop 1% -o build
+    """
+    from edgekit.pipeline import optimize
+
+    try:
+        run = optimize(
+            model,
+            data=data,
+            targets=targets,
+            recipes=recipes,
+            out=out,
+            data_options=collect(metric, task, pairs),
+            max_drop=max_drop,
+            overwrite=overwrite,
+            trust=trust,
+            benchmark=not no_benchmark,
+            say=progress,
+        )
+    except KeyboardInterrupt:
+        progress("")
+        say(f"finished stages are kept in {out}.partial; the same command goes on from there")
+        raise
+    progress("")
+    emit(run, as_json, lambda run: render(run, out))
+    run.accept()
+
+
+def render(run: Run, out: Path) -> str:
+    """The result as a person reads it: one line for each variant, then warnings, then where things are."""
+    from edgekit.report.summary import summary_table
+
+    lines = [summary_table(run), ""]
+    lines += [f"note: {warning}" for warning in run.warnings]
+    for manifest in run.artifacts:
+        lines += [
+            f"{finding.level}: {manifest.name}: {finding.problem}"
+            for finding in manifest.findings
+            if finding.level != "info"
+        ]
+    return "\n".join([*lines, f"report: {out / 'report.html'}"])

@@ -1,0 +1,66 @@
+"""`edgekit recipes`: list, show and validate recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgekit.cli.common import emit, json_option
+
+
+@click.group("recipes")
+def command() -> None:
+    """List, show and validate recipes.
+
+    \b
+    A recipe is a TOML file or a phrase: PRESET[:OPTION,...]
+      presets  float32 float16 dynamic-int8 int8 int16x8
+      options  per-tensor per-channel dense-per-tensor dense-per-channel
+               io=float32|int8|uint8|int16  engine=litert|converter
+               calibration=COUNT  batch=COUNT  seed=NUMBER
+    For example: int8:io=uint8,per-tensor
+    """
+
+
+@command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the preset recipes."""
+    from edgekit.recipe import PRESETS
+    from edgekit.report.table import render_table
+
+    emit(PRESETS, as_json, lambda presets: render_table(["recipe", "what it does"], list(presets.items())))
+
+
+@command.command("show")
+@click.argument("recipe")
+@click.option("--target", "-t", metavar="TARGET", help="Show it with every choice decided for this target.")
+@json_option
+def show(recipe: str, target: str | None, as_json: bool) -> None:
+    """Show RECIPE, a phrase or a file, as TOML: a start for one of your own."""
+    from edgekit.recipe import Recipe
+    from edgekit.target import load_target
+
+    found = Recipe.parse(recipe)
+    emit(found.resolve(load_target(target)) if target else found, as_json, lambda value: value.to_toml().rstrip())
+
+
+@command.command("validate")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def validate(files: tuple[Path, ...]) -> None:
+    """Check recipe FILES; stops at the first that does not fit."""
+    from edgekit.recipe import Recipe
+
+    for file in files:
+        Recipe.parse(file)
+        click.echo(f"{file}: ok")
+
+
+@command.command("schema")
+def schema() -> None:
+    """Print the JSON schema of recipe files, for editors."""
+    from edgekit.recipe import Recipe
+    from edgekit.strict_toml import json_schema
+
+    emit(json_schema(Recipe), True, str)

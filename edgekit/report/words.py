@@ -1,0 +1,165 @@
+"""How the report says numbers and verdicts: one place, so that a table, a chart and a sentence never differ."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekit.errors import InputError
+from edgekit.metrics import higher_is_better
+from edgekit.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from edgekit.artifact import Manifest
+    from edgekit.bench.result import Measurement
+    from edgekit.metrics import Difference, Score
+    from edgekit.pipeline import Run
+
+_SHARES = re.compile(r"(accuracy|top\d+|mean_iou)(:.*)?")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a variant: a word, its CSS class, and the reasons."""
+
+    word: str
+    kind: str
+    reasons: tuple[str, ...] = ()
+
+
+def verdict(run: Run, manifest: Manifest) -> Verdict:
+    """Gate missed, not verified, accepted, or (where no bound was set) verified."""
+    missed = tuple(gate for gate in run.gates if gate.startswith(f"{manifest.name} "))
+    if missed:
+        return Verdict("gate missed", "bad", missed)
+    if manifest.verification is None:
+        return Verdict("not verified", "warn", ("no data was given",))
+    if not manifest.verification.scores:
+        return Verdict("not scored", "warn", ("the data has no labels: only agreement with the float model is known",))
+    if run.max_drop is None:
+        return Verdict("verified", "good", ("no bound was set with --max-drop",))
+    return Verdict("accepted", "good")
+
+
+def is_share(metric: str) -> bool:
+    """True for metrics that are shares of samples or pixels, which read best in percent."""
+    return _SHARES.fullmatch(metric) is not None
+
+
+def metric_title(metric: str) -> str:
+    """`top5` -> `top-5 accuracy`, `mean_iou` -> `mean IoU`."""
+    name, _, output = metric.partition(":") if _known(metric) else (metric, "", "")
+    words = {"mean_iou": "mean IoU", "auc": "AUC", "mae": "MAE", "mse": "MSE", "rmse": "RMSE"}.get(name, name)
+    words = f"top-{name[3:]} accuracy" if name.startswith("top") and name[3:].isdigit() else words
+    return f"{words} ({output})" if output else words
+
+
+def _known(metric: str) -> bool:
+    return metric.partition(":")[0] in ("accuracy", "auc", "mae", "mse", "rmse", "mean_iou") or is_share(metric)
+
+
+def number(metric: str, value: float) -> str:
+    """A value of a metric: shares in percent, others with four digits."""
+    if not math.isfinite(value):
+        return "unknown"
+    return f"{100 * value:.2f} %" if is_share(metric) else _signs(f"{value:.4g}")
+
+
+def change(metric: str, value: float) -> str:
+    """A difference of a metric with its sign: shares in percentage points."""
+    if not math.isfinite(value):
+        return "unknown"
+    value = value + 0.0 if abs(value) > 1e-12 else 0.0
+    text = f"{100 * value:+.2f} pp" if is_share(metric) else f"{value:+.3g}"
+    return _signs(text.replace("+0.00 pp", "±0.00 pp") if value == 0 else text)
+
+
+def interval(metric: str, found: Score | Difference, as_change: bool = False) -> str:
+    """`96.10 to 98.40 %`: the ends of the 95 % interval."""
+    say = change if as_change else number
+    low, high = say(metric, found.low), say(metric, found.high)
+    unit = next((unit for unit in (" %", " pp") if low.endswith(unit) and high.endswith(unit)), "")
+    return f"{low.removesuffix(unit)} to {high}"
+
+
+def times(before: float, after: float) -> str:
+    """`3.6× smaller`, `1.2× larger` or `as large`."""
+    if not before or not after:
+        return "-"
+    ratio = before / after
+    if 0.95 < ratio < 1.05:
+        return "as large"
+    return f"{ratio:.1f}× smaller" if ratio > 1 else f"{1 / ratio:.1f}× larger"
+
+
+def seconds(value: float | None) -> str:
+    """A time, with a proper micro sign."""
+    return format_seconds(value).replace(" us", " µs")
+
+
+def place(measurement: Measurement) -> str:
+    """Where a measurement was taken: `this host`, or the device's own name."""
+    return "this host" if measurement.device == "local" else measurement.device
+
+
+def machine(measurement: Measurement) -> str:
+    """The machine, runtime and threads of a measurement in one line."""
+    found, plan = measurement.machine, measurement.plan
+    name = found.board or found.processor or found.system
+    threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
+    parts = (name, f"{found.architecture}, {found.cores} cores", f"{found.system} {found.kernel}")
+    delegate = "XNNPACK" if plan.xnnpack else "no XNNPACK"
+    return " · ".join((*parts, f"{measurement.runtime.name} {measurement.runtime.version}", delegate, threads))
+
+
+def headline(run: Run, manifest: Manifest, latency: float | None, where: str) -> str:
+    """One sentence: what was made, how much smaller, what it lost and how sure that is, how fast it ran and where."""
+    float_bytes = manifest.history[0].file_bytes or 0
+    size = f"{_article(manifest.numeric)} {manifest.numeric} file of {format_bytes(manifest.file_bytes)}"
+    if manifest.recipe.quantize.scheme != "float32":
+        size += f", {times(float_bytes, manifest.file_bytes)} than float32".replace("as large than", "as large as")
+    parts = [size, f"that {_lost(run, manifest)}"]
+    if latency is not None:
+        parts.append(f"and takes {seconds(latency)} for one inference on {where}")
+    return " ".join([parts[0] + ("," if "than" in size else ""), *parts[1:]]) + "."
+
+
+def _lost(run: Run, manifest: Manifest) -> str:
+    found = manifest.verification
+    if found is None:
+        return "nobody has verified: no data was given"
+    if not found.differences or not found.scores:
+        return f"agrees with the float model on {found.agreement.rate:.2%} of {found.samples} unlabelled samples"
+    metric, difference = found.scores[0].name, found.differences[0]
+    between = f"(95 % interval {interval(metric, difference, as_change=True)}, {found.samples} test samples)"
+    if difference.value == 0:
+        return f"keeps the float model's {metric_title(metric)} {between}"
+    verb = "gains" if (difference.value > 0) == more_is_better(run) else "loses"
+    amount = change(metric, difference.value).lstrip("+−±").replace(" pp", " percentage points")
+    return f"{verb} {amount} of {metric_title(metric)} {between}"
+
+
+def more_is_better(run: Run) -> bool:
+    """Direction of the run's metric; a function that cannot be imported any more is taken to want more."""
+    try:
+        return run.metric is None or higher_is_better(run.metric)
+    except InputError:
+        return True
+
+
+def least_accepted(run: Run) -> float | None:
+    """The value of the first score that the gate still accepts; None without a gate."""
+    if run.max_drop is None or not run.reference.scores:
+        return None
+    value = run.reference.scores[0].value
+    return value - run.max_drop if more_is_better(run) else value + run.max_drop
+
+
+def _article(word: str) -> str:
+    return "An" if word[0] in "aeiou" else "A"
+
+
+def _signs(text: str) -> str:
+    return text.replace("-", "−")

@@ -1,0 +1,99 @@
+"""`edgekit benchmark`, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_models
+from click.testing import CliRunner, Result
+
+from edgekit.bench.result import Results
+from edgekit.cli.benchmark import command
+from edgekit.errors import EdgekitError, InputError, OutputError
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "neg.tflite"
+    path.write_bytes(tiny_models.negative((1, 1000), 20))
+    return path
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(command, [str(word) for word in arguments])
+    if isinstance(result.exception, EdgekitError):
+        raise result.exception
+    return result
+
+
+def test_a_table_on_stdout_and_warnings_on_stderr(model: Path) -> None:
+    result = run(model, "--runs", 5)
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:4] == ["model", "size", "load", "first"]
+    assert lines[2].startswith("neg.tflite")
+    assert "ai-edge-litert" in lines[-1]
+    assert "give a higher --runs than 5" in result.stderr
+
+
+def test_json_holds_statistics_warnings_and_setting(model: Path) -> None:
+    (row,) = json.loads(run(model, "--runs", 40, "--json").stdout)["rows"]
+    assert row["summary"]["runs"] == 40
+    assert row["summary"]["p50_seconds"]["low"] <= row["summary"]["p50_seconds"]["high"]
+    assert row["runtime"]["name"] == "ai-edge-litert"
+
+
+def test_raw_samples_go_to_a_file_that_is_never_overwritten_by_chance(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    run(model, "--runs", 5, "-o", out)
+    first = out.read_bytes()
+    assert len(Results.from_json(first).measurements[0].steady_ns) == 5
+    with pytest.raises(OutputError, match="exists"):
+        run(model, "--runs", 5, "-o", out)
+    assert out.read_bytes() == first
+    run(model, "--runs", 6, "-o", out, "--overwrite")
+    assert len(Results.from_json(out.read_bytes()).measurements[0].steady_ns) == 6
+
+
+def test_several_models_that_share_a_name_are_told_apart(model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "b" / model.name
+    other.parent.mkdir()
+    other.write_bytes(model.read_bytes())
+    assert str(other) in run(model, other, "--runs", 3).stdout
+
+
+def test_wrong_options_are_told(model: Path) -> None:
+    assert "not both" in run(model, "--runs", 5, "--seconds", 1).stderr
+    with pytest.raises(InputError, match="this machine only"):
+        run(model, "--device", "adb://X")
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "words"),
+    [(b"", 3, "empty"), (tiny_models.custom(), 5, "Unheard"), (b"\x1c\0\0\0TFL3", 3, "mend: export it again")],
+)
+def test_exit_codes(tmp_path: Path, data: bytes, code: int, words: str) -> None:
+    (tmp_path / "m.tflite").write_bytes(data)
+    argv = [sys.executable, "-c", "from edgekit.cli import main; main()", "benchmark", "m.tflite", "--runs", "2"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == code
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+REFUSED = "unresolved custom op"
+
+
+def test_every_real_model_is_measured_or_refused_with_its_reason(shared_data: Path) -> None:
+    for path in sorted((shared_data / "models").rglob("*.tflite")):
+        try:
+            result = run(path, "--runs", 2, "--no-xnnpack")
+        except EdgekitError as error:
+            assert REFUSED in str(error), path
+            assert path.stem.endswith(("_edgetpu", "_decoder")), path
+        else:
+            assert path.name in result.stdout

@@ -1,0 +1,82 @@
+"""What the tests share: real data, one small trained model and its float32 file, made once for all workers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real models and data sets that the project does not ship."""
+    folder = Path(os.environ.get("EDGEKIT_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no folder of shared data: set EDGEKIT_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """`once(name, make)`: a folder that `make(folder)` has filled, by whichever worker came first."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder = base / name
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / ".done").exists():
+                folder.mkdir()
+                make(folder)
+                (folder / ".done").touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def digits(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """Folder with digits.npz and digits.keras, a small network trained on it: the demo's own."""
+
+    def make(folder: Path) -> None:
+        sys.path.insert(0, str(ROOT / "examples"))
+        try:
+            import demo
+        finally:
+            sys.path.pop(0)
+        demo.trained(demo.digits(folder), folder)
+
+    return once("digits", make)
+
+
+@pytest.fixture(scope="session")
+def float_file(digits: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> bytes:
+    """The digits network as a float32 TFLite file."""
+
+    def make(folder: Path) -> None:
+        from edgekit.model import load_model
+        from edgekit.stages.convert import export
+
+        exported = export(load_model(digits / "digits.keras"), 1, folder / "export")
+        (folder / "digits.tflite").write_bytes(exported.lower())
+
+    return (once("float_file", make) / "digits.tflite").read_bytes()
+
+
+@pytest.fixture
+def edgekit_cli(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Run `edgekit` as a user would, in an empty folder."""
+
+    def run(*words: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edgekit", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+    yield run

@@ -1,0 +1,104 @@
+"""What labels of every kind become, and which are refused."""
+
+import numpy as np
+import pytest
+
+from edgekit.dataset import load_dataset
+from edgekit.errors import DataError
+
+X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+NUMBERS = np.arange(60) % 3
+WORDS = np.array(["cat", "ape", "dog"])[NUMBERS]
+
+
+def loaded(tmp_path, y, x=X, **overrides):
+    """All samples in one part, so that their order is that of the file."""
+    np.savez(tmp_path / "d.npz", x_test=x, y_test=y)
+    return load_dataset(tmp_path / "d.npz", overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        NUMBERS,
+        NUMBERS.astype(np.uint8),
+        NUMBERS.astype(np.float32),
+        NUMBERS[:, None],
+        np.eye(3)[NUMBERS],
+        np.eye(3, dtype=bool)[NUMBERS],
+    ],
+)
+def test_class_numbers_in_any_dress_are_the_same(tmp_path, y):
+    dataset = loaded(tmp_path, y)
+    assert dataset.task == "classification"
+    assert dataset.metric == "accuracy"
+    assert np.array_equal(dataset.part("test").labels[0], NUMBERS)
+    assert dataset.part("test").labels[0].dtype == np.int64
+
+
+def test_words_become_sorted_class_names(tmp_path):
+    dataset = loaded(tmp_path, WORDS)
+    assert dataset.class_names == ("ape", "cat", "dog")
+    assert [dataset.class_names[number] for number in dataset.part("test").labels[0]] == WORDS.tolist()
+
+
+def test_classes_of_the_specification_decide_the_order(tmp_path):
+    dataset = loaded(tmp_path, WORDS, classes=["dog", "cat", "ape", "eel"])
+    assert dataset.part("test").labels[0][0] == 1
+    with pytest.raises(DataError, match="'dog' is not among the classes\n  mend: did you mean 'doge'"):
+        loaded(tmp_path, WORDS, classes=["doge", "cat", "ape"][::-1])
+
+
+def test_words_that_are_numbers_sort_as_numbers(tmp_path):
+    dataset = loaded(tmp_path, np.array(["10", "9", "2"])[NUMBERS])
+    assert dataset.class_names == ("2", "9", "10")
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "metric"),
+    [
+        (X[:, 0], "regression", "mae"),
+        (X, "regression", "mae"),
+        (np.float32(NUMBERS * 2), "regression", "mae"),
+        (np.zeros((60, 4, 4), np.uint8), "segmentation", "mean_iou"),
+        (np.zeros((60, 4, 4, 1), np.uint8), "segmentation", "mean_iou"),
+    ],
+)
+def test_the_task_is_read_from_the_labels(tmp_path, y, task, metric):
+    dataset = loaded(tmp_path, y)
+    assert (dataset.task, dataset.metric) == (task, metric)
+
+
+def test_integers_are_quantities_if_one_says_so(tmp_path):
+    part = loaded(tmp_path, NUMBERS * 100, task="regression").part("test")
+    assert part.labels[0].dtype == np.float32
+    assert part.labels[0].max() == 200
+
+
+def test_data_without_labels_has_no_metric(tmp_path):
+    np.savez(tmp_path / "d.npz", x_test=X)
+    dataset = load_dataset(tmp_path / "d.npz")
+    assert (dataset.task, dataset.metric, dataset.part("test").labels) == ("none", None, None)
+    assert dataset.judged(dataset.part("test"), (X,)) is None
+
+
+@pytest.mark.parametrize(
+    ("y", "overrides", "problem"),
+    [
+        (NUMBERS - 1, {}, "go from -1 to 1"),
+        (NUMBERS, {"classes": ["a", "b"]}, "2 class names"),
+        (X[:, 0], {"task": "classification"}, "no whole numbers"),
+        (np.where(NUMBERS == 1, np.nan, X[:, 0]), {}, "20 are NaN or infinite, the first at [1]"),
+        (WORDS, {"task": "regression"}, "type <U3"),
+    ],
+)
+def test_labels_that_mean_nothing_are_refused(tmp_path, y, overrides, problem):
+    with pytest.raises(DataError) as caught:
+        loaded(tmp_path, y, **overrides)
+    assert problem in str(caught.value)
+
+
+def test_outputs_of_different_kinds_are_refused(tmp_path):
+    np.savez(tmp_path / "d.npz", **{"x": X, "y.kind": NUMBERS, "y.size": X[:, 0]})
+    with pytest.raises(DataError, match="different kinds"):
+        load_dataset(tmp_path / "d.npz")

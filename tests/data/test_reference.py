@@ -1,0 +1,131 @@
+"""Python references: everything a function may return."""
+
+import textwrap
+
+import numpy as np
+import pytest
+
+from edgekit.dataset import load_dataset
+from edgekit.errors import DataError
+
+HEAD = "import numpy as np\nx = np.arange(240, dtype='float32').reshape(40, 6)\ny = np.arange(40) % 4\n"
+
+
+@pytest.fixture
+def reference(tmp_path, monkeypatch):
+    """Write a function's body; get `file.py:data`."""
+
+    def write(body, head=HEAD):
+        text = head + "def data():\n" + textwrap.indent(textwrap.dedent(body), "    ")
+        (tmp_path / "mine.py").write_text(text)
+        return f"{tmp_path / 'mine.py'}:data"
+
+    monkeypatch.chdir(tmp_path)
+    return write
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return x, y",
+        "return {'x': x, 'y': y}",
+        "return (x[:30], y[:30]), (x[30:], y[30:])",
+        "return {'train': (x[:30], y[:30]), 'test': (x[30:], y[30:])}",
+        "return {'x_train': x[:30], 'y_train': y[:30], 'x_test': x[30:], 'y_test': y[30:]}",
+        "return {'train': ({'a': x[:30], 'b': x[:30]}, y[:30]), 'test': ({'a': x[30:], 'b': x[30:]}, y[30:])}",
+    ],
+)
+def test_arrays_in_every_arrangement(reference, body):
+    dataset = load_dataset(reference(body))
+    assert sum(map(len, dataset.parts)) == 40
+    for part in dataset.parts:
+        assert np.array_equal(part.labels[0], part.inputs[0][:, 0] // 6 % 4)
+
+
+def test_a_module_of_the_working_folder_is_found(reference):
+    reference("return x")
+    assert load_dataset("mine:data").task == "none"
+
+
+def test_files_named_in_data_toml_lie_beside_it(reference, tmp_path, monkeypatch):
+    reference("return x, y")
+    (tmp_path / "data.toml").write_text('source = "mine.py:data"\nseed = 3\n')
+    monkeypatch.chdir("/")
+    assert load_dataset(tmp_path / "data.toml").spec.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("raise OSError('disk')", "raised OSError: disk"),
+        ("return None", "returned None"),
+        ("return [object()]", "Python objects"),
+        ("return x, y, x", "a tuple of 3"),
+        ("return [[1, 2], [3]]", "no array"),
+    ],
+)
+def test_functions_that_fail_are_named(reference, body, problem):
+    with pytest.raises(DataError) as caught:
+        load_dataset(reference(body))
+    assert problem in str(caught.value)
+
+
+def test_functions_that_do_not_exist_are_named(reference, tmp_path):
+    path = reference("return x").removesuffix(":data")
+    with pytest.raises(DataError, match="did you mean 'data'"):
+        load_dataset(f"{path}:dat")
+    with pytest.raises(DataError, match="No module named 'nowhere'"):
+        load_dataset("nowhere:data")
+    with pytest.raises(DataError, match="none.py"):
+        load_dataset(f"{tmp_path / 'none.py'}:data")
+    reference("return x", head="raise ValueError('no')\n")
+    with pytest.raises(DataError, match="importing it raised ValueError"):
+        load_dataset(f"{path}:data")
+
+
+def test_code_runs_only_if_allowed(reference, tmp_path):
+    path = reference(f"open({str(tmp_path / 'ran')!r}, 'w'); return x")
+    with pytest.raises(DataError, match="would run Python code"):
+        load_dataset(path, allow_code=False)
+    np.savez(tmp_path / "d.npz", x=np.ones((9, 2)))
+    with pytest.raises(DataError, match="would run Python code"):
+        load_dataset(tmp_path / "d.npz", overrides={"metric": path}, allow_code=False)
+    assert not (tmp_path / "ran").exists()
+
+
+TENSORFLOW = HEAD + "import tensorflow as tf\nmade = tf.data.Dataset.from_tensor_slices\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return made((x, y))",
+        "return made((x, y)).batch(7)",
+        "return made((x, y)).batch(8, drop_remainder=True).prefetch(2)",
+        "return made((x, y)).map(lambda a, b: (a * 1, b)).batch(40)",
+        "return made(({'a': x}, y)).batch(5)",
+        "return {'train': made((x[:30], y[:30])), 'test': made((x[30:], y[30:])).batch(4)}",
+        "return made((x[:30], y[:30])), made((x[30:], y[30:]))",
+    ],
+)
+def test_tensorflow_data_is_drained_batched_or_not(reference, body):
+    pytest.importorskip("tensorflow")
+    dataset = load_dataset(reference(body, TENSORFLOW))
+    assert sum(map(len, dataset.parts)) == 40
+    for part in dataset.parts:
+        assert part.inputs[0].shape[1:] == (6,)
+        assert np.array_equal(part.labels[0], part.inputs[0][:, 0] // 6 % 4)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("return made((x, y)).repeat()", "without end"),
+        ("return made((x, y, y))", "yields 3 values"),
+        ("return made((x, y)).take(0)", "empty dataset"),
+    ],
+)
+def test_tensorflow_data_that_cannot_be_drained_is_named(reference, body, problem):
+    pytest.importorskip("tensorflow")
+    with pytest.raises(DataError, match=problem):
+        load_dataset(reference(body, TENSORFLOW))

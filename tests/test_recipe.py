@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import pytest
+
+from edgekit import strict_toml
+from edgekit.errors import RecipeError
+from edgekit.recipe import PRESETS, Quantize, Recipe
+from edgekit.target import load_target
+
+INVALID = Path(__file__).parent / "invalid_recipes"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_survives_its_own_toml_and_fits_the_schema(name: str) -> None:
+    recipe = Recipe.parse(name)
+    assert strict_toml.loads(recipe.to_toml(), Recipe, RecipeError) == recipe
+    jsonschema.validate(json.loads(msgspec.json.encode(recipe)), strict_toml.json_schema(Recipe))
+
+
+def test_a_phrase_says_everything_a_file_can() -> None:
+    recipe = Recipe.parse("int8:io=uint8,per-tensor,engine=litert,calibration=50,batch=4,seed=7")
+    assert recipe.quantize == Quantize(
+        "int8", granularity="per-tensor", io="uint8", engine="litert", calibration_samples=50
+    )
+    assert (recipe.convert.batch, recipe.seed, recipe.slug) == (
+        4,
+        7,
+        "int8-io-uint8-per-tensor-engine-litert-calibration-50-batch-4-seed-7",
+    )
+
+
+def test_the_target_decides_what_is_left_open_and_nothing_else() -> None:
+    host = load_target("host")
+    resolved = Recipe.parse("int8:per-tensor").resolve(host).quantize
+    assert "auto" not in msgspec.to_builtins(resolved).values()
+    assert (resolved.granularity, resolved.dense_granularity) == ("per-tensor", "per-tensor")
+    assert Recipe.parse("int8:io=uint8").resolve(host).quantize.io == "uint8"
+    again = Recipe.parse("int8").resolve(host)
+    assert again.resolve(host) == again
+
+
+def test_a_target_refuses_what_it_cannot_run() -> None:
+    with pytest.raises(RecipeError, match="cannot run 'float32'"):
+        Recipe.parse("float32").resolve(load_target("coral-usb"))
+
+
+@pytest.mark.parametrize(
+    ("phrase", "message"),
+    [
+        ("int9", "did you mean 'int8'"),
+        ("int8:io=unit8", "did you mean 'uint8'"),
+        ("int8:perchannel", "did you mean 'per-channel'"),
+        ("int8:calibration=none", "whole number"),
+        ("int8:calibration=0", "whole number"),
+        ("int8:io=int16", "use float32 or int8 or uint8"),
+        ("float32:per-tensor", "takes no quantization option"),
+        ("", "unknown recipe"),
+        ("missing.toml", "No such file"),
+    ],
+)
+def test_a_wrong_phrase_is_refused_with_the_mend(phrase: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.parse(phrase)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(INVALID.glob("*.toml")), ids=lambda path: path.stem)
+def test_an_invalid_file_is_refused_at_its_line(path: Path) -> None:
+    """The first line of each file is a comment with the line and the words that the error must hold."""
+    line, _, words = path.read_text().splitlines()[0].removeprefix("# ").partition(" ")
+    with pytest.raises(RecipeError) as caught:
+        Recipe.parse(path)
+    assert f"{path}" in str(caught.value)
+    assert words in str(caught.value)
+    assert line == "-" or f"{path}:{line}:" in str(caught.value)

@@ -1,0 +1,110 @@
+"""TFLite files of a few operators, made by hand for tests: no converter, no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+FLOAT32, STRING, INT8 = 0, 5, 9
+ADD, DEQUANTIZE, RESHAPE, SUB, NEG, CUSTOM = 0, 6, 22, 41, 59, 32
+
+
+class Graph:
+    """Collects tensors and operators, and writes the file."""
+
+    def __init__(self) -> None:
+        self.model = schema.ModelT()
+        self.model.version = 3
+        self.model.buffers, self.model.operatorCodes = [schema.BufferT()], []
+        self.graph = schema.SubGraphT()
+        self.graph.tensors, self.graph.operators = [], []
+        self.model.subgraphs = [self.graph]
+
+    def tensor(self, name: str, shape: Sequence[int], kind: int = FLOAT32, scale: float = 0.0, zero: int = 0) -> int:
+        tensor = schema.TensorT()
+        tensor.name, tensor.type, tensor.shape = name, kind, [max(size, 1) for size in shape]
+        if -1 in shape:
+            tensor.shapeSignature = list(shape)
+        if scale:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [zero]
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def constant(self, name: str, values: np.ndarray) -> int:
+        index = self.tensor(name, values.shape, {"float32": FLOAT32, "int32": 2}[values.dtype.name])
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        self.graph.tensors[index].buffer = len(self.model.buffers) - 1
+        return index
+
+    def operator(self, code: int, inputs: Sequence[int], outputs: Sequence[int], custom: str | None = None) -> None:
+        entry = schema.OperatorCodeT()
+        entry.builtinCode, entry.deprecatedBuiltinCode, entry.customCode, entry.version = code, code, custom, 1
+        self.model.operatorCodes.append(entry)
+        operator = schema.OperatorT()
+        operator.opcodeIndex = len(self.model.operatorCodes) - 1
+        operator.inputs, operator.outputs = list(inputs), list(outputs)
+        self.graph.operators.append(operator)
+
+    def bytes(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+        self.graph.inputs, self.graph.outputs = list(inputs), list(outputs)
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self.model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+
+def negative(shape: Sequence[int] = (1, 4), operators: int = 1) -> bytes:
+    """-x, as many times as there are operators."""
+    graph = Graph()
+    tensors = [graph.tensor(f"t{index}", shape) for index in range(operators + 1)]
+    for before, after in pairwise(tensors):
+        graph.operator(NEG, [before], [after])
+    return graph.bytes(tensors[:1], tensors[-1:])
+
+
+def sum_and_difference(turned: bool = False) -> bytes:
+    """x + y and x - y of two `[batch, 3]` inputs; `turned` swaps the order of the inputs and of the outputs."""
+    graph = Graph()
+    x, y, plus, minus = (graph.tensor(name, (-1, 3)) for name in ("x", "y", "plus", "minus"))
+    graph.operator(ADD, [x, y], [plus])
+    graph.operator(SUB, [x, y], [minus])
+    return graph.bytes([y, x], [minus, plus]) if turned else graph.bytes([x, y], [plus, minus])
+
+
+def frozen_reshape() -> bytes:
+    """`[1, 4]` to `[1, 2, 2]` by a constant shape: its batch cannot be resized."""
+    graph = Graph()
+    x, shape = graph.tensor("x", (1, 4)), graph.constant("shape", np.array([1, 2, 2], np.int32))
+    y = graph.tensor("y", (1, 2, 2))
+    graph.operator(RESHAPE, [x, shape], [y])
+    return graph.bytes([x], [y])
+
+
+def dequantize(scale: float = 0.5, zero: int = 3) -> bytes:
+    """int8 to float32."""
+    graph = Graph()
+    x, y = graph.tensor("x", (1, 4), INT8, scale, zero), graph.tensor("y", (1, 4))
+    graph.operator(DEQUANTIZE, [x], [y])
+    return graph.bytes([x], [y])
+
+
+def custom() -> bytes:
+    """One operator that no runtime knows."""
+    graph = Graph()
+    x, y = graph.tensor("x", (1, 4)), graph.tensor("y", (1, 4))
+    graph.operator(CUSTOM, [x], [y], "Unheard")
+    return graph.bytes([x], [y])
+
+
+def strings() -> bytes:
+    """A string input beside a float one."""
+    graph = Graph()
+    words, x, y = graph.tensor("words", (1,), STRING), graph.tensor("x", (1, 4)), graph.tensor("y", (1, 4))
+    graph.operator(NEG, [x], [y])
+    return graph.bytes([words, x], [y])
