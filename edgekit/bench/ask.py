@@ -87,7 +87,9 @@ def _refused(fault: _Fault, label: str, xnnpack: bool) -> EdgekitError:
     if fault.kind == "numpy":
         return MissingDependency(message, "pip install 'numpy<2', or ai-edge-litert where it has a wheel")
     if fault.kind == "model":
-        return ModelError(f"{label}: the runtime cannot read this file: {message}", "export it again, or compare checksums")
+        return ModelError(
+            f"{label}: the runtime cannot read this file: {message}", "export it again, or compare checksums"
+        )
     if fault.kind == "input":
         return DataError(f"{label}: {message}", f"`edgekit inspect {label}` shows what the model takes")
     if fault.kind == "memory":
