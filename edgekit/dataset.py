@@ -104,16 +104,21 @@ def _split(parts: dict[str, RawPart], spec: DataSpec) -> tuple[dict[str, RawPart
         return given, (), ()
     source = given.pop("train")
     count = len(next(iter(source.inputs.values())))
-    test = 0 if "test" in given else round(count * spec.test_fraction)
+    test = 0 if "test" in given else _share(spec.test_fraction, count)
     wanted = {
         "test": test,
-        "validation": 0 if "validation" in given else round((count - test) * spec.validation_fraction),
-        "calibration": 0 if "calibration" in given else spec.calibration_samples,
+        "calibration": spec.calibration_samples,
+        "validation": _share(spec.validation_fraction, count - test),
     }
     wanted = {name: samples for name, samples in wanted.items() if name not in given}
     found = carve(_strata(source, count), source.groups, wanted, spec.seed)
     carved = {name: _select(source, positions) for name, positions in found.items() if len(positions)}
     return {**given, **carved}, *_said(found, wanted, count)
+
+
+def _share(fraction: float, count: int) -> int:
+    """A fraction of `count`, but at least one if it is not nothing."""
+    return max(1, round(fraction * count)) if fraction else 0
 
 
 def _said(found: Mapping[str, Any], wanted: Mapping[str, int], count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -34,7 +34,11 @@ EXPECTED = {
     "mae": (REAL, GUESS, referee.mean_absolute_error),
     "mse": (REAL, GUESS, referee.mean_squared_error),
     "rmse": (REAL, GUESS, lambda y, out: referee.mean_squared_error(y, out) ** 0.5),
-    "mean_iou": (MASK, PIXELS, lambda y, out: referee.jaccard_score(y.ravel(), out.argmax(-1).ravel(), average="macro")),
+    "mean_iou": (
+        MASK,
+        PIXELS,
+        lambda y, out: referee.jaccard_score(y.ravel(), out.argmax(-1).ravel(), average="macro"),
+    ),
 }
 
 

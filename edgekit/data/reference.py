@@ -79,10 +79,10 @@ def _is_part(value: Any) -> bool:
 def _part(value: Any, source: str) -> RawPart:
     if _is_tensorflow_data(value):
         value = _drained(value, source)
-    if isinstance(value, tuple | list) and len(value) == 2:
+    if isinstance(value, tuple) and len(value) == 2:
         return RawPart(_columns(value[0], source), {} if value[1] is None else _columns(value[1], source))
-    if isinstance(value, tuple | list) or value is None:
-        found = "None" if value is None else f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, tuple) or value is None:
+        found = "None" if value is None else f"a tuple of {len(value)}"
         raise DataError(f"{source} returned {found}", _RETURNS)
     return RawPart(_columns(value, source))
 

@@ -110,7 +110,7 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, description="Seed of every split.")] = 0
     test_fraction: Annotated[Fraction, Meta(description="Held out for the test, where no test part is given.")] = 0.2
     validation_fraction: Annotated[Fraction, Meta(description="Of all samples that are not test.")] = 0.1
-    calibration_samples: Annotated[int, Meta(ge=1, description="At most a quarter of the training part.")] = 200
+    calibration_samples: Annotated[int, Meta(ge=1, description="At most a quarter of what is not test.")] = 200
     classes: Annotated[tuple[str, ...], Meta(description="Names of the classes, in the order of the outputs.")] = ()
     input_names: Annotated[tuple[str, ...], Meta(description="Names of the inputs, in the order of the data.")] = ()
     preprocessing: Preprocessing = Preprocessing()

@@ -26,13 +26,14 @@ def animals(tmp_path):
 
 def test_class_folders_become_samples_in_sorted_order(animals):
     (animals / "cat" / ".DS_Store").write_bytes(b"litter")
-    dataset = load_dataset(animals, overrides={"test_fraction": 0, "validation_fraction": 0})
+    overrides = {"test_fraction": 0, "validation_fraction": 0}
+    dataset = load_dataset(animals, overrides=overrides)
     part = dataset.part("train")
     assert dataset.class_names == ("ant", "cat")
     assert part.inputs[0].shape[1:] == (4, 6, 3)
     assert part.inputs[0].dtype == np.uint8
     assert np.array_equal(part.inputs[0][:, 0, 0, 1] == 0, part.labels[0] == 1)
-    assert dataset.fingerprint == load_dataset(animals, overrides=dict(test_fraction=0, validation_fraction=0)).fingerprint
+    assert dataset.fingerprint == load_dataset(animals, overrides=overrides).fingerprint
 
 
 def test_part_folders_are_parts(tmp_path):
@@ -61,7 +62,10 @@ def test_crop_keeps_the_middle_and_stretch_keeps_everything(tmp_path):
     (tmp_path / "d" / "a").mkdir(parents=True)
     wide.save(tmp_path / "d" / "a" / "0.png")
     darkest = {
-        fit: load_dataset(tmp_path / "d", overrides={"images.size": [10, 10], "images.fit": fit}).parts[0].inputs[0].min()
+        fit: load_dataset(tmp_path / "d", overrides={"images.size": [10, 10], "images.fit": fit})
+        .parts[0]
+        .inputs[0]
+        .min()
         for fit in ("crop", "stretch")
     }
     assert darkest["crop"] > 200 > 50 > darkest["stretch"]

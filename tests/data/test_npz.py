@@ -120,7 +120,7 @@ def test_truncated_archives_are_named(tmp_path, keep):
     path = saved(tmp_path / "d.npz", x=X, y=Y)
     content = path.read_bytes()
     path.write_bytes(content[: keep if isinstance(keep, int) else int(len(content) * keep)])
-    with pytest.raises(DataError, match="d.npz"):
+    with pytest.raises(DataError, match=r"d\.npz"):
         load_dataset(path)
 
 

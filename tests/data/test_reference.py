@@ -76,7 +76,7 @@ def test_functions_that_do_not_exist_are_named(reference, tmp_path):
         load_dataset(f"{path}:dat")
     with pytest.raises(DataError, match="No module named 'nowhere'"):
         load_dataset("nowhere:data")
-    with pytest.raises(DataError, match="none.py"):
+    with pytest.raises(DataError, match=r"none\.py"):
         load_dataset(f"{tmp_path / 'none.py'}:data")
     reference("return x", head="raise ValueError('no')\n")
     with pytest.raises(DataError, match="importing it raised ValueError"):

@@ -14,7 +14,9 @@ labels = st.lists(st.integers(0, 6), min_size=1, max_size=120).map(np.array)
 
 @given(labels, st.integers(0, 99), st.data())
 def test_parts_share_no_sample_and_lose_none(strata, seed, data):
-    groups = data.draw(st.none() | st.lists(st.integers(0, 9), min_size=len(strata), max_size=len(strata)).map(np.array))
+    groups = data.draw(
+        st.none() | st.lists(st.integers(0, 9), min_size=len(strata), max_size=len(strata)).map(np.array)
+    )
     parts = carve(strata, groups, {name: round(share * len(strata)) for name, share in WANTED.items()}, seed)
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(strata)))
     assert len(parts["train"])

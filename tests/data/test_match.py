@@ -1,0 +1,171 @@
+"""Data beside a model: what fits, what is made to fit and noted, what is refused with the mend."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from edgekit.dataset import load_dataset, match
+from edgekit.errors import DataError
+
+
+@dataclass(frozen=True)
+class Tensor:
+    shape: tuple
+    name: str = "input"
+    dtype: object = np.float32
+    scale: float | None = None
+
+
+RNG = np.random.default_rng(0)
+Y = np.arange(40) % 10
+
+
+def loaded(tmp_path, *, overrides=None, **arrays):
+    np.savez(tmp_path / "d.npz", **arrays)
+    return load_dataset(tmp_path / "d.npz", overrides=overrides or {})
+
+
+def images(*shape):
+    return RNG.integers(0, 255, (40, *shape)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "noted"),
+    [
+        ((28, 28), (None, 28, 28), False),
+        ((28, 28), (1, 28, 28, 1), True),
+        ((28, 28), (-1, -1, -1, 1), True),
+        ((28, 28, 1), (None, 28, 28), True),
+        ((20, 6), (None, None, 6), False),
+    ],
+)
+def test_batches_have_the_shape_of_the_model(tmp_path, ours, theirs, noted):
+    dataset = match(loaded(tmp_path, x=images(*ours), y=Y), [Tensor(theirs)], [Tensor((None, 10))])
+    batch = next(dataset.part("train").batches(4))[0]
+    assert len(batch.shape) == len(theirs)
+    assert batch.dtype == np.float32
+    assert any("axis" in note for note in dataset.notes) == noted
+    assert match(dataset, [Tensor(theirs)], [Tensor((None, 10))]).notes == dataset.notes
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "mend"),
+    [
+        ((8, 8, 3), (None, 8, 8, 1), 'images.color = "gray"'),
+        ((8, 8, 1), (None, 8, 8, 3), 'images.color = "rgb"'),
+        ((8, 8, 3), (None, 16, 16, 3), "images.size = [16, 16]"),
+        ((12, 25), (None, 25, 12), 'layout = "channels_first"'),
+        ((8, 8), (None, 64), "reshape the samples to (64)"),
+        ((7,), (None, 9), "the shape the model was trained on"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_both_named(tmp_path, ours, theirs, mend):
+    with pytest.raises(DataError) as caught:
+        match(loaded(tmp_path, x=images(*ours), y=Y), [Tensor(theirs)], [Tensor((None, 10))])
+    assert str(ours) in caught.value.problem
+    assert ", ".join(map(str, theirs[1:])) in caught.value.problem
+    assert mend in caught.value.mend
+
+
+def test_channels_first_data_fits_after_its_layout_is_said(tmp_path):
+    x = images(12, 25)
+    dataset = loaded(tmp_path, x_test=x, y_test=Y, overrides={"preprocessing.layout": "channels_first"})
+    part = match(dataset, [Tensor((None, 25, 12))], [Tensor((None, 10))]).part("test")
+    assert np.array_equal(part.array()[0], x.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("prefix", ["", "serving_default_"])
+def test_several_inputs_go_by_name(tmp_path, prefix):
+    arrays = {"x_test.near": images(4), "x_test.far": images(4), "y_test": Y}
+    tensors = [Tensor((None, 4), f"{prefix}far"), Tensor((None, 4), f"{prefix}near")]
+    part = match(loaded(tmp_path, **arrays), tensors, [Tensor((None, 10))]).part("test")
+    assert np.array_equal(part.inputs[0], arrays["x_test.far"])
+    assert np.array_equal(part.inputs[1], arrays["x_test.near"])
+
+
+def test_inputs_with_other_names_go_by_order_if_shapes_fit(tmp_path):
+    arrays = {"x_test.a": images(4), "x_test.b": images(6), "y_test": Y}
+    part = match(loaded(tmp_path, **arrays), [Tensor((1, 4), "p"), Tensor((1, 6), "q")], [Tensor((1, 10))]).part("test")
+    assert np.array_equal(part.inputs[1], arrays["x_test.b"])
+    with pytest.raises(DataError, match="'p' of the model takes"):
+        match(loaded(tmp_path, **arrays), [Tensor((1, 6), "p"), Tensor((1, 4), "q")], [Tensor((1, 10))])
+    with pytest.raises(DataError, match="the data has 2 inputs"):
+        match(loaded(tmp_path, **arrays), [Tensor((1, 4), "p")], [Tensor((1, 10))])
+
+
+def test_integer_inputs_stay_integers_and_quantized_ones_are_real(tmp_path):
+    dataset = loaded(tmp_path, x_test=images(4).astype(np.int64), y_test=Y)
+    tokens = match(dataset, [Tensor((None, 4), dtype="int32")], [Tensor((None, 10))]).part("test")
+    assert tokens.array()[0].dtype == np.int32
+    quantized = match(dataset, [Tensor((1, 4), dtype="int8", scale=0.5)], [Tensor((1, 10))]).part("test")
+    assert quantized.array()[0].dtype == np.float32
+    with pytest.raises(DataError, match="the data goes from"):
+        match(dataset, [Tensor((None, 4), dtype="int8")], [Tensor((None, 10))])
+    fractions = loaded(tmp_path, x_test=images(4) / 7, y_test=Y)
+    with pytest.raises(DataError, match="fractions"):
+        match(fractions, [Tensor((None, 4), dtype="int32")], [Tensor((None, 10))])
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "problem"),
+    [
+        (Y, (None, 9), "labels 0 to 9, output 'input' has 9 value(s)"),
+        (Y + 1, (None, 10), "subtract 1"),
+        (Y, (None, 1), 'task = "regression"'),
+        (RNG.normal(size=(40, 3)), (None, 2), "labels have shape (3,)"),
+        (np.zeros((40, 5, 5), np.uint8), (None, 4, 4, 2), "masks have shape (5, 5)"),
+    ],
+)
+def test_labels_the_outputs_cannot_express_are_named(tmp_path, labels, outputs, problem):
+    with pytest.raises(DataError) as caught:
+        match(loaded(tmp_path, x_test=images(4), y_test=labels), [Tensor((None, 4))], [Tensor(outputs)])
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs"),
+    [(Y % 2, (None, 1)), (Y, (None, 12)), (Y, (None, None)), (RNG.normal(size=40), (None, 1))],
+)
+def test_labels_the_outputs_can_express_pass(tmp_path, labels, outputs):
+    dataset = match(loaded(tmp_path, x_test=images(4), y_test=labels), [Tensor((None, 4))], [Tensor(outputs)])
+    assert dataset.labelled_outputs == (0,)
+
+
+def test_labels_find_their_output_among_several(tmp_path):
+    arrays = {"x_test": images(4), "y_test.kind": Y}
+    outputs = [Tensor((None, 6), "features"), Tensor((None, 10), "kind")]
+    dataset = match(loaded(tmp_path, **arrays), [Tensor((None, 4))], outputs)
+    given = (np.zeros((40, 6)), np.eye(10)[Y])
+    labels, judged = dataset.judged(dataset.part("test"), given)
+    assert dataset.output_names == ("kind",)
+    assert judged[0] is given[1]
+    assert np.array_equal(labels[0], Y)
+    with pytest.raises(DataError, match="do not meet") as caught:
+        match(loaded(tmp_path, x_test=images(4), y_test=Y), [Tensor((None, 4))], outputs)
+    assert "y_test.features" in caught.value.mend
+
+
+def test_a_model_that_gives_back_its_input_is_an_autoencoder(tmp_path):
+    from edgekit.metrics import score
+
+    x = RNG.normal(size=(40, 6)).astype(np.float32)
+    dataset = match(loaded(tmp_path, x_test=x), [Tensor((None, 6))], [Tensor((None, 6))])
+    labels, outputs = dataset.judged(dataset.part("test"), (x + 0.5,))
+    assert (dataset.task, dataset.metric) == ("autoencoder", "mse")
+    assert score("mse", labels, outputs).value == pytest.approx(0.25)
+    assert match(loaded(tmp_path, x_test=x), [Tensor((None, 6))], [Tensor((None, 3))]).task == "none"
+    with pytest.raises(DataError, match="no autoencoder"):
+        match(loaded(tmp_path, x_test=x, overrides={"task": "autoencoder"}), [Tensor((None, 6))], [Tensor((None, 3))])
+
+
+def test_an_autoencoder_with_labels_is_judged_by_its_error(tmp_path):
+    from edgekit.metrics import score
+
+    x, anomaly = RNG.normal(size=(40, 6)).astype(np.float32), (np.arange(40) % 4 == 0).astype(int)
+    loose = loaded(tmp_path, x_train=x, x_test=x, y_test=anomaly, overrides={"task": "autoencoder"})
+    dataset = match(loose, [Tensor((None, 6))], [Tensor((None, 6))])
+    outputs = (x + np.where(anomaly, 2, 0.1)[:, None] * RNG.normal(size=x.shape),)
+    labels, errors = dataset.judged(dataset.part("test"), outputs)
+    assert dataset.metric == "auc"
+    assert score("auc", labels, errors).value > 0.9
