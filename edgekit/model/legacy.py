@@ -112,7 +112,8 @@ def _refuse_unportable(config: Any, origin: str) -> None:
     for entry in entries:
         name, settings = entry["class_name"], entry["config"]
         if name in _GONE:
-            raise ModelError(f"{origin}: {name} {settings.get('name')!r} is not in Keras 3", AS_SAVED_MODEL)
+            label = f"{origin}: {name} {settings.get('name')!r}"
+            raise ModelError(f"{label} is not in Keras 3 as it was in Keras 2", AS_SAVED_MODEL)
         if name == "InputLayer" and (settings.get("ragged") or settings.get("sparse")):
             kind = "ragged" if settings.get("ragged") else "sparse"
             raise ModelError(
