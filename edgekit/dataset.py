@@ -9,6 +9,7 @@ Formats and keys are described in docs/data.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -72,12 +73,12 @@ def _read(spec: DataSpec) -> Raw:
 
 def _format(path: Path) -> str:
     """Format of a file or folder, by what is in it. Raises DataError for what is none of them."""
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, False for paths that cannot even be looked up
         raise DataError(f"{path}: no such file or folder", f"give {raw.SUPPORTED}")
-    if path.is_dir():
-        files = [file for file in path.iterdir() if not file.name.startswith(".")]
-        return "csv" if files and all(file.suffix.lower() in (".csv", ".tsv") for file in files) else "images"
     try:
+        if path.is_dir():
+            files = [file for file in path.iterdir() if not file.name.startswith(".")]
+            return "csv" if files and all(file.suffix.lower() in (".csv", ".tsv") for file in files) else "images"
         with path.open("rb") as stream:
             start = stream.read(4)
     except OSError as cause:

@@ -121,6 +121,7 @@ def test_samples_beyond_memory_are_refused(tmp_path, monkeypatch):
     ("name", "content", "problem"),
     [
         ("missing.npz", None, "no such file"),
+        ("x" * 300, None, "no such file"),
         ("empty.npz", b"", "empty file"),
         ("text.npz", b"hello there", "does not begin as an archive"),
         ("model.h5", b"\x89HDF\r\n", "not a supported format"),

@@ -100,8 +100,11 @@ def _array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Arra
                 f"{path}: {entry.filename} claims shape {shape} of {dtype}, which its {entry.file_size} bytes are not",
                 "write the file again; it is truncated or forged",
             )
-        flat = np.frombuffer(stream.read(count), dtype)
-    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+        try:
+            flat = np.frombuffer(stream.read(count), dtype)
+            return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+        except ValueError as cause:
+            raise DataError(f"{path}: {entry.filename}: {cause}", "write it with numpy.savez") from None
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -160,8 +160,10 @@ def _overridden(spec: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:
         if key not in known:
             raise DataError(f"unknown data option {key!r}", did_you_mean(key, known))
         if value is not None:
-            table, _, leaf = key.rpartition(".")
-            (data[table] if table else data)[leaf] = msgspec.to_builtins(value)
+            name, _, leaf = key.rpartition(".")
+            table = data[name] if name else data
+            number_as_text = isinstance(table[leaf], str) and isinstance(value, int)
+            table[leaf] = str(value) if number_as_text else msgspec.to_builtins(value)
     try:
         return msgspec.convert(data, DataSpec, strict=False)
     except msgspec.ValidationError as cause:

@@ -38,7 +38,7 @@ def test_rows_become_samples_and_the_last_column_labels(tmp_path, header, delimi
 def test_columns_are_chosen_by_name_or_number(tmp_path):
     rows = [f"{i % 2},{i}.25,id{i}" for i in range(20)]
     path = table(tmp_path / "d.csv", rows, "kind,size,serial")
-    for label in ("kind", "0"):
+    for label in ("kind", "0", 0):
         dataset = load_dataset(path, overrides={"csv.label": label, "csv.ignore": ["serial"]})
         assert dataset.parts[0].inputs[0].shape[1:] == (1,)
         assert dataset.task == "classification"

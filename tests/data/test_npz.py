@@ -103,6 +103,12 @@ def test_forged_sizes_are_refused_before_memory_is_taken(tmp_path):
     huge = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)}
     with pytest.raises(DataError, match="claims shape"):
         load_npz(raw_entry(tmp_path / "a.npz", huge))
+    nothing = {"descr": "<U0", "fortran_order": False, "shape": (1 << 40,)}
+    with pytest.raises(DataError):
+        load_npz(raw_entry(tmp_path / "n.npz", nothing))
+    overflow = {"descr": "<f4", "fortran_order": False, "shape": (0, 1 << 40, 1 << 40)}
+    with pytest.raises(DataError):
+        load_npz(raw_entry(tmp_path / "o.npz", overflow))
     negative = {"descr": "<f4", "fortran_order": False, "shape": (-1, 4)}
     with pytest.raises(DataError):
         load_npz(raw_entry(tmp_path / "b.npz", negative, b"1234"))
