@@ -42,7 +42,7 @@ _RUNS_CODE = {
 }
 _DEEPEST = 200
 _SMALL_BYTES = 1 << 28
-_EXPANSION = 1000
+_EXPANSION = 100
 
 _TRUST = "only if you trust where the file comes from: --trust (trust=True); else "
 _CUSTOM = "give a Python reference `package.module:function` that builds the model and loads its weights"
@@ -102,13 +102,16 @@ def _described(entry: dict[str, Any]) -> str:
 
 
 def _known(entry: dict[str, Any]) -> bool:
-    registered = import_keras().saving.get_custom_objects()
     name, module = entry["class_name"], entry.get("module")
-    if entry.get("registered_name") in registered or name in registered:
+    if _registered(entry.get("registered_name")) or _registered(name):
         return True
     if name == "function":
-        return _known_function(entry.get("config"), module) or entry.get("config") in registered
+        return _known_function(entry.get("config"), module) or _registered(entry.get("config"))
     return isinstance(find_class(name, module), type)
+
+
+def _registered(name: Any) -> bool:
+    return isinstance(name, str) and import_keras().saving.get_registered_object(name) is not None
 
 
 def _known_function(name: Any, module: Any) -> bool:
@@ -180,7 +183,7 @@ def _check_dataset(data: Any, origin: str) -> None:
 
 
 def check_expansion(label: str, declared: int, stored: int) -> None:
-    """Refuse data that grows beyond reason: above 256 MiB and 1000 times the bytes stored."""
+    """Refuse data that grows beyond reason: above 256 MiB and 100 times the bytes stored."""
     if declared > _SMALL_BYTES and declared > _EXPANSION * stored:
         raise ModelError(
             f"{label} would grow from {stored} stored bytes to {declared} bytes in memory",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ def from_keras(model: Any, origin: str, name: str, sha256: str | None, healed: t
     """
     model = _with_inputs(model, origin)
     structure = (None, None) if isinstance(model, import_keras().Sequential) else (model.input, model.output)
-    inputs = _specs(model.inputs, structure[0], [tensor.name for tensor in model.inputs])
-    outputs = _specs(model.outputs, structure[1], _output_names(model))
+    inputs = _specs(model.inputs, structure[0])
+    outputs = _specs(model.outputs, structure[1])
     refuse_text((*inputs, *outputs), origin)
     _refuse_unsound_weights(model, origin)
     return Model(origin, name, "keras", sha256 or digest(model), inputs, outputs, healed, model, None)
@@ -69,7 +70,8 @@ def _functional(model: Any, shapes: Any, origin: str) -> Any:
         ) from cause
 
 
-def _specs(tensors: list[Any], structure: Any, names: list[str]) -> tuple[TensorSpec, ...]:
+def _specs(tensors: list[Any], structure: Any) -> tuple[TensorSpec, ...]:
+    names = [tensor._keras_history.operation.name for tensor in tensors]
     if isinstance(structure, dict):
         order = import_keras().tree.pack_sequence_as(structure, list(range(len(tensors))))
         places = {place: key for key, place in order.items() if isinstance(place, int)}
@@ -78,10 +80,6 @@ def _specs(tensors: list[Any], structure: Any, names: list[str]) -> tuple[Tensor
         TensorSpec(name, tuple(tensor.shape), str(tensor.dtype))
         for name, tensor in zip(_unique(names), tensors, strict=True)
     )
-
-
-def _output_names(model: Any) -> list[str]:
-    return [tensor._keras_history.operation.name for tensor in model.outputs]
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -124,7 +122,8 @@ def digest(model: Any) -> str:
 
 
 def _architecture(model: Any) -> str:
-    places = {layer.name: f"#{place}" for place, layer in enumerate(nested_layers(model))}
+    config = json.loads(model.to_json())
+    places = {name: f"#{place}" for place, name in enumerate(dict.fromkeys(_names(config)))}
 
     def numbered(node: Any) -> Any:
         if isinstance(node, dict):
@@ -133,7 +132,16 @@ def _architecture(model: Any) -> str:
             return [numbered(value) for value in node]
         return places.get(node, node) if isinstance(node, str) else node
 
-    return json.dumps(numbered(json.loads(model.to_json())), sort_keys=True)
+    return json.dumps(numbered(config), sort_keys=True)
+
+
+def _names(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        settings = node.get("config")
+        if "class_name" in node and isinstance(settings, dict) and isinstance(settings.get("name"), str):
+            yield settings["name"]
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _names(value)
 
 
 def nested_layers(layer: Any) -> list[Any]:

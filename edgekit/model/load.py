@@ -6,13 +6,14 @@ import difflib
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 from edgekit.errors import ModelError
 from edgekit.model.archive import load_archive
 from edgekit.model.legacy import load_hdf5
 from edgekit.model.live import from_keras, refuse_text
 from edgekit.model.loaded import Model, TensorSpec
-from edgekit.model.reference import REFERENCE, build_reference, load_pickle
+from edgekit.model.reference import REFERENCE, build_reference, checked, load_pickle
 from edgekit.model.saved_model import load_saved_model
 
 _KNOWN = (".keras", ".h5", ".hdf5", ".tflite")
@@ -43,12 +44,15 @@ _FOREIGN = {
 }
 
 
-def load_model(reference: str | Path, *, trust: bool = False) -> Model:
-    """Load a model from a file, a SavedModel folder, or a Python reference `package.module:function`.
+def load_model(reference: str | Path | Any, *, trust: bool = False) -> Model:
+    """Load a model from a file, a SavedModel folder, a reference `package.module:function`, or a Keras model in memory.
 
     Nothing in a file is run unless `trust`; a Python reference is the user's own code and is run. Raises ModelError for
     anything that cannot be used, MissingDependency without TensorFlow (not needed for `.tflite`).
     """
+    if not isinstance(reference, str | Path):
+        model = checked(reference, "the model given")
+        return from_keras(model, str(model.name), _safe(model.name), None)
     path, origin = Path(reference), str(reference)
     if path.is_dir():
         return _load_folder(path, origin, trust)
@@ -132,10 +136,11 @@ def _load_tflite(path: Path, origin: str, name: str) -> Model:
 
 
 def _safe_name(path: Path) -> str:
-    return (
-        re.sub(r"[^A-Za-z0-9_.-]+", "-", path.resolve().stem if path.is_file() else path.resolve().name).strip("-.")
-        or "model"
-    )
+    return _safe(path.resolve().stem if path.is_file() else path.resolve().name)
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "model"
 
 
 def _digest(path: Path) -> str:

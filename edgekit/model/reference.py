@@ -37,7 +37,7 @@ def build_reference(reference: str) -> Any:
                 f"{reference}: the function raised {type(cause).__name__}: {cause}",
                 "correct it, and call it once in Python",
             ) from cause
-    return _checked(model, reference)
+    return checked(model, reference)
 
 
 def load_pickle(path: Path, origin: str, trust: bool) -> Any:
@@ -53,7 +53,7 @@ def load_pickle(path: Path, origin: str, trust: bool) -> Any:
             model = pickle.load(file)
     except Exception as cause:
         raise ModelError(f"{origin}: cannot be unpickled: {cause}", _AS_KERAS) from cause
-    return _checked(model, origin)
+    return checked(model, origin)
 
 
 def _factory(module: str, name: str, reference: str) -> Any:
@@ -74,16 +74,17 @@ def _factory(module: str, name: str, reference: str) -> Any:
     return getattr(imported, name)
 
 
-def _checked(model: Any, origin: str) -> Any:
+def checked(model: Any, origin: str) -> Any:
+    """The same object if it is a Keras 3 model. Raises ModelError for anything else, naming what it is."""
     if _is_model(model):
         return model
     if type(model).__module__.split(".")[0] == "tf_keras" or any(
         base.__module__.split(".")[0] == "tf_keras" for base in type(model).__mro__
     ):
         raise ModelError(
-            f"{origin}: gives a tf_keras model, not a Keras 3 one", "`model.save('name.h5')`, and give that file"
+            f"{origin}: is a tf_keras model, not a Keras 3 one", "`model.save('name.h5')`, and give that file"
         )
-    raise ModelError(f"{origin}: gives {type(model).__name__}, not a Keras model", "return a keras.Model")
+    raise ModelError(f"{origin}: is {type(model).__name__}, not a Keras model", "return a keras.Model")
 
 
 def _is_model(value: Any) -> bool:

@@ -108,9 +108,13 @@ def _check(path: Path, origin: str) -> None:
             _refuse_operation(node.op, node.name, restoring, origin)
 
 
+def reaches_out(operation: str) -> bool:
+    """True for an operation that touches files, the network, the console or Python."""
+    return bool(_REACHES_OUT.fullmatch(operation) or _CHECKPOINT.fullmatch(operation))
+
+
 def _refuse_operation(operation: str, name: str, restoring: bool, origin: str) -> None:
-    allowed = restoring and _RESTORES.fullmatch(operation)
-    if not allowed and (_REACHES_OUT.fullmatch(operation) or _CHECKPOINT.fullmatch(operation)):
+    if reaches_out(operation) and not (restoring and _RESTORES.fullmatch(operation)):
         raise ModelError(
             f"{origin}: operation {operation} ({name}) reaches files, the network, the console or Python",
             "export the model without it; only if you trust where the folder comes from: --trust (trust=True)",
