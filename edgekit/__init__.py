@@ -1,1 +1,81 @@
-"""edgekit takes a trained Keras model to edge devices."""
+"""edgekit takes a trained Keras model to edge devices: small, fast, measured and proven.
+
+    import edgekit
+
+    run = edgekit.optimize("model.keras", data="data.npz", targets=["coral-usb"], out="build")
+    run.accept()
+
+Names are imported when they are first used, so `import edgekit` is light and needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.artifact import Artifact
+    from edgekit.bench.plan import Plan
+    from edgekit.bench.run import infer, measure
+    from edgekit.check import check_model
+    from edgekit.compare import compare_models
+    from edgekit.dataset import Dataset, load_dataset
+    from edgekit.errors import EdgekitError
+    from edgekit.evaluate import evaluate_model
+    from edgekit.model import Model, load_model
+    from edgekit.pipeline import Run, optimize
+    from edgekit.recipe import Recipe
+    from edgekit.target import Target, load_target
+    from edgekit.tflite.inspect import inspect_model
+
+_HOME = {
+    "Artifact": "artifact",
+    "Dataset": "dataset",
+    "EdgekitError": "errors",
+    "Model": "model",
+    "Plan": "bench.plan",
+    "Recipe": "recipe",
+    "Run": "pipeline",
+    "Target": "target",
+    "check_model": "check",
+    "compare_models": "compare",
+    "evaluate_model": "evaluate",
+    "infer": "bench.run",
+    "inspect_model": "tflite.inspect",
+    "load_dataset": "dataset",
+    "load_model": "model",
+    "load_target": "target",
+    "measure": "bench.run",
+    "optimize": "pipeline",
+}
+
+__all__ = [
+    "Artifact",
+    "Dataset",
+    "EdgekitError",
+    "Model",
+    "Plan",
+    "Recipe",
+    "Run",
+    "Target",
+    "check_model",
+    "compare_models",
+    "evaluate_model",
+    "infer",
+    "inspect_model",
+    "load_dataset",
+    "load_model",
+    "load_target",
+    "measure",
+    "optimize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'edgekit' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"edgekit.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
 
 from edgekit.operators import OperatorTable
-from edgekit.target import Target
-from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo
+from edgekit.target import Target, load_target
+from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo, inspect_model
 from edgekit.units import format_bytes
 
 Level = Literal["error", "warn", "info"]
@@ -63,6 +64,14 @@ def check(summary: ModelSummary, target: Target) -> CheckResult:
     """
     findings = [finding for rule in _RULES for finding in rule(summary, target)]
     return CheckResult(target.name, tuple(sorted(findings, key=lambda finding: _ORDER[finding.level])))
+
+
+def check_model(model: str | Path | bytes, target: str | Path) -> CheckResult:
+    """Hold a `.tflite` file against a target, by its name or the path of its TOML.
+
+    Raises ModelError or TargetError for what cannot be read.
+    """
+    return check(inspect_model(Path(model) if isinstance(model, str) else model), load_target(target))
 
 
 def _scheme(summary: ModelSummary, target: Target) -> Iterator[Finding]:

@@ -84,7 +84,7 @@ class Comparison(Struct, frozen=True):
     format_version: int = 1
 
 
-def compare(
+def compare_models(
     a: Path, b: Path, plan: Plan | None = None, device: Device | None = None, *, samples: int = 16, processes: int = 10
 ) -> Comparison:
     """Compare two files on an open device (default: this machine). Raises what `edgekit.bench.run.infer` raises."""

@@ -103,7 +103,7 @@ def to_real(stored: Array, tensor: TensorInfo) -> Array:
     return ((stored.astype(np.float32) - (tensor.zero_point or 0)) * tensor.scale).astype(np.float32)
 
 
-def evaluate(
+def evaluate_model(
     model: str | Path,
     data: str | Path | Dataset,
     *,

@@ -9,6 +9,7 @@ equal for several targets are made, verified and measured once.
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
 from edgekit.check import check
 from edgekit.dataset import Dataset, Part, load_dataset, match
-from edgekit.errors import DataError, GateError
+from edgekit.errors import DataError, GateError, RunError
 from edgekit.evaluate import Verification, run_file, verify
 from edgekit.metrics import Score, higher_is_better, scores
 from edgekit.model import Model, load_model
@@ -101,7 +102,7 @@ class Request(Struct, frozen=True):
 
 
 def optimize(
-    model: str | Path,
+    model: str | Path | Any,
     *,
     out: str | Path,
     data: str | Path | Dataset | None = None,
@@ -116,7 +117,7 @@ def optimize(
 ) -> Run:
     """Take a model to each target: convert, quantize, verify, check, measure; write artifacts and a report to `out`.
 
-    Without `recipes` each target's recommended one is used. `max_drop` is the greatest loss of the metric that is
+    `model` is a file, a folder, a reference `module:function`, or a Keras model in memory. Without `recipes` each target's recommended one is used. `max_drop` is the greatest loss of the metric that is
     accepted, in the metric's own unit (0.01 is one point of accuracy); see `Run.accept`. An interrupted call goes on
     at the first unfinished stage when it is repeated.
 
@@ -232,7 +233,10 @@ class _Job:
         dataset, part, reference = self.dataset, self.part("test"), self.float_outputs()
 
         def judge() -> Verification:
-            return verify(dataset, part, reference, run_file(file, part, runtime=runtime))
+            try:
+                return verify(dataset, part, reference, run_file(file, part, runtime=runtime))
+            except RunError as cause:
+                raise _explained(cause, title) from cause
 
         key = [artifacts.sha256(file), self.fingerprint, runtime, self.tools]
         return self.work.remember(f"verify {title} on {len(part)} test samples", key, judge, Verification)
@@ -358,6 +362,14 @@ def runtime_for(target: Target) -> tuple[RuntimeName, str | None]:
     return ran, None if ran == own else f"{target.name} runs {own}; its files were verified here with {ran}"
 
 
+def _explained(cause: RunError, recipe: str) -> RunError:
+    """Which variant cannot be run, and, where the runtime names an operator, how to keep that one in float."""
+    named = re.search(r"\(([A-Z0-9_]+)\) failed to (?:invoke|prepare)", cause.problem)
+    word = f"{recipe}{',' if ':' in recipe else ':'}keep-float={named[1]}" if named else None
+    mend = f"keep this operator in float: --recipe {word}" if word else cause.mend
+    return RunError(f"the file made by recipe {recipe!r}: {cause.problem}", mend)
+
+
 def describe(stage: Quantize) -> str:
     """A quantization stage in a few words."""
     words: list[str] = [stage.scheme]
@@ -367,6 +379,8 @@ def describe(stage: Quantize) -> str:
             words.append(f"dense {stage.dense_granularity}")
     if stage.scheme in CALIBRATED:
         words += [f"{stage.io} in and out", f"{stage.calibration_samples} calibration samples"]
+    if stage.keep_float:
+        words.append(f"{' and '.join(stage.keep_float)} in float")
     return ", ".join([*words, stage.engine])
 
 

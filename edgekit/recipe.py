@@ -7,6 +7,7 @@ A recipe is a TOML file, or one phrase of a little language:
     option  = "per-tensor" | "per-channel" | "dense-per-tensor" | "dense-per-channel"
             | "io=" ("float32" | "int8" | "uint8" | "int16")
             | "engine=" ("litert" | "converter")
+            | "keep-float=" OPERATOR { "+" OPERATOR }
             | "calibration=" COUNT | "batch=" COUNT | "seed=" NUMBER
 
 `int8:io=uint8,per-tensor` reads: full int8, uint8 input and output, one scale for each weight tensor.
@@ -25,6 +26,7 @@ from msgspec import Meta, Struct
 from edgekit import strict_toml
 from edgekit.errors import RecipeError, did_you_mean
 from edgekit.target import Target
+from edgekit.tflite.flatbuffer import operator_names
 
 Scheme = Literal["float32", "float16", "dynamic-int8", "int8", "int16x8"]
 Granularity = Literal["auto", "per-channel", "per-tensor"]
@@ -54,9 +56,15 @@ class Quantize(Struct, frozen=True, forbid_unknown_fields=True, tag="quantize", 
     io: Annotated[IoType, Meta(description="Type of the inputs and outputs of the file.")] = "auto"
     engine: Annotated[Engine, Meta(description="Which quantizer does the work.")] = "auto"
     calibration_samples: Annotated[int, Meta(ge=1, description="Samples that set the activation ranges.")] = 200
+    keep_float: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[A-Z0-9_]+$")], ...],
+        Meta(description="TFLite operator types that stay in float, such as DIV."),
+    ] = ()
 
     def __post_init__(self) -> None:
         allowed = _IO_ALLOWED.get(self.scheme, ("float32",))
+        if self.keep_float and self.scheme not in _IO_ALLOWED:
+            raise ValueError(f"keep_float goes with int8 and int16x8, not with scheme {self.scheme!r}")
         if self.io != "auto" and self.io not in allowed:
             raise ValueError(f"io {self.io!r} does not go with scheme {self.scheme!r}: use {' or '.join(allowed)}")
 
@@ -67,7 +75,7 @@ Stage = Convert | Quantize
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """The ordered stages and their settings; `Recipe.parse` makes one from a phrase or a TOML file."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._=,:-]*$", max_length=100)]
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=,:+-]*$", max_length=200)]
     stages: tuple[Stage, ...]
     description: str = ""
     seed: Annotated[int, Meta(ge=0, description="Seed of everything that is drawn at random.")] = 0
@@ -91,7 +99,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def slug(self) -> str:
         """The name as a file name."""
-        return re.sub(r"[^a-z0-9._-]+", "-", self.name)
+        return re.sub(r"[^a-z0-9._-]+", "-", self.name.lower())
 
     @classmethod
     def parse(cls, text: str | Path) -> Recipe:
@@ -175,6 +183,7 @@ _FLAGS: dict[str, tuple[str, str]] = {
 _VALUES: dict[str, tuple[str, ...]] = {
     "io": ("float32", "int8", "uint8", "int16"),
     "engine": ("litert", "converter"),
+    "keep-float": (),
     "calibration": (),
     "batch": (),
     "seed": (),
@@ -194,6 +203,8 @@ def _phrase(text: str) -> Recipe:
             if value not in _VALUES[key]:
                 raise RecipeError(f"recipe {text!r}: unknown {key} {value!r}", did_you_mean(value, _VALUES[key]))
             quantize = _replaced(quantize, text, **{key: value})
+        elif key == "keep-float":
+            quantize = _replaced(quantize, text, keep_float=tuple(_operator(text, name) for name in value.split("+")))
         elif key in _VALUES:
             number = _count(text, key, value)
             if key == "calibration":
@@ -216,6 +227,13 @@ def _replaced(stage: Quantize, text: str, **changes: object) -> Quantize:
         return msgspec.structs.replace(stage, **changes)
     except ValueError as cause:
         raise RecipeError(f"recipe {text!r}: {cause}") from None
+
+
+def _operator(text: str, name: str) -> str:
+    known = operator_names().values()
+    if name.upper() not in known:
+        raise RecipeError(f"recipe {text!r}: unknown operator {name!r}", did_you_mean(name.upper(), known))
+    return name.upper()
 
 
 def _count(text: str, key: str, value: str) -> int:

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -26,7 +27,7 @@ def import_tensorflow() -> Any:
     if loud:
         return _import("tensorflow", "TensorFlow")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    with quiet_stderr():
+    with quiet(replay=True):
         tensorflow = _import("tensorflow", "TensorFlow")
         tensorflow.config.list_physical_devices()  # the search for GPUs complains once, so let it do so here
     tensorflow.get_logger().setLevel("ERROR")
@@ -72,18 +73,27 @@ def _import(module: str, name: str) -> Any:
 
 
 @contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Hold back what C++ code writes to file descriptor 2; show it after all if the body fails."""
+def quiet(replay: bool = False) -> Iterator[None]:
+    """Hold back what libraries write to standard output and error, also from C++.
+
+    With `replay` it is shown after all if the body fails.
+    """
+    sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    with tempfile.TemporaryFile() as held, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number, _ in kept:
+            os.dup2(held.fileno(), number)
         try:
             yield
         except BaseException:
             held.seek(0)
-            os.write(kept, held.read())
+            os.write(kept[1][1], held.read() if replay else b"")
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, copy in kept:
+                os.dup2(copy, number)
+                os.close(copy)

@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "edgekit"
 LAYERS = (
     {"errors", "units", "versions"},
     {"strict_toml", "tf", "environment"},
+    {"tflite", "device", "intervals", "formulas"},
     {"target", "operators"},
     {"recipe"},
-    {"tflite", "device", "intervals", "formulas"},
     {"check", "data", "metrics", "bench"},
     {"model", "dataset", "compare"},
     {"stages"},

@@ -9,7 +9,7 @@ import click
 
 from edgekit.bench.plan import plan_for
 from edgekit.cli.common import emit, json_option, progress
-from edgekit.compare import Agreement, Comparison, compare
+from edgekit.compare import Agreement, Comparison, compare_models
 from edgekit.device.find import find_device
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_count, format_seconds
@@ -50,7 +50,7 @@ def command(
     plan = plan_for(threads=threads, xnnpack=not no_xnnpack, runtime=runtime, seed=seed)  # type: ignore[arg-type]
     progress("comparing")
     with find_device(device) as place:
-        result = compare(a, b, plan, place, samples=samples, processes=processes)
+        result = compare_models(a, b, plan, place, samples=samples, processes=processes)
     progress("")
     emit(result, as_json, render)
 

@@ -40,9 +40,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure the accuracy of MODEL (.tflite, .keras, .h5, SavedModel, module:function) on a part of DATA."""
-    from edgekit.evaluate import evaluate
+    from edgekit.evaluate import evaluate_model
 
-    found = evaluate(model, data, part=part, runtime=runtime, trust=trust, data_options=collect(metric, task, pairs))
+    found = evaluate_model(model, data, part=part, runtime=runtime, trust=trust, data_options=collect(metric, task, pairs))
     emit(found, as_json, render)
 
 

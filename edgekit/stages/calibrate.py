@@ -18,6 +18,7 @@ import numpy as np
 
 from edgekit.errors import DataError, RunError
 from edgekit.tflite.batch import batched_twin
+from edgekit.tflite.inspect import inspect_model
 
 Ranges = dict[str, tuple[float, float]]
 
@@ -34,8 +35,10 @@ def calibrate(model: bytes, samples: Sequence[np.ndarray[Any, Any]]) -> Ranges:
     """
     if not samples or len(samples[0]) == 0:
         raise DataError("no calibration data", "full int8 needs samples: give data with at least a few of each kind")
+    constants = {tensor.name for tensor in inspect_model(model).tensors if tensor.constant_bytes}
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        ranges = _in_child(Path(folder), model, samples)
+        found = _in_child(Path(folder), model, samples)
+    ranges = {name: pair for name, pair in found.items() if name not in constants}
     unsound = [name for name, pair in ranges.items() if not np.isfinite(pair).all()]
     if unsound:
         raise DataError(

@@ -16,7 +16,7 @@ from typing import Any
 from edgekit.errors import ModelError, RecipeError
 from edgekit.model import Model, TensorSpec
 from edgekit.model.saved_model import serving_signature
-from edgekit.tf import import_keras, import_tensorflow, quiet_stderr
+from edgekit.tf import import_keras, import_tensorflow, quiet
 from edgekit.tflite.inspect import inspect_model
 from edgekit.tflite.surgery import with_contract, with_static_batch
 
@@ -40,7 +40,7 @@ class Exported:
         if prepare:
             prepare(converter)
         try:
-            with quiet_stderr():
+            with quiet():
                 lowered = bytes(converter.convert())
         except Exception as cause:  # the converter raises bare Exception subclasses of many kinds
             raise _conversion_error(cause) from cause
@@ -134,10 +134,12 @@ def _renamed(specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
 
 def _conversion_error(cause: Exception) -> ModelError:
     text = str(cause)
-    flex = sorted(set(re.findall(r"tf\.([A-Z]\w+)", text)))
-    if "Some ops are not supported by the native TFLite runtime" in text or "SELECT_TF_OPS" in text:
+    missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text)))
+    listed = re.search(r"(?:Custom|Flex) ops: (.+)", text)
+    if missing or listed:
         return ModelError(
-            f"TFLite has no operator for: {', '.join(flex) or 'see the cause'}",
-            "replace these operations in the model; Flex (TensorFlow in the app) is not used by edgekit",
+            f"TFLite has no operator for {', '.join(missing) or (listed[1] if listed else '')}",
+            "replace it in the model; Flex (TensorFlow inside the app) and custom operators are not made by edgekit",
         )
-    return ModelError(f"the TFLite converter refused the model: {text.strip().splitlines()[-1] if text else cause!r}")
+    first = next((line for line in text.splitlines() if line.strip()), repr(cause))
+    return ModelError(f"the TFLite converter refused the model: {first[:500]}", "simplify the layer it names")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError, RecipeError
 from edgekit.recipe import Quantize
-from edgekit.tf import import_tensorflow, quiet_stderr
+from edgekit.tf import import_tensorflow, quiet
 from edgekit.tflite.surgery import with_ranges
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def quantize(source: Source, stage: Quantize) -> bytes:
     """Quantize with TensorFlow's converter. Raises ModelError with its reason where it refuses the model."""
     if stage.scheme == "int8":
         return _int8(source, stage)
+    if stage.keep_float:
+        raise RecipeError(f"engine 'converter' keeps no operator of {stage.scheme} in float", "use engine=litert")
     if source.exported is None:
         raise RecipeError(
             f"engine 'converter' makes {stage.scheme} files only from Keras models and SavedModels", "use engine=litert"
@@ -34,9 +36,10 @@ def _int8(source: Source, stage: Quantize) -> bytes:
     from tensorflow.lite.python.convert import mlir_quantize
 
     try:
-        with quiet_stderr():
+        with quiet():
             quantized = mlir_quantize(
                 with_ranges(source.model, source.ranges),
+                denylisted_ops=list(stage.keep_float) or None,
                 disable_per_channel=stage.granularity == "per-tensor",
                 disable_per_channel_for_dense_layers=stage.dense_granularity == "per-tensor",
                 input_data_type=tf.int8,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.errors import MissingDependency, ModelError, RecipeError
 from edgekit.recipe import Quantize
+from edgekit.tf import quiet
 from edgekit.tflite.inspect import inspect_model
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def quantize(source: Source, stage: Quantize) -> bytes:
     _configure(worker, stage, qtyping.QuantGranularity)
     ranges = _statistics(source) if worker.need_calibration else None
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        with quiet():  # it prints its progress
             result = worker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as cause:
         raise ModelError(f"litert-quantizer refused the model: {cause}", "try engine=converter") from cause
@@ -53,6 +52,15 @@ def _configure(worker: Any, stage: Quantize, granularities: Any) -> None:
             worker.add_dynamic_config(".*", operator, 8, granularity(word))
         else:
             worker.add_static_config(".*", operator, 16 if stage.scheme == "int16x8" else 8, 8, granularity(word))
+    for operator in stage.keep_float:
+        _keep(worker, operator)
+
+
+def _keep(worker: Any, operator: str) -> None:
+    try:
+        worker.update_quantization_recipe(".*", operator, algorithm_key="no_quantize")
+    except ValueError:
+        return  # an operator that litert-quantizer does not know stays in float anyway
 
 
 def _statistics(source: Source) -> dict[str, dict[str, np.ndarray[Any, Any]]]:

@@ -1,0 +1,123 @@
+"""A converted file is the same function as its model, and keeps its contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.bench.run import infer
+from edgekit.errors import ModelError, RecipeError
+from edgekit.model import Model, load_model
+from edgekit.stages.convert import export, take_tflite
+from edgekit.tf import import_keras
+from edgekit.tflite.inspect import inspect_model
+
+keras = import_keras()
+
+
+def _two_in_two_out() -> Any:
+    """Names in the reverse of the alphabet, so that the converter's sorting would show."""
+    left, right = keras.Input((4,), name="z_left"), keras.Input((3,), name="a_right")
+    joined = keras.layers.Concatenate()([left, right])
+    second = keras.layers.Dense(2, name="y_second")(joined)
+    first = keras.layers.Dense(5, activation="softmax", name="b_first")(joined)
+    return keras.Model([left, right], [second, first])
+
+
+def _dictionary() -> Any:
+    inputs = {"red": keras.Input((4,), name="one"), "blue": keras.Input((4,), name="two")}
+    return keras.Model(inputs, {"sum": inputs["red"] + 2 * inputs["blue"]})
+
+
+def _preprocessing() -> Any:
+    norm = keras.layers.Normalization()
+    norm.adapt(np.random.default_rng(0).normal(3, 2, (64, 8, 8, 3)).astype(np.float32))
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3), name="image"),
+            keras.layers.Rescaling(1 / 255),
+            norm,
+            keras.layers.RandomFlip(),
+            keras.layers.Resizing(6, 6),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.GlobalMaxPooling2D(),
+        ]
+    )
+
+
+def _nested() -> Any:
+    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(6, activation="gelu")], name="inner")
+    x = keras.Input((6,), name="x")
+    return keras.Model(x, inner(inner(x)) + keras.ops.relu(x))
+
+
+def _recurrent() -> Any:
+    x = keras.Input((7, 3), name="series")
+    return keras.Model(x, keras.layers.Dense(2)(keras.layers.LSTM(4)(x)))
+
+
+def _indices() -> Any:
+    x = keras.Input((5,), dtype="int32", name="tokens")
+    return keras.Model(x, keras.layers.Flatten()(keras.layers.Embedding(10, 3)(x)))
+
+
+def _batch(model: Model, count: int) -> list[np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(0)
+    shapes = [(count, *(size or 1 for size in spec.shape[1:])) for spec in model.inputs]
+    return [
+        rng.integers(0, 10, shape).astype(np.int32) if spec.dtype == "int32" else rng.normal(size=shape).astype("f")
+        for spec, shape in zip(model.inputs, shapes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "build", [_two_in_two_out, _dictionary, _preprocessing, _nested, _recurrent, _indices], ids=lambda f: f.__name__[1:]
+)
+def test_a_file_is_its_model(build: Any, tmp_path: Path) -> None:
+    model = load_model(build())
+    file = export(model, 1, tmp_path / "export").lower()
+    summary = inspect_model(file)
+    assert [tensor.name for tensor in summary.inputs] == [spec.name for spec in model.inputs]
+    assert [tensor.name for tensor in summary.outputs] == [spec.name for spec in model.outputs]
+    assert not any(tensor.dynamic for tensor in summary.tensors)
+    assert not any(operator.flex or operator.custom for operator in summary.operators)
+    x = _batch(model, 5)
+    for expected, found in zip(model.predict(x), infer(file, x).outputs, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_batch_size_is_the_recipes(tmp_path: Path) -> None:
+    model = load_model(_nested())
+    assert inspect_model(export(model, 4, tmp_path / "export").lower()).inputs[0].shape == (4, 6)
+
+
+def test_the_same_model_gives_the_same_bytes(digits: Path, float_file: bytes, tmp_path: Path) -> None:
+    assert export(load_model(digits / "digits.keras"), 1, tmp_path / "again").lower() == float_file
+
+
+def test_an_open_dimension_is_refused(tmp_path: Path) -> None:
+    x = keras.Input((None, None, 3), name="image")
+    model = load_model(keras.Model(x, keras.layers.GlobalAveragePooling2D()(x)))
+    with pytest.raises(ModelError, match="open dimension"):
+        export(model, 1, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
+def test_what_tflite_cannot_do_is_named(tmp_path: Path) -> None:
+    x = keras.Input((8,), name="x")
+    model = load_model(keras.Model(x, keras.ops.erfinv(x)))
+    with pytest.raises(ModelError, match="Erfinv"):
+        export(model, 1, tmp_path / "export").lower()
+
+
+def test_a_float_file_is_taken_as_it_is_and_a_quantized_one_refused(float_file: bytes, shared_data: Path) -> None:
+    path = shared_data / "models/mlperf_tiny_ic"
+    taken = inspect_model(take_tflite(load_model(path / "pretrainedResnet.tflite"), 1))
+    assert taken.inputs[0].shape == (1, 32, 32, 3)
+    with pytest.raises(ModelError, match="already int8"):
+        take_tflite(load_model(path / "pretrainedResnet_quant.tflite"), 1)
+    with pytest.raises(RecipeError, match="keeps its shapes"):
+        take_tflite(load_model(path / "pretrainedResnet.tflite"), 8)
