@@ -69,7 +69,7 @@ def _load(file: Any, origin: str, trust: bool) -> tuple[Any, tuple[str, ...]]:
         rebuilt = rebuild(config, healing, trust)
     except ModelError as error:
         raise ModelError(f"{origin}: {error.problem}", error.mend) from error
-    except (TypeError, ValueError, AttributeError, IndexError) as cause:
+    except Exception as cause:  # Keras raises anything for settings that make no sense
         raise ModelError(f"{origin}: its configuration is not one of a Keras model ({_line(cause)})", _AGAIN) from cause
     _assign(rebuilt, file["model_weights"], origin)
     return rebuilt.model, (*healing.told(), *_training_left_out(file))

@@ -325,6 +325,17 @@ def own():
     model = Own()
     model(keras.ops.ones((1, 4)))
     return model
+class Sized(keras.Model):
+    def __init__(self, rule):
+        super().__init__()
+        self.rule, self.dense = rule, keras.layers.Dense(2)
+    def call(self, inputs):
+        return self.rule(self.dense(inputs["left"]) + self.dense(inputs["right"]))
+def sized():
+    keras.utils.set_random_seed(3)
+    model = Sized(lambda x: 2 * x)
+    model({"left": keras.ops.ones((1, 4)), "right": keras.ops.ones((1, 4))})
+    return model
 def uncalled():
     return Own()
 def nothing():
@@ -361,6 +372,14 @@ def test_subclassed_model_that_was_called(package: str) -> None:
     score, twice = model.predict([np.ones((3, 4))])
     np.testing.assert_allclose(twice, 2 * score, rtol=1e-6)
     assert model.inputs[0].shape == (None, 4)
+
+
+def test_subclassed_model_that_keras_cannot_write_down(package: str) -> None:
+    model = load_model(f"{package}:sized")
+    assert [spec.name for spec in model.inputs] == ["left", "right"]
+    once, thrice = model.predict([np.ones((1, 4))] * 2), model.predict([np.full((1, 4), 3.0)] * 2)
+    np.testing.assert_allclose(3 * once[0], thrice[0], rtol=1e-5)
+    assert load_model(f"{package}:sized").sha256 == model.sha256
 
 
 @pytest.mark.parametrize(
