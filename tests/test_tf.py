@@ -67,11 +67,11 @@ except InputError as error:
 def test_stderr_held_back_is_shown_when_the_import_fails() -> None:
     code = """
 import os
-from edgekit.tf import _quiet_stderr
-with _quiet_stderr():
+from edgekit.tf import quiet
+with quiet():
     os.write(2, b'first ')
 try:
-    with _quiet_stderr():
+    with quiet(replay=True):
         os.write(2, b'second ')
         raise ValueError
 except ValueError:
