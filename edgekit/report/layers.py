@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from edgekit.report import plots
+from edgekit.report.labels import clip
 from edgekit.tflite.inspect import ModelSummary, OperatorInfo
 from edgekit.units import format_bytes
 
@@ -70,4 +71,4 @@ def _layer(op: OperatorInfo, size: int, was: int, most: int) -> Layer:
 def short_name(name: str) -> str:
     """The telling end of a converter's tensor name: `net/conv2d_1/Relu;net/bn/add` -> `conv2d_1/Relu`."""
     parts: Sequence[str] = name.partition(";")[0].split("/")
-    return plots.clip("/".join(parts[-2:]), 36)
+    return clip("/".join(parts[-2:]), 36)

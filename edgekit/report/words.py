@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from edgekit.metrics import Difference, Score
     from edgekit.pipeline import Run
 
+NARROW = "\u00a0"
+"""Stands between a number and its unit: a space at which no line breaks."""
+
 _SHARES = re.compile(r"(accuracy|top\d+|mean_iou)(:.*)?")
 
 
@@ -64,7 +67,7 @@ def number(metric: str, value: float) -> str:
     """A value of a metric: shares in percent, others with four digits."""
     if not math.isfinite(value):
         return "unknown"
-    return f"{100 * value:.2f} %" if is_share(metric) else _signs(f"{value:.4g}")
+    return share(value) if is_share(metric) else _signs(f"{value:.4g}")
 
 
 def change(metric: str, value: float) -> str:
@@ -72,15 +75,15 @@ def change(metric: str, value: float) -> str:
     if not math.isfinite(value):
         return "unknown"
     value = value + 0.0 if abs(value) > 1e-12 else 0.0
-    text = f"{100 * value:+.2f} pp" if is_share(metric) else f"{value:+.3g}"
-    return _signs(text.replace("+0.00 pp", "±0.00 pp") if value == 0 else text)
+    text = f"{100 * value:+.2f}{NARROW}pp" if is_share(metric) else f"{value:+.3g}"
+    return _signs(text.replace("+", "±") if value == 0 else text)
 
 
 def interval(metric: str, found: Score | Difference, as_change: bool = False) -> str:
     """`96.10 to 98.40 %`: the ends of the 95 % interval."""
     say = change if as_change else number
     low, high = say(metric, found.low), say(metric, found.high)
-    unit = next((unit for unit in (" %", " pp") if low.endswith(unit) and high.endswith(unit)), "")
+    unit = next((unit for unit in (f"{NARROW}%", f"{NARROW}pp") if low.endswith(unit) and high.endswith(unit)), "")
     return f"{low.removesuffix(unit)} to {high}"
 
 
@@ -96,7 +99,22 @@ def times(before: float, after: float) -> str:
 
 def seconds(value: float | None) -> str:
     """A time, with a proper micro sign."""
-    return format_seconds(value).replace(" us", " µs")
+    return format_seconds(value).replace(" us", " µs").replace(" ", NARROW)
+
+
+def size(count: float | None) -> str:
+    """A number of bytes that does not break before its unit."""
+    return format_bytes(count).replace(" ", NARROW)
+
+
+def share(value: float) -> str:
+    """A share in percent."""
+    return f"{100 * value:.2f}{NARROW}%"
+
+
+def sentence(text: str) -> str:
+    """The text with one full stop at its end."""
+    return text.rstrip(". ") + "."
 
 
 def place(measurement: Measurement) -> str:
@@ -117,28 +135,30 @@ def machine(measurement: Measurement) -> str:
 def headline(run: Run, manifest: Manifest, latency: float | None, where: str) -> str:
     """One sentence: what was made, how much smaller, what it lost and how sure that is, how fast it ran and where."""
     float_bytes = manifest.history[0].file_bytes or 0
-    size = f"{_article(manifest.numeric)} {manifest.numeric} file of {format_bytes(manifest.file_bytes)}"
+    parts = [f"{_article(manifest.numeric)} {manifest.numeric} file of {size(manifest.file_bytes)}"]
     if manifest.recipe.quantize.scheme != "float32":
-        size += f", {times(float_bytes, manifest.file_bytes)} than float32".replace("as large than", "as large as")
-    parts = [size, f"that {_lost(run, manifest)}"]
+        compared = times(float_bytes, manifest.file_bytes)
+        parts[0] += f", {compared} {'as' if compared == 'as large' else 'than'} float32,"
+    parts.append(f"that {_lost(run, manifest)}")
     if latency is not None:
         parts.append(f"and takes {seconds(latency)} for one inference on {where}")
-    return " ".join([parts[0] + ("," if "than" in size else ""), *parts[1:]]) + "."
+    return " ".join(parts).rstrip(",") + "."
 
 
 def _lost(run: Run, manifest: Manifest) -> str:
     found = manifest.verification
     if found is None:
-        return "nobody has verified: no data was given"
+        return "was not verified"
     if not found.differences or not found.scores:
-        return f"agrees with the float model on {found.agreement.rate:.2%} of {found.samples} unlabelled samples"
+        return f"agrees with the float model on {share(found.agreement.rate)} of {found.samples} unlabelled samples"
     metric, difference = found.scores[0].name, found.differences[0]
-    between = f"(95 % interval {interval(metric, difference, as_change=True)}, {found.samples} test samples)"
-    if difference.value == 0:
-        return f"keeps the float model's {metric_title(metric)} {between}"
+    title, ends = metric_title(metric), interval(metric, difference, as_change=True)
+    between = f"(95{NARROW}% interval {ends}, {found.samples} test samples)"
+    if difference.low <= 0 <= difference.high:
+        return f"shows no measurable change of {title}: {change(metric, difference.value)} {between},"
     verb = "gains" if (difference.value > 0) == more_is_better(run) else "loses"
-    amount = change(metric, difference.value).lstrip("+−±").replace(" pp", " percentage points")
-    return f"{verb} {amount} of {metric_title(metric)} {between}"
+    amount = change(metric, abs(difference.value)).lstrip("+").replace(f"{NARROW}pp", " percentage points")
+    return f"{verb} {amount} of {title} {between}"
 
 
 def more_is_better(run: Run) -> bool:

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import html
+import re
+import shlex
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from run_examples import data_record, float_file, int8_file, judged, manifest, measured, run_of
+
+from edgekit.artifact import Manifest, sha256
+from edgekit.check import Finding
+from edgekit.cli.optimize import command
+from edgekit.dataset import Preprocessing
+from edgekit.evaluate import Verification
+from edgekit.pipeline import Run
+from edgekit.report.html import render_report, reproduce
+from edgekit.report.snippet import snippet
+
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
+replace = msgspec.structs.replace
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text that a reader sees."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    @property
+    def words(self) -> str:
+        return re.sub(r"\s+", " ", self.text)
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    pair = [
+        manifest(target, "int8", int8_file(), judged(0.968, -0.002)) for target in ("raspberry-pi-4", "android-arm64")
+    ]
+    lossy = manifest("coral-usb", "int8:per-tensor", int8_file(0.25), judged(0.92, -0.05))
+    whole = manifest("raspberry-pi-4", "float32", float_file(), judged(0.97, 0.0))
+    gate = f"{lossy.name} loses 0.05 accuracy, more than 0.01"
+    return run_of([*pair, lossy, whole], gates=(gate,))
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return {sha256(file): file for file in (float_file(), int8_file(), int8_file(0.25))}
+
+
+@pytest.fixture(scope="module")
+def report(run: Run, files: dict[str, bytes]) -> str:
+    return render_report(run, files)
+
+
+def test_each_target_has_a_headline_with_size_loss_interval_and_where_it_was_measured(report: str) -> None:
+    words = Page(report).words
+    assert (
+        "shows no measurable change of accuracy: −0.20 pp (95 % interval −0.60 to +0.20 pp, 500 test samples)" in words
+    )
+    assert "loses 5.00 percentage points of accuracy (95 % interval −5.40 to −4.60 pp, 500 test samples)" in words
+    assert words.count("for one inference on this host.") == 3
+    assert "not the board" in words
+
+
+def test_the_table_shows_a_shared_file_once_with_all_its_targets(report: str) -> None:
+    table = report[report.index('class="summary"') : report.index("</table>")]
+    rows = [Page(cell).words for cell in re.findall(r'<th scope="row">(.*?)</th>', table, re.S)]
+    assert rows == [
+        "float modelas it came, keras",
+        "float32TFLite, not quantized",
+        "int8raspberry-pi-4, android-arm64",
+        "int8:per-tensorcoral-usb",
+        "float32raspberry-pi-4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verification", "max_drop", "gate", "verdict"),
+    [
+        (judged(0.97, 0.0), 0.01, "", "accepted"),
+        (judged(0.97, 0.0), None, "", "verified"),
+        (judged(0.90, -0.07), 0.01, "host/int8 loses 0.07 accuracy, more than 0.01", "gate missed"),
+        (replace(judged(0.97, 0.0), scores=(), differences=()), None, "", "not scored"),
+        (None, None, "", "not verified"),
+    ],
+)
+def test_verdict(verification: Verification | None, max_drop: float | None, gate: str, verdict: str) -> None:
+    run = run_of([manifest("host", "int8", int8_file(), verification)], max_drop, (gate,) if gate else ())
+    page = render_report(run)
+    assert set(re.findall(r'class="badge \w+">([^<]+)<', page)) == {verdict}
+    assert gate in page
+
+
+def test_a_gate_of_one_variant_is_not_laid_on_another_whose_name_begins_alike() -> None:
+    made = [manifest("host", phrase, int8_file(), judged(0.9, -0.1)) for phrase in ("int8", "int8:io=int8")]
+    page = render_report(run_of(made, gates=("host/int8-io-int8 loses 0.1 accuracy, more than 0.01",)))
+    assert page.count('"badge bad">gate missed') == 2  # its row in the table, its own section
+    assert page.count('"badge good">accepted') == 3
+
+
+def test_nothing_is_loaded_and_nothing_runs(report: str) -> None:
+    for tag, attributes in Page(report).elements:
+        assert tag not in {"script", "iframe", "img", "object", "embed", "form", "video", "audio", "base"}
+        assert not [name for name in attributes if name.startswith("on") or name in ("src", "srcset", "action")]
+        address = attributes.get("href", "#")
+        assert address.startswith(("#", "https://", "http://") if tag == "a" else ("#", "data:,"))
+    style = report[report.index("<style>") : report.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "default-src 'none'" in report
+
+
+def test_hostile_names_are_text(files: dict[str, bytes]) -> None:
+    file = float_file(HOSTILE)
+    bad = manifest("host", "float32", file, judged(0.97, 0.0), name=HOSTILE)
+    source = "javascript:alert(3) https://x.test/\"onclick='a'"
+    finding = Finding("error", "code", HOSTILE, HOSTILE, HOSTILE, source)
+    bad = replace(
+        bad,
+        name=HOSTILE,
+        target=HOSTILE,
+        recipe=replace(bad.recipe, description=HOSTILE),
+        data=data_record(classes=(HOSTILE,)),
+        operators={HOSTILE: {HOSTILE: 1}},
+        findings=(finding,),
+        versions={"edgekit": HOSTILE},
+    )
+    run = run_of([bad], gates=(f"{HOSTILE} cannot run on its target: {HOSTILE}",))
+    page = render_report(replace(run, warnings=(HOSTILE,)), {sha256(file): file, **files})
+    tags = {tag for tag, _ in Page(page).elements}
+    assert not tags & {"script", "img"}
+    assert not [attributes for _, attributes in Page(page).elements if set(attributes) & {"onerror", "onclick"}]
+    assert HOSTILE in Page(page).text
+    assert page.count(html.escape(HOSTILE, quote=False)[:5]) == 0  # a quote inside is escaped as well
+
+
+def test_without_data_and_measurements_it_says_so_and_draws_nothing() -> None:
+    run = replace(run_of([manifest("host", "int8", int8_file(), None)], None), measurements={})
+    page = render_report(run)
+    assert "not judged: no data was given" in Page(page).words
+    assert "Nothing was measured." in Page(page).words
+    assert "<svg" not in page
+
+
+def test_errors_are_not_percent_and_less_is_better() -> None:
+    one = manifest("host", "int8", int8_file(), judged(2.5, 0.5, "mae"))
+    run = run_of([one])
+    scores = (replace(run.reference.scores[0], name="mae", value=2.0),)
+    page = render_report(replace(run, metric="mae", max_drop=0.1, reference=replace(run.reference, scores=scores)))
+    assert "loses 0.5 of MAE (95 % interval +0.496 to +0.504, 500 test samples)" in Page(page).words
+    assert "Down and to the left is better." in page
+
+
+def test_bytes_of_the_file_are_shown_operator_by_operator(report: str) -> None:
+    layers = report[report.index('class="layers"') :]
+    row = Page(layers[: layers.index("</table>")]).words
+    assert "0ADDadd/BiasAdd256 B" in row.replace("\u00a0", " ")
+
+
+def test_a_report_of_many_variants_and_runs_stays_small() -> None:
+    made = [manifest("host", f"int8:calibration={n}", int8_file(n / 100), judged(0.97, 0.0)) for n in range(1, 13)]
+    slow = {m.sha256: measured(int8_file(), 20_000 + 1000 * i, 50_000) for i, m in enumerate(made)}
+    assert len(render_report(replace(run_of(made), measurements=slow))) < 300_000
+
+
+def test_the_commands_are_the_ones_the_tool_takes(run: Run) -> None:
+    run = replace(run, model=replace(run.model, origin="my model; rm -rf $HOME.keras"))
+    install, *commands = map(shlex.split, reproduce(run))
+    assert install == ["pip", "install", "edgekit==0.1.0", "numpy==2.0.0"]
+    taken = [command.make_context("optimize", words[2:]).params for words in commands]
+    assert {(target, recipe) for one in taken for target in one["targets"] for recipe in one["recipes"]} == {
+        (made.target, made.recipe.name) for made in run.artifacts
+    }
+    assert {one["model"] for one in taken} == {"my model; rm -rf $HOME.keras"}
+    assert {one["max_drop"] for one in taken} == {0.01}
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "raw", "real"),
+    [
+        (Preprocessing(), [1.0, 2.0, -3.5, 400.0], [1.0, 2.0, -3.5, 62.0]),
+        (Preprocessing(mean=(1.0,), scale=(2.0,)), [1.0, 1.5, 2.0, 0.0], [0.0, 1.0, 2.0, -2.0]),
+        (Preprocessing(mean=(1.0, 2.0, 3.0, 4.0)), [1.0, 2.0, 3.0, 5.0], [0.0, 0.0, 0.0, 1.0]),
+    ],
+)
+def test_the_snippet_runs_the_file_as_it_has_to_be_run(
+    preprocessing: Preprocessing, raw: list[float], real: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    made: Manifest = replace(
+        manifest("host", "int8", int8_file(), judged(0.97, 0.0)), data=data_record(preprocessing, classes=("it's",))
+    )
+    (tmp_path / made.file).write_bytes(int8_file())
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(snippet(made), "snippet", "exec"), names)
+    (output,) = names["run"](np.array(raw))  # type: ignore[operator]
+    np.testing.assert_allclose(output, [real])
+    assert names["classes"] == ["it's"]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no chromium on the PATH")
+    return found
+
+
+def dumped(chromium: str, page: Path, profile: Path, width: int = 1280) -> tuple[str, str]:
+    """The document as the browser has it, and what it printed on the console."""
+    switches = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--dump-dom"]
+    switches += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    switches += ["--enable-logging=stderr", f"--user-data-dir={profile}", f"--window-size={width},900"]
+    done = subprocess.run([chromium, *switches, page.as_uri()], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+def test_a_browser_shows_it_without_a_complaint(report: str, chromium: str, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(report, encoding="utf-8")
+    document, console = dumped(chromium, page, tmp_path / "profile")
+    assert console == ""
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", document, re.S)
+    shown = [Page(heading).words.strip() for heading in headings]
+    assert shown[:3] == ["raspberry-pi-4 accepted", "android-arm64 accepted", "coral-usb gate missed"]
+    assert {"At a glance", "All variants", "Before you rely on this", "Where this comes from"} <= set(shown)
+    assert document.count('<svg class="chart"') == 3
+
+
+PROBE = """<script>
+const boxes = svg => [...svg.querySelectorAll("text")].map(text => text.getBoundingClientRect());
+const touch = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3;
+const pairs = list => list.flatMap((a, i) => list.slice(i + 1).map(b => [a, b]));
+addEventListener("load", () => {
+  const charts = [...document.querySelectorAll(".chart")];
+  document.body.dataset.wide = document.documentElement.scrollWidth - innerWidth;
+  document.body.dataset.touching = charts.flatMap(svg => pairs(boxes(svg)).filter(([a, b]) => touch(a, b))).length;
+});
+</script>"""
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_it_fits_the_window_and_no_two_texts_of_a_chart_overlap(
+    width: int, report: str, chromium: str, tmp_path: Path
+) -> None:
+    page = tmp_path / "probed.html"
+    open_policy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', PROBE, report)
+    page.write_text(open_policy, encoding="utf-8")
+    document, _ = dumped(chromium, page, tmp_path / "profile", width)
+    found = dict(re.findall(r'data-(wide|touching)="(-?\d+)"', document))
+    assert int(found["wide"]) <= 0
+    assert found["touching"] == "0"
