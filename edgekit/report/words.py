@@ -74,7 +74,7 @@ def change(metric: str, value: float) -> str:
     """A difference of a metric with its sign: shares in percentage points."""
     if not math.isfinite(value):
         return "unknown"
-    value = value + 0.0 if abs(value) > 1e-12 else 0.0
+    value = value if abs(value) > 1e-12 else 0.0
     text = f"{100 * value:+.2f}{NARROW}pp" if is_share(metric) else f"{value:+.3g}"
     return _signs(text.replace("+", "±") if value == 0 else text)
 

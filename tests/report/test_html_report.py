@@ -166,6 +166,16 @@ def test_errors_are_not_percent_and_less_is_better() -> None:
     assert "Down and to the left is better." in page
 
 
+def test_every_judged_output_is_shown_by_its_name() -> None:
+    found = judged(0.97, 0.0)
+    both = tuple(replace(found.scores[0], name=f"accuracy:{name}") for name in ("digit", "parity"))
+    made = manifest("host", "int8", int8_file(), replace(found, scores=both, differences=found.differences * 2))
+    run = run_of([made])
+    words = Page(render_report(replace(run, reference=replace(run.reference, scores=both)))).words
+    assert words.count("accuracy (parity)97.00") == 2
+    assert words.count("accuracy (parity)±0.00") == 1
+
+
 def test_bytes_of_the_file_are_shown_operator_by_operator(report: str) -> None:
     layers = report[report.index('class="layers"') :]
     row = Page(layers[: layers.index("</table>")]).words
