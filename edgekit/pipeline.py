@@ -161,8 +161,8 @@ class _Job:
         batches = sorted({recipe.convert.batch for _, recipe in request.pairs})
         reference = self.reference(batches)
         manifests = tuple(self.manifest(target, recipe, reference) for target, recipe in request.pairs)
-        distinct = [self.float_file(batch) for batch in batches] + [self.files[m.sha256] for m in manifests]
-        measurements = {artifacts.sha256(file): self.measurement(file) for file in distinct} if benchmark else {}
+        self.files.update((digest, self.float_file(batch)) for batch, digest in reference.sha256.items())
+        measurements = {digest: self.measurement(file) for digest, file in self.files.items()} if benchmark else {}
         metric = self.dataset.metric if self.dataset else None
         return Run(
             model=self.model_record(),
@@ -399,7 +399,7 @@ def _write(run: Run, files: dict[str, bytes], folder: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
         Artifact(manifest, files[manifest.sha256]).save(place)
     (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
-    (folder / "report.html").write_text(render_report(run), encoding="utf-8")
+    (folder / "report.html").write_text(render_report(run, files), encoding="utf-8")
 
 
 def _packed(arrays: Sequence[Array]) -> bytes:

@@ -43,10 +43,13 @@ def trained(data: Path, folder: Path) -> Path:
             layers.Conv2D(32, 3, padding="same", use_bias=False),
             layers.BatchNormalization(momentum=0.9),
             layers.ReLU(),
-            layers.SeparableConv2D(64, 3, padding="same", strides=2, use_bias=False),
+            layers.Conv2D(64, 3, padding="same", strides=2, use_bias=False),
             layers.BatchNormalization(momentum=0.9),
             layers.ReLU(),
             layers.SeparableConv2D(64, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.Conv2D(64, 3, padding="same", use_bias=False),
             layers.BatchNormalization(momentum=0.9),
             layers.ReLU(),
             layers.GlobalAveragePooling2D(),
@@ -56,7 +59,7 @@ def trained(data: Path, folder: Path) -> Path:
     )
     with np.load(data) as arrays:
         model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-        model.fit(arrays["x_train"], arrays["y_train"], epochs=30, batch_size=64, verbose=0)
+        model.fit(arrays["x_train"], arrays["y_train"], epochs=25, batch_size=64, verbose=0)
     path = folder / "digits.keras"
     model.save(path)
     return path

@@ -1,0 +1,263 @@
+"""The whole road: what comes out, that it is the same every time, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgekit import pipeline
+from edgekit.artifact import Artifact
+from edgekit.errors import DataError, GateError, ModelError, OutputError, RecipeError, RunError, TargetError
+from edgekit.pipeline import Run, optimize
+from edgekit.tf import import_keras
+
+TARGETS = ("raspberry-pi-4", "coral-usb")
+
+
+@pytest.fixture(scope="module")
+def built(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+    """Two targets, two recipes where both run, measured."""
+    out = tmp_path_factory.mktemp("built") / "out"
+    run = optimize(digits / "digits.keras", data=digits / "digits.npz", targets=TARGETS, recipes=["int8"], out=out)
+    return run, out
+
+
+def test_every_artifact_is_whole_and_proven(built: tuple[Run, Path]) -> None:
+    run, out = built
+    assert [manifest.name for manifest in run.artifacts] == ["raspberry-pi-4/int8", "coral-usb/int8"]
+    for manifest in run.artifacts:
+        artifact = Artifact.load(out / manifest.name)
+        assert artifact.manifest == manifest
+        assert hashlib.sha256(artifact.model).hexdigest() == manifest.sha256
+        assert manifest.verification is not None
+        assert manifest.verification.samples == 597
+        assert manifest.verification.batch > 1
+        score, difference = manifest.verification.scores[0], manifest.verification.differences[0]
+        assert score.value > 0.97
+        assert difference.low <= score.value - run.reference.scores[0].value <= difference.high
+        assert [line.stage for line in manifest.history] == ["convert", "quantize"]
+        assert manifest.history[1].deflated_bytes < manifest.history[0].deflated_bytes  # type: ignore[operator]
+        assert manifest.sha256 in run.measurements
+    assert [manifest.inputs[0].dtype for manifest in run.artifacts] == ["float32", "uint8"]
+
+
+def test_the_folder_is_complete_and_nothing_else_is_left(built: tuple[Run, Path]) -> None:
+    run, out = built
+    assert sorted(path.name for path in out.iterdir()) == ["coral-usb", "raspberry-pi-4", "report.html", "run.json"]
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert msgspec.json.decode((out / "run.json").read_bytes(), type=Run) == run
+    assert str(Path.home()) not in (out / "coral-usb/int8/manifest.json").read_text()
+
+
+def test_the_same_inputs_give_the_same_bytes(built: tuple[Run, Path], digits: Path, tmp_path: Path) -> None:
+    """In another process, another folder, another hash seed."""
+    _, out = built
+    command = [sys.executable, "-m", "edgekit", "optimize", str(digits / "digits.keras"), "--data"]
+    command += [str(digits / "digits.npz"), "-t", TARGETS[0], "-t", TARGETS[1], "-r", "int8", "-o", "again"]
+    environment = {**os.environ, "PYTHONHASHSEED": "42", "TZ": "Asia/Tokyo"}
+    subprocess.run([*command, "--no-benchmark"], check=True, capture_output=True, cwd=tmp_path, env=environment)
+    for target in TARGETS:
+        for name in ("digits-int8.tflite", "manifest.json", "recipe.toml"):
+            place = Path(target) / "int8" / name
+            assert (tmp_path / "again" / place).read_bytes() == (out / place).read_bytes(), place
+
+
+def test_a_result_is_not_overwritten_unless_asked(built: tuple[Run, Path], digits: Path, tmp_path: Path) -> None:
+    _, out = built
+    before = (out / "run.json").read_bytes()
+    with pytest.raises(OutputError, match="exists already"):
+        optimize(digits / "digits.keras", out=out)
+    foreign = tmp_path / "photos"
+    foreign.mkdir()
+    (foreign / "holiday.jpg").touch()
+    with pytest.raises(OutputError, match="not a result of edgekit"):
+        optimize(digits / "digits.keras", out=foreign, overwrite=True)
+    assert (out / "run.json").read_bytes() == before
+    assert (foreign / "holiday.jpg").exists()
+
+
+def test_an_interrupted_run_goes_on_at_the_first_unfinished_stage(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"data": digits / "digits.npz", "recipes": ["int8"], "benchmark": False}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pipeline, "quantize", stop)
+        optimize(digits / "digits.keras", out=tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
+    said: list[str] = []
+    optimize(digits / "digits.keras", out=tmp_path / "out", say=said.append, **settings)
+    kept = [line.partition(":")[0] for line in said if "kept from the interrupted run" in line]
+    assert "convert to float32" in kept
+    assert "calibrate on 200 samples" in kept
+    assert not any("quantize" in line for line in kept)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_killed_process_is_resumed_with_the_bytes_of_an_undisturbed_one(
+    built: tuple[Run, Path], digits: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "edgekit", "optimize", str(digits / "digits.keras"), "--data"]
+    command += [str(digits / "digits.npz"), "-t", "raspberry-pi-4", "-r", "int8", "--no-benchmark", "-o", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stages = tmp_path / "out.partial" / "stages"
+    deadline = time.monotonic() + 60
+    while not (stages.is_dir() and any(stages.iterdir())) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    place = "raspberry-pi-4/int8/digits-int8.tflite"
+    assert (tmp_path / "out" / place).read_bytes() == (built[1] / place).read_bytes()
+
+
+def test_a_changed_setting_is_never_answered_with_an_old_result(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"data": digits / "digits.npz", "benchmark": False, "out": tmp_path / "out"}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pipeline, "render_report", stop)
+        optimize(digits / "digits.keras", recipes=["int8:calibration=20"], **settings)
+    run = optimize(digits / "digits.keras", recipes=["int8:calibration=100"], **settings)
+    fresh = optimize(
+        digits / "digits.keras",
+        recipes=["int8:calibration=100"],
+        data=digits / "digits.npz",
+        benchmark=False,
+        out=tmp_path / "fresh",
+    )
+    assert run.artifacts[0].sha256 == fresh.artifacts[0].sha256
+
+
+def test_two_runs_do_not_share_a_folder(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[str, Any] = {"recipes": ["float16"], "benchmark": False, "out": tmp_path / "out"}
+
+    def second(*_: object) -> bytes:
+        with pytest.raises(OutputError, match="in use by another run"):
+            optimize(digits / "digits.keras", **settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "quantize", second)
+    with pytest.raises(KeyboardInterrupt):
+        optimize(digits / "digits.keras", **settings)
+
+
+def test_a_gate_that_is_missed_says_by_how_much_and_keeps_the_result(built: tuple[Run, Path]) -> None:
+    run, _ = built
+    assert run.gates == ()
+    run.accept()
+    strict = [gate for m in run.artifacts for gate in pipeline.unmet(m, "accuracy", -0.5)]
+    assert len(strict) == 2
+    assert "more than -0.5" in strict[0]
+    with pytest.raises(GateError, match="accuracy"):
+        msgspec.structs.replace(run, gates=tuple(strict)).accept()
+
+
+def test_without_data_nothing_is_claimed(digits: Path, tmp_path: Path) -> None:
+    run = optimize(digits / "digits.keras", recipes=["dynamic-int8"], out=tmp_path / "out", benchmark=False)
+    assert run.artifacts[0].verification is None
+    assert run.artifacts[0].data is None
+    assert any("nothing was verified" in warning for warning in run.warnings)
+    with pytest.raises(DataError, match="no calibration data"):
+        optimize(digits / "digits.keras", recipes=["int8"], out=tmp_path / "other")
+    with pytest.raises(DataError, match="labelled data"):
+        optimize(digits / "digits.keras", recipes=["float16"], max_drop=0.01, out=tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_float_tflite_file_goes_the_post_training_way(float_file: bytes, digits: Path, tmp_path: Path) -> None:
+    path = tmp_path / "digits.tflite"
+    path.write_bytes(float_file)
+    run = optimize(path, data=digits / "digits.npz", recipes=["int8"], out=tmp_path / "out", benchmark=False)
+    assert run.artifacts[0].verification is not None
+    assert run.artifacts[0].verification.scores[0].value > 0.97
+
+
+def test_a_keras_model_in_memory_and_several_recipes(digits: Path, tmp_path: Path) -> None:
+    model = import_keras().models.load_model(digits / "digits.keras")
+    recipes = ["int8:io=int8", "int16x8:engine=litert", "float32", "int8:batch=4"]
+    run = optimize(model, data=digits / "digits.npz", recipes=recipes, out=tmp_path / "out", benchmark=False)
+    assert [manifest.numeric for manifest in run.artifacts] == ["int8", "int16x8", "float32", "int8"]
+    assert [manifest.inputs[0].shape[0] for manifest in run.artifacts] == [1, 1, 1, 4]
+    assert all(m.verification and m.verification.scores[0].value > 0.97 for m in run.artifacts)
+    assert sorted(run.reference.files) == [1, 4]
+
+
+def test_models_with_two_inputs_and_outputs_go_the_whole_way(tmp_path: Path) -> None:
+    keras = import_keras()
+    keras.utils.set_random_seed(0)
+    left, right = keras.Input((4,), name="left"), keras.Input((3,), name="a_right")
+    joined = keras.layers.Concatenate()([left, right])
+    outputs = [keras.layers.Dense(2, name="value")(joined), keras.layers.Dense(3, activation="softmax", name="a")(joined)]
+    model = keras.Model([left, right], outputs)
+    rng = np.random.default_rng(0)
+    arrays = {"x.left": rng.normal(size=(400, 4)).astype("f"), "x.a_right": rng.normal(size=(400, 3)).astype("f")}
+    np.savez(tmp_path / "data.npz", **arrays)
+    run = optimize(model, data=tmp_path / "data.npz", recipes=["int8"], out=tmp_path / "out", benchmark=False)
+    manifest = run.artifacts[0]
+    assert [tensor.name for tensor in manifest.inputs] == ["left", "a_right"]
+    assert [tensor.name for tensor in manifest.outputs] == ["value", "a"]
+    assert manifest.verification is not None
+    assert manifest.verification.agreement.sqnr_db is not None
+    assert manifest.verification.agreement.sqnr_db > 25
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"targets": ["raspbery-pi-4"]}, TargetError, "did you mean 'raspberry-pi-4'"),
+        ({"recipes": ["int88"]}, RecipeError, "did you mean 'int8'"),
+        ({"targets": ["coral-usb"], "recipes": ["float16"]}, RecipeError, "cannot run 'float16'"),
+        ({"model": "digits.kers"}, ModelError, "no such file"),
+        ({"data": "digits.npy"}, DataError, "digits.npy"),
+        ({"data_options": {"metrik": "auc"}}, DataError, "did you mean 'metric'"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(
+    change: dict[str, Any], error: type[Exception], message: str, digits: Path, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"data": digits / "digits.npz", "recipes": ["int8"], "out": tmp_path / "out", **change}
+    with pytest.raises(error) as caught:
+        optimize(settings.pop("model", digits / "digits.keras"), **settings)
+    assert message in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_variant_that_the_runtime_refuses_is_named_with_the_way_out() -> None:
+    cause = RunError("invoke: div.cc:262 data[i] != zero_point was not true.Node number 195 (DIV) failed to invoke.")
+    assert pipeline._explained(cause, "int8").mend.endswith("int8:keep-float=DIV")
+    assert pipeline._explained(cause, "int8:io=int8").mend.endswith("int8:io=int8,keep-float=DIV")
+
+
+def test_the_command_line_prints_a_table_and_its_json(
+    digits: Path, tmp_path: Path, edgekit_cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words = ["optimize", digits / "digits.keras", "--data", digits / "digits.npz", "-r", "float16", "--no-benchmark"]
+    done = edgekit_cli(*words, "-o", "a", "--max-drop", "1%")
+    assert done.returncode == 0, done.stderr
+    assert "(float model)" in done.stdout
+    assert done.stdout.rstrip().endswith("a/report.html")
+    assert done.stderr == ""
+    found = json.loads(edgekit_cli(*words, "-o", "b", "--json").stdout)
+    assert found["artifacts"][0]["numeric"] == "float16"
+    again = edgekit_cli(*words, "-o", "b")
+    assert (again.returncode, again.stdout) == (3, "")
+    assert "--overwrite" in again.stderr
