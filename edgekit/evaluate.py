@@ -81,7 +81,7 @@ def verify(data: Dataset, part: Part, reference: Sequence[Array], outputs: Outpu
     found: tuple[Score, ...] = ()
     differences: tuple[Difference, ...] = ()
     if metric and before and after:
-        found = tuple(scores(metric, *after))
+        found = tuple(scores(metric, *after, data.output_names))
         differences = tuple(paired_differences(metric, after[0], before[1], after[1]))
     same = agreement(reference, outputs.arrays, data.task)
     return Verification(len(part), outputs.runtime, outputs.batch, found, differences, same)
@@ -129,7 +129,7 @@ def evaluate_model(
     judged = dataset.judged(dataset.part(part), outputs.arrays)
     if judged is None or dataset.metric is None:
         raise DataError(f"the {part} part has no labels, so there is nothing to score", "give y_... arrays")
-    found = tuple(scores(dataset.metric, *judged))
+    found = tuple(scores(dataset.metric, *judged, dataset.output_names))
     return Evaluation(str(model), part, len(dataset.part(part)), outputs.runtime, found, dataset.warnings)
 
 

@@ -255,7 +255,7 @@ class _Job:
         files = {batch: self.float_file(batch) for batch in batches}
         checked = {batch: self.verification(file, "float32", "auto") for batch, file in files.items()}
         return Reference(
-            scores=tuple(scores(dataset.metric, *judged)) if dataset and dataset.metric and judged else (),
+            scores=tuple(scores(dataset.metric, *judged, dataset.output_names)) if dataset and dataset.metric and judged else (),
             tflite={batch: found for batch, found in checked.items() if found},
             files={batch: artifacts.ledger_line("convert", f"float32, batch {batch}", f) for batch, f in files.items()},
             sha256={batch: artifacts.sha256(file) for batch, file in files.items()},
@@ -398,7 +398,7 @@ def _write(run: Run, files: dict[str, bytes], folder: Path) -> None:
         place = folder / manifest.target / manifest.recipe.slug
         shutil.rmtree(place, ignore_errors=True)
         Artifact(manifest, files[manifest.sha256]).save(place)
-    (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
+    (folder / "run.json").write_bytes(msgspec.json.encode(run))
     (folder / "report.html").write_text(render_report(run, files), encoding="utf-8")
 
 
