@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ from msgspec import Struct
 
 from edgekit.bench.plan import Plan
 from edgekit.bench.result import Runtime
-from edgekit.bench.run import Inference, alternate, infer
+from edgekit.bench.run import alternate, infer
 from edgekit.bench.statistics import Interval, median_interval
 from edgekit.device.protocol import Device
 from edgekit.tflite.inspect import ModelSummary, TensorInfo, inspect_model
+from edgekit.tflite.numbers import to_real, to_stored
 
 Array = npt.NDArray[Any]
 _SMALLEST_DIFFERENCE = 0.01
@@ -172,16 +172,20 @@ def agreement(
     values = [_random_values(one, other, samples, generator) for one, other in pairs]
     theirs: list[Array] = [np.empty(0)] * len(order)
     for index, value, (_, other) in zip(order, values, pairs, strict=True):
-        theirs[index] = _quantized(value, other)
+        theirs[index] = to_stored(value, other)
     results = [
         infer(path, arrays, threads=plan.threads, xnnpack=plan.xnnpack, runtime=plan.runtime, device=device)
         for path, arrays in (
-            (a, [_quantized(value, one) for value, (one, _) in zip(values, pairs, strict=True)]),
+            (a, [to_stored(value, one) for value, (one, _) in zip(values, pairs, strict=True)]),
             (b, theirs),
         )
     ]
     return tuple(
-        _agreement(first.outputs[mine].name, *_reals(results, mine, other))
+        _agreement(
+            first.outputs[mine].name,
+            to_real(results[0].outputs[mine], first.outputs[mine]).astype(np.float64),
+            to_real(results[1].outputs[other], second.outputs[other]).astype(np.float64),
+        )
         for mine, other in enumerate(_order(first, second, "outputs"))
     )
 
@@ -208,24 +212,7 @@ def _random_values(one: TensorInfo, other: TensorInfo, samples: int, generator: 
         return generator.uniform((limits.min - zero) * scale, (limits.max - zero) * scale, shape)
     if np.dtype(one.dtype).kind == "f":
         return generator.uniform(-1, 1, shape)
-    return generator.integers(0, 2, shape).astype(np.float64)
-
-
-def _quantized(values: Array, tensor: TensorInfo) -> Array:
-    if not tensor.scale:
-        return values.astype(tensor.dtype)
-    limits = np.iinfo(tensor.dtype)
-    steps = np.round(values / tensor.scale) + (tensor.zero_point or 0)
-    return np.clip(steps, limits.min, limits.max).astype(tensor.dtype)
-
-
-def _reals(results: Sequence[Inference], mine: int, other: int) -> tuple[Array, Array]:
-    """One output of both files as real numbers."""
-    found = []
-    for result, index in zip(results, (mine, other), strict=True):
-        detail, raw = result.output_details[index], result.outputs[index].astype(np.float64)
-        found.append((raw - (detail.zero_point or 0)) * detail.scale if detail.scale else raw)
-    return found[0], found[1]
+    return generator.integers(0, 2, shape)
 
 
 def _agreement(name: str, a: Array, b: Array) -> Agreement:

@@ -22,6 +22,7 @@ from edgekit.model import TensorSpec, load_model
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.batch import batched_twin
 from edgekit.tflite.inspect import ModelSummary, TensorInfo, inspect_model
+from edgekit.tflite.numbers import to_real, to_stored
 
 Array = np.ndarray[Any, Any]
 
@@ -85,22 +86,6 @@ def verify(data: Dataset, part: Part, reference: Sequence[Array], outputs: Outpu
         differences = tuple(paired_differences(metric, after[0], before[1], after[1]))
     same = agreement(reference, outputs.arrays, data.task)
     return Verification(len(part), outputs.runtime, outputs.batch, found, differences, same)
-
-
-def to_stored(real: Array, tensor: TensorInfo) -> Array:
-    """Real values as the file stores them: rounded to the nearest quantum and clipped where it has a scale."""
-    dtype = np.dtype(tensor.dtype)
-    if tensor.scale is None or real.dtype.kind != "f":
-        return real.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(real / tensor.scale) + (tensor.zero_point or 0), limits.min, limits.max).astype(dtype)
-
-
-def to_real(stored: Array, tensor: TensorInfo) -> Array:
-    """Stored values as real ones: (stored - zero_point) * scale."""
-    if tensor.scale is None:
-        return stored
-    return ((stored.astype(np.float32) - (tensor.zero_point or 0)) * tensor.scale).astype(np.float32)
 
 
 def evaluate_model(

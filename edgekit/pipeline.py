@@ -255,7 +255,9 @@ class _Job:
         files = {batch: self.float_file(batch) for batch in batches}
         checked = {batch: self.verification(file, "float32", "auto") for batch, file in files.items()}
         return Reference(
-            scores=tuple(scores(dataset.metric, *judged, dataset.output_names)) if dataset and dataset.metric and judged else (),
+            scores=tuple(scores(dataset.metric, *judged, dataset.output_names))
+            if dataset and dataset.metric and judged
+            else (),
             tflite={batch: found for batch, found in checked.items() if found},
             files={batch: artifacts.ledger_line("convert", f"float32, batch {batch}", f) for batch, f in files.items()},
             sha256={batch: artifacts.sha256(file) for batch, file in files.items()},

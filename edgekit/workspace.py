@@ -105,7 +105,9 @@ def _mapped(out: Path) -> Iterator[None]:
     except OSError as cause:
         problem = f"{cause.filename or out}: {cause.strerror}"
         if cause.errno in _FULL:
-            raise OutputError(problem, "free some space; finished stages are kept and the same command goes on") from None
+            raise OutputError(
+                problem, "free some space; finished stages are kept and the same command goes on"
+            ) from None
         if cause.errno in _FORBIDDEN:
             raise OutputError(problem, "choose a folder that you can write to with -o") from None
         if cause.errno in _IN_THE_WAY:

@@ -206,7 +206,10 @@ def test_models_with_two_inputs_and_outputs_go_the_whole_way(tmp_path: Path) -> 
     keras.utils.set_random_seed(0)
     left, right = keras.Input((4,), name="left"), keras.Input((3,), name="a_right")
     joined = keras.layers.Concatenate()([left, right])
-    outputs = [keras.layers.Dense(2, name="value")(joined), keras.layers.Dense(3, activation="softmax", name="a")(joined)]
+    outputs = [
+        keras.layers.Dense(2, name="value")(joined),
+        keras.layers.Dense(3, activation="softmax", name="a")(joined),
+    ]
     model = keras.Model([left, right], outputs)
     rng = np.random.default_rng(0)
     arrays = {"x.left": rng.normal(size=(400, 4)).astype("f"), "x.a_right": rng.normal(size=(400, 3)).astype("f")}

@@ -42,7 +42,9 @@ def command(
     """Measure the accuracy of MODEL (.tflite, .keras, .h5, SavedModel, module:function) on a part of DATA."""
     from edgekit.evaluate import evaluate_model
 
-    found = evaluate_model(model, data, part=part, runtime=runtime, trust=trust, data_options=collect(metric, task, pairs))
+    found = evaluate_model(
+        model, data, part=part, runtime=runtime, trust=trust, data_options=collect(metric, task, pairs)
+    )
     emit(found, as_json, render)
 
 

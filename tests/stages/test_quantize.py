@@ -11,7 +11,6 @@ import pytest
 
 from edgekit.bench.run import infer
 from edgekit.errors import DataError, ModelError, RecipeError
-from edgekit.evaluate import to_real, to_stored
 from edgekit.model import load_model
 from edgekit.recipe import Quantize
 from edgekit.stages.calibrate import Ranges, calibrate
@@ -19,6 +18,7 @@ from edgekit.stages.convert import export
 from edgekit.stages.quantize import Source, quantize
 from edgekit.tflite.batch import batched_twin
 from edgekit.tflite.inspect import ModelSummary, inspect_model
+from edgekit.tflite.numbers import to_real, to_stored
 
 Array = np.ndarray[Any, Any]
 
@@ -50,13 +50,14 @@ def _stage(scheme: Any, granularity: Any, engine: Any, io: Any = None) -> Quanti
     return Quantize(scheme, granularity, granularity, io, engine)
 
 
+REFUSED = {("dynamic-int8", "per-tensor", "litert"), ("int16x8", "per-tensor", "converter")}
 CASES = [
     (scheme, granularity, engine)
     for engine in ("litert", "converter")
     for scheme in ("float16", "dynamic-int8", "int8", "int16x8")
     for granularity in ("per-channel", "per-tensor")
-    if (scheme, granularity, engine) not in {("dynamic-int8", "per-tensor", "litert"), ("int16x8", "per-tensor", "converter")}
-]  # fmt: skip
+    if (scheme, granularity, engine) not in REFUSED
+]
 
 
 @pytest.mark.parametrize(("scheme", "granularity", "engine"), CASES)

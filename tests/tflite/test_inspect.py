@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -67,10 +68,8 @@ def test_a_mutated_file_is_answered_or_refused(data: st.DataObject, float_file: 
     for _ in range(data.draw(st.integers(0, 8))):
         if mutated:
             mutated[data.draw(st.integers(0, len(mutated) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        inspect_model(bytes(mutated))
-    except ModelError as error:
-        assert error.mend
+    with contextlib.suppress(ModelError):  # anything else fails the test
+        assert inspect_model(bytes(mutated)).file_bytes == len(mutated)
 
 
 @pytest.mark.parametrize(
