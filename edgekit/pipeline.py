@@ -117,9 +117,10 @@ def optimize(
 ) -> Run:
     """Take a model to each target: convert, quantize, verify, check, measure; write artifacts and a report to `out`.
 
-    `model` is a file, a folder, a reference `module:function`, or a Keras model in memory. Without `recipes` each target's recommended one is used. `max_drop` is the greatest loss of the metric that is
-    accepted, in the metric's own unit (0.01 is one point of accuracy); see `Run.accept`. An interrupted call goes on
-    at the first unfinished stage when it is repeated.
+    `model` is a file, a folder, a reference `module:function`, or a Keras model in memory. Without `recipes` each
+    target's recommended one is used. `max_drop` is the greatest loss of the metric that is accepted, in the metric's
+    own unit (0.01 is one point of accuracy); see `Run.accept`. An interrupted call goes on at the first unfinished
+    stage when it is repeated.
 
     Raises an InputError before any work for whatever cannot be used, RunError if a file cannot be run.
     """

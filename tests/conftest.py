@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,11 +74,11 @@ def float_file(digits: Path, once: Callable[[str, Callable[[Path], None]], Path]
 
 
 @pytest.fixture
-def edgekit_cli(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+def edgekit_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `edgekit` as a user would, in an empty folder."""
 
     def run(*words: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edgekit", *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
-    yield run
+    return run

@@ -95,9 +95,10 @@ def test_an_interrupted_run_goes_on_at_the_first_unfinished_stage(
         raise KeyboardInterrupt
 
     settings: dict[str, Any] = {"data": digits / "digits.npz", "recipes": ["int8"], "benchmark": False}
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(pipeline, "quantize", stop)
-        optimize(digits / "digits.keras", out=tmp_path / "out", **settings)
+        with pytest.raises(KeyboardInterrupt):
+            optimize(digits / "digits.keras", out=tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()
     said: list[str] = []
     optimize(digits / "digits.keras", out=tmp_path / "out", say=said.append, **settings)
@@ -133,9 +134,10 @@ def test_a_changed_setting_is_never_answered_with_an_old_result(
         raise KeyboardInterrupt
 
     settings: dict[str, Any] = {"data": digits / "digits.npz", "benchmark": False, "out": tmp_path / "out"}
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(pipeline, "render_report", stop)
-        optimize(digits / "digits.keras", recipes=["int8:calibration=20"], **settings)
+        with pytest.raises(KeyboardInterrupt):
+            optimize(digits / "digits.keras", recipes=["int8:calibration=20"], **settings)
     run = optimize(digits / "digits.keras", recipes=["int8:calibration=100"], **settings)
     fresh = optimize(
         digits / "digits.keras",
