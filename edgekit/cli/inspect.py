@@ -30,7 +30,8 @@ def render(summary: ModelSummary, name: str, every_operator: bool) -> str:
 
     facts = [
         f"{name}: {summary.numeric}, {format_bytes(summary.file_bytes)}, "
-        f"{format_bytes(summary.deflated_bytes)} deflated, {format_count(summary.parameters)} parameters, {format_count(summary.macs)} MACs",
+        f"{format_bytes(summary.deflated_bytes)} deflated, "
+        f"{format_count(summary.parameters)} parameters, {format_count(summary.macs)} MACs",
         *(f"  in   {_tensor(tensor)}" for tensor in summary.inputs),
         *(f"  out  {_tensor(tensor)}" for tensor in summary.outputs),
     ]
