@@ -10,7 +10,7 @@ Formats and keys are described in docs/data.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from edgekit.data.spec import DataSpec, Preprocessing, is_reference, read_spec
 from edgekit.data.split import carve
 from edgekit.errors import DataError
 
-__all__ = ["DataSpec", "Dataset", "Part", "Preprocessing", "TensorLike", "load_dataset", "match"]
+__all__ = ["DataSpec", "Dataset", "Part", "Preprocessing", "TensorLike", "load_dataset", "load_for", "match"]
 
 
 def load_dataset(
@@ -40,6 +40,35 @@ def load_dataset(
     spec = read_spec(reference, overrides or {})
     if not allow_code and (is_reference(spec.source) or ":" in spec.metric):
         raise DataError(f"{reference}: would run Python code", "allow it, or save the arrays with numpy.savez")
+    return _load(spec)
+
+
+def load_for(
+    inputs: Sequence[TensorLike],
+    outputs: Sequence[TensorLike],
+    reference: str | Path | Dataset,
+    overrides: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Data for a model with these inputs and outputs: `load_dataset`, then `match`.
+
+    Images are made in the size and colour of the model's input, unless the settings say another.
+    """
+    if isinstance(reference, Dataset):
+        return match(reference, inputs, outputs)
+    return match(_load(_fitting(read_spec(reference, overrides or {}), inputs)), inputs, outputs)
+
+
+def _fitting(spec: DataSpec, inputs: Sequence[TensorLike]) -> DataSpec:
+    shape = tuple(inputs[0].shape)
+    known = len(inputs) == 1 and len(shape) == 4 and all(size and size > 0 for size in shape[1:])
+    if not known or spec.images.size or is_reference(spec.source) or _format(Path(spec.source)) != "images":
+        return spec
+    _, height, width, channels = shape
+    images = msgspec.structs.replace(spec.images, size=(height, width), color="gray" if channels == 1 else "rgb")
+    return msgspec.structs.replace(spec, images=images)
+
+
+def _load(spec: DataSpec) -> Dataset:
     data = _read(spec)
     raw.check(data)
     names = labels.class_names({part: column.labels for part, column in data.parts.items()}, spec, data.class_names)

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from edgekit.bench.plan import RuntimeName
 from edgekit.bench.run import infer
-from edgekit.dataset import Dataset, Part, load_dataset, match
+from edgekit.dataset import Dataset, Part, load_for
 from edgekit.errors import DataError, RunError
 from edgekit.metrics import Agreement, Difference, Score, agreement, paired_differences, scores
 from edgekit.model import TensorSpec, load_model
@@ -101,15 +101,14 @@ def evaluate_model(
 
     Raises ModelError or DataError for what cannot be used, RunError if the file cannot be run.
     """
-    dataset = data if isinstance(data, Dataset) else load_dataset(data, overrides=data_options or {})
     if str(model).endswith(".tflite"):
         file = flatbuffer.read_bytes(Path(model))
         summary = inspect_model(file, str(model))
-        dataset = match(dataset, real_specs(summary.inputs), real_specs(summary.outputs))
+        dataset = load_for(real_specs(summary.inputs), real_specs(summary.outputs), data, data_options)
         outputs = run_file(bytes(file), dataset.part(part), runtime=runtime)
     else:
         loaded = load_model(model, trust=trust)
-        dataset = match(dataset, loaded.inputs, loaded.outputs)
+        dataset = load_for(loaded.inputs, loaded.outputs, data, data_options)
         outputs = Outputs(tuple(loaded.predict(dataset.part(part).array())), 0, "keras")
     judged = dataset.judged(dataset.part(part), outputs.arrays)
     if judged is None or dataset.metric is None:

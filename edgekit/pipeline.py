@@ -25,7 +25,7 @@ from edgekit.bench.plan import Plan, RuntimeName
 from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
 from edgekit.check import check
-from edgekit.dataset import Dataset, Part, load_dataset, match
+from edgekit.dataset import Dataset, DataSpec, Part, load_for
 from edgekit.errors import DataError, GateError, RunError
 from edgekit.evaluate import Verification, run_file, verify
 from edgekit.metrics import Score, higher_is_better, scores
@@ -127,7 +127,7 @@ def optimize(
     request = Request.plan(targets, recipes)
     with workspace(Path(out), overwrite, say) as work:
         source = load_model(model, trust=trust)
-        dataset = _matched(source, data, data_options or {})
+        dataset = _data_for(source, data, request, data_options or {})
         job = _Job(source, dataset, work, say)
         _refuse_early(request, dataset, max_drop)
         run = job.run(request, max_drop, benchmark)
@@ -135,11 +135,15 @@ def optimize(
     return run
 
 
-def _matched(model: Model, data: str | Path | Dataset | None, options: Mapping[str, object]) -> Dataset | None:
+def _data_for(
+    model: Model, data: str | Path | Dataset | None, request: Request, options: Mapping[str, object]
+) -> Dataset | None:
+    """The data, with a calibration part as large as the recipes need unless the user has set its size."""
     if data is None:
         return None
-    dataset = data if isinstance(data, Dataset) else load_dataset(data, overrides=options)
-    return match(dataset, model.inputs, model.outputs)
+    if request.calibration_samples > DataSpec().calibration_samples:
+        options = {"calibration_samples": request.calibration_samples, **options}
+    return load_for(model.inputs, model.outputs, data, options)
 
 
 def _refuse_early(request: Request, dataset: Dataset | None, max_drop: float | None) -> None:
@@ -299,16 +303,37 @@ class _Job:
         """The savings ledger: a line after each stage."""
         lines = [artifacts.scored(reference.files[batch], reference.tflite.get(batch))]
         if stage.scheme != "float32":
-            lines.append(artifacts.scored(artifacts.ledger_line("quantize", describe(stage), file), verification))
+            lines.append(artifacts.scored(artifacts.ledger_line("quantize", self.describe(stage), file), verification))
         return tuple(lines)
+
+    def describe(self, stage: Quantize) -> str:
+        """A quantization stage in a few words."""
+        words: list[str] = [stage.scheme]
+        if stage.scheme != "float16":
+            words.append(stage.granularity)
+            if stage.dense_granularity != stage.granularity:
+                words.append(f"dense {stage.dense_granularity}")
+        if stage.scheme in CALIBRATED:
+            samples = len(self.part("calibration").take(stage.calibration_samples))
+            words += [f"{stage.io} in and out", f"{samples} calibration samples"]
+        if stage.keep_float:
+            words.append(f"{' and '.join(stage.keep_float)} in float")
+        return ", ".join([*words, stage.engine])
 
     def warnings(self, request: Request) -> list[str]:
         """What may mislead, said once."""
         found = [*self.model.healed, *(self.dataset.warnings if self.dataset else ())]
         if self.dataset is None:
             found.append("nothing was verified: no data was given")
+        found += self.short_calibration(request)
         notes = [runtime_for(target)[1] for target, _ in request.pairs]
         return list(dict.fromkeys([*found, *filter(None, notes)]))
+
+    def short_calibration(self, request: Request) -> list[str]:
+        """A warning where fewer samples calibrate than a recipe asks for."""
+        asked = request.calibration_samples
+        have = len(self.part("calibration")) if asked else 0
+        return [f"calibrated on {have} samples, the recipe asks for {asked}: give more data"] if have < asked else []
 
     def part(self, name: str) -> Part:
         """A part of the data, which `_refuse_early` has made sure of."""
@@ -371,20 +396,6 @@ def _explained(cause: RunError, recipe: str) -> RunError:
     word = f"{recipe}{',' if ':' in recipe else ':'}keep-float={named[1]}" if named else None
     mend = f"keep this operator in float: --recipe {word}" if word else cause.mend
     return RunError(f"the file made by recipe {recipe!r}: {cause.problem}", mend)
-
-
-def describe(stage: Quantize) -> str:
-    """A quantization stage in a few words."""
-    words: list[str] = [stage.scheme]
-    if stage.scheme in ("int8", "int16x8", "dynamic-int8"):
-        words.append(stage.granularity)
-        if stage.dense_granularity != stage.granularity:
-            words.append(f"dense {stage.dense_granularity}")
-    if stage.scheme in CALIBRATED:
-        words += [f"{stage.io} in and out", f"{stage.calibration_samples} calibration samples"]
-    if stage.keep_float:
-        words.append(f"{' and '.join(stage.keep_float)} in float")
-    return ", ".join([*words, stage.engine])
 
 
 def operator_table(summary: ModelSummary) -> dict[str, dict[str, int]]:
