@@ -112,7 +112,13 @@ def test_ctrl_c_ends_the_agent_and_leaves_no_folder(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", "from edgekit.cli import main; main()", "benchmark", "m.tflite", "--seconds", "60"]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    tool = subprocess.Popen(argv, cwd=tmp_path, env={**os.environ, "TMPDIR": str(scratch)}, stderr=subprocess.PIPE)
+    tool = subprocess.Popen(
+        argv,
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores Ctrl-C
+    )
     children = Path(f"/proc/{tool.pid}/task/{tool.pid}/children")
     assert wait_until(lambda: children.read_text().split())
     agent = int(children.read_text().split()[0])
