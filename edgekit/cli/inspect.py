@@ -10,27 +10,30 @@ import click
 from edgekit.cli.common import emit, json_option
 
 if TYPE_CHECKING:
-    from edgekit.tflite.inspect import ModelSummary, TensorInfo
+    from edgekit.tflite.inspect import ModelContents, TensorInfo
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--operators", is_flag=True, help="List every operator, not only how many of each type.")
+@click.option("--deflated", is_flag=True, help="Also the size after DEFLATE, what an app store transports; slower.")
 @json_option
-def command(model: Path, operators: bool, as_json: bool) -> None:
+def command(model: Path, operators: bool, deflated: bool, as_json: bool) -> None:
     """Show what is inside MODEL, a .tflite file: contract, operators, parameters, MACs. Runs nothing."""
-    from edgekit.tflite.inspect import inspect_model
+    from edgekit.tflite.inspect import inspect_model, read_contents
 
-    emit(inspect_model(model), as_json, lambda summary: render(summary, model.name, operators))
+    found = inspect_model(model) if deflated else read_contents(model)
+    emit(found, as_json, lambda contents: render(contents, model.name, operators))
 
 
-def render(summary: ModelSummary, name: str, every_operator: bool) -> str:
-    """The summary as a person reads it."""
+def render(summary: ModelContents, name: str, every_operator: bool) -> str:
+    """The contents as a person reads them, with the deflated size where it is known."""
+    from edgekit.tflite.inspect import ModelSummary
     from edgekit.units import format_bytes, format_count
 
+    deflated = f"{format_bytes(summary.deflated_bytes)} deflated, " if isinstance(summary, ModelSummary) else ""
     facts = [
-        f"{name}: {summary.numeric}, {format_bytes(summary.file_bytes)}, "
-        f"{format_bytes(summary.deflated_bytes)} deflated, "
+        f"{name}: {summary.numeric}, {format_bytes(summary.file_bytes)}, {deflated}"
         f"{format_count(summary.parameters)} parameters, {format_count(summary.macs)} MACs",
         *(f"  in   {_tensor(tensor)}" for tensor in summary.inputs),
         *(f"  out  {_tensor(tensor)}" for tensor in summary.outputs),
@@ -48,7 +51,7 @@ def _tensor(tensor: TensorInfo) -> str:
     return f"{tensor.name}  {tensor.dtype}[{shape}]{scale}"
 
 
-def _by_type(summary: ModelSummary) -> str:
+def _by_type(summary: ModelContents) -> str:
     from edgekit.report.table import render_table
     from edgekit.units import format_bytes, format_count
 
@@ -61,7 +64,7 @@ def _by_type(summary: ModelSummary) -> str:
     return render_table(["operator", "type", "count", "MACs", "weights"], rows)
 
 
-def _each(summary: ModelSummary) -> str:
+def _each(summary: ModelContents) -> str:
     from edgekit.report.table import render_table
     from edgekit.units import format_bytes, format_count
 

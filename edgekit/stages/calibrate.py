@@ -18,7 +18,7 @@ import numpy as np
 
 from edgekit.errors import DataError, RunError
 from edgekit.tflite.batch import batched_twin
-from edgekit.tflite.inspect import inspect_model
+from edgekit.tflite.inspect import read_contents
 
 Ranges = dict[str, tuple[float, float]]
 
@@ -35,7 +35,7 @@ def calibrate(model: bytes, samples: Sequence[np.ndarray[Any, Any]]) -> Ranges:
     """
     if not samples or len(samples[0]) == 0:
         raise DataError("no calibration data", "full int8 needs samples: give data with at least a few of each kind")
-    constants = {tensor.name for tensor in inspect_model(model).tensors if tensor.constant_bytes}
+    constants = {tensor.name for tensor in read_contents(model).tensors if tensor.constant_bytes}
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         found = _in_child(Path(folder), model, samples)
     ranges = {name: pair for name, pair in found.items() if name not in constants}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.macs import operator_macs
@@ -69,11 +70,10 @@ class Signature(Struct, frozen=True):
     outputs: dict[str, str]
 
 
-class ModelSummary(Struct, frozen=True):
-    """All that `edgekit inspect` shows. Bytes are bytes of the file; MACs are of one inference."""
+class ModelContents(Struct, frozen=True):
+    """What a TFLite file says about itself. Bytes are bytes of the file; MACs are of one inference."""
 
     file_bytes: int
-    deflated_bytes: int
     description: str
     numeric: Numeric
     inputs: tuple[TensorInfo, ...]
@@ -88,22 +88,46 @@ class ModelSummary(Struct, frozen=True):
     metadata: tuple[str, ...]
 
 
+class ModelSummary(ModelContents, frozen=True):
+    """The contents of a TFLite file, and its size after DEFLATE."""
+
+    deflated_bytes: int
+
+
 def inspect_model(source: bytes | bytearray | Path, name: str | None = None) -> ModelSummary:
-    """Read a TFLite file (bytes or a path). Raises ModelError for anything that is not a sound one."""
+    """Read a TFLite file (bytes or a path) and deflate it. Raises ModelError for anything that is not a sound one."""
+    data = flatbuffer.read_bytes(source)
+    contents = read_contents(data, name or (str(source) if isinstance(source, Path) else None))
+    return ModelSummary(**structs.asdict(contents), deflated_bytes=deflated_bytes(data))
+
+
+def read_contents(source: bytes | bytearray | Path, name: str | None = None) -> ModelContents:
+    """Read a TFLite file (bytes or a path) without deflating it, which takes longer than all the rest.
+
+    Raises ModelError for anything that is not a sound one.
+    """
     label = name or (str(source) if isinstance(source, Path) else "model")
     data = flatbuffer.read_bytes(source)
     model = flatbuffer.open_model(data, label)
     with flatbuffer.damage_named(label):
-        return _summary(model, data)
+        return _contents(model, len(data))
+
+
+_DEFLATED: dict[bytes, int] = {}
 
 
 def deflated_bytes(data: bytes | bytearray) -> int:
-    """Size after DEFLATE (RFC 1951) at the highest level: what an app store or a zip transports."""
-    return len(zlib.compress(data, 9))
+    """Size after DEFLATE (RFC 1951) at the highest level: what an app store or a zip transports.
+
+    It takes about 30 ms for a megabyte of weights, so it is done once for the same bytes.
+    """
+    digest = hashlib.sha256(data).digest()
+    if digest not in _DEFLATED:
+        _DEFLATED[digest] = len(zlib.compress(data, 9))
+    return _DEFLATED[digest]
 
 
-def _summary(model: Any, data: bytes | bytearray) -> ModelSummary:
-    limit = len(data)
+def _contents(model: Any, limit: int) -> ModelContents:
     graphs = list(flatbuffer.items(model.SubgraphsLength, model.Subgraphs, limit))
     if not graphs:
         raise ValueError("the file has no graph")
@@ -117,9 +141,8 @@ def _summary(model: Any, data: bytes | bytearray) -> ModelSummary:
         tensor.buffer: tensor for graph in tensors for tensor in graph if tensor.constant_bytes and _is_weight(tensor)
     }
     main = graphs[0]
-    return ModelSummary(
+    return ModelContents(
         file_bytes=limit,
-        deflated_bytes=deflated_bytes(data),
         description=_text(model.Description()),
         numeric=_numeric(operators, tensors),
         inputs=tuple(tensors[0][i] for i in _indices(main.InputsLength, main.Inputs, limit)),
