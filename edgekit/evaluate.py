@@ -21,7 +21,7 @@ from edgekit.metrics import Agreement, Difference, Score, agreement, paired_diff
 from edgekit.model import TensorSpec, load_model
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.batch import batched_twin
-from edgekit.tflite.inspect import ModelSummary, TensorInfo, inspect_model
+from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
 from edgekit.tflite.numbers import to_real, to_stored
 
 Array = np.ndarray[Any, Any]
@@ -68,12 +68,12 @@ def run_file(model: bytes, part: Part, *, batch: int = 64, runtime: RuntimeName 
 
     Raises RunError if the runtime cannot run it, DataError if the samples do not fit its inputs.
     """
-    runner = _Runner(model, 1, inspect_model(model), runtime, threads)
-    if batch > 1 and len(part) > _PROBES:
-        runner = _fastest(runner, next(part.batches(_PROBES)), batch)
-    done = [runner(inputs) for inputs in part.batches(_chunk(part))]
+    single, chunks = _Runner(model, 1, read_contents(model), runtime, threads), part.batches(_chunk(part))
+    first = next(chunks)
+    runner, begun = _fastest(single, first, batch) if batch > 1 and len(part) > _PROBES else (single, single(first))
+    done = [begun, *map(runner, chunks)]
     arrays = tuple(np.concatenate(column) for column in zip(*(chunk.arrays for chunk in done), strict=True))
-    return Outputs(arrays, runner.batch, done[0].runtime)
+    return Outputs(arrays, runner.batch, begun.runtime)
 
 
 def verify(data: Dataset, part: Part, reference: Sequence[Array], outputs: Outputs) -> Verification:
@@ -103,7 +103,7 @@ def evaluate_model(
     """
     if str(model).endswith(".tflite"):
         file = flatbuffer.read_bytes(Path(model))
-        summary = inspect_model(file, str(model))
+        summary = read_contents(file, str(model))
         dataset = load_for(real_specs(summary.inputs), real_specs(summary.outputs), data, data_options)
         outputs = run_file(bytes(file), dataset.part(part), runtime=runtime)
     else:
@@ -134,7 +134,7 @@ class _Runner(Struct, frozen=True):
 
     model: bytes
     batch: int
-    summary: ModelSummary
+    summary: ModelContents
     runtime: RuntimeName
     threads: int
 
@@ -150,19 +150,21 @@ class _Runner(Struct, frozen=True):
         return Outputs(tuple(real), self.batch, f"{done.runtime.name} {done.runtime.version}")
 
 
-def _fastest(single: _Runner, probes: Sequence[Array], batch: int) -> _Runner:
-    """The twin where it can run and agrees with the file on the probes; else the file itself."""
-    expected = single(probes)
+def _fastest(single: _Runner, inputs: Sequence[Array], batch: int) -> tuple[_Runner, Outputs]:
+    """The twin where it can run and agrees with the file on the first samples, else the file; and its outputs."""
+    expected = single([array[:_PROBES] for array in inputs])
     twin = _Runner(batched_twin(single.model), batch, single.summary, single.runtime, single.threads)
     try:
-        found = twin(probes)
+        found = twin(inputs)
     except RunError:  # another constant holds the batch; the file itself is still right
-        return single
+        return single, single(inputs)
     tolerances = [
         _quantum(tensor, array) for tensor, array in zip(single.summary.outputs, expected.arrays, strict=True)
     ]
-    pairs = zip(expected.arrays, found.arrays, tolerances, strict=True)
-    return twin if all(a.shape == b.shape and np.abs(a - b).max(initial=0) <= t for a, b, t in pairs) else single
+    probed = [array[:_PROBES] for array in found.arrays]
+    pairs = zip(expected.arrays, probed, tolerances, strict=True)
+    alike = all(a.shape == b.shape and np.abs(a - b).max(initial=0) <= t for a, b, t in pairs)
+    return (twin, found) if alike else (single, single(inputs))
 
 
 def _quantum(tensor: TensorInfo, expected: Array) -> float:
