@@ -19,7 +19,7 @@ LAYERS = (
     {"target", "operators"},
     {"recipe"},
     {"check", "data", "metrics", "bench"},
-    {"model", "dataset", "compare"},
+    {"model", "dataset", "compare", "graph"},
     {"stages"},
     {"evaluate"},
     {"artifact"},

@@ -1,0 +1,1 @@
+"""Walk, group and rewrite a Keras functional graph; every training-time stage stands on it."""
