@@ -69,12 +69,10 @@ def workspace(out: Path, overwrite: bool, say: Callable[[str], None]) -> Iterato
 
     Raises OutputError if `out` exists and may not be overwritten, cannot be written, is full, or is in use.
     """
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already", "choose another folder with -o, or give --overwrite")
-    if out.exists() and not _is_ours(out):
-        raise OutputError(f"{out} is not a result of edgekit; it is not overwritten", "choose another folder with -o")
-    partial = out.with_name(out.name + ".partial")
     with _mapped(out):
+        _refuse(out, overwrite)
+        out = out.resolve()  # a link stays a link, and `.` has a name
+        partial = out.with_name(out.name + ".partial")
         partial.mkdir(parents=True, exist_ok=True)
         with _locked(partial):
             work = Workspace(partial, say)
@@ -88,8 +86,33 @@ def workspace(out: Path, overwrite: bool, say: Callable[[str], None]) -> Iterato
             _replace(partial, out)
 
 
-def _is_ours(out: Path) -> bool:
-    return out.is_dir() and ((out / "run.json").is_file() or not any(out.iterdir()))
+def _refuse(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if out.resolve().is_mount():
+        raise OutputError(
+            f"{out} is a mount point, which cannot be replaced", f"give a folder in it: -o {out / 'result'}"
+        )
+    if not overwrite:
+        raise OutputError(f"{out} exists already", "choose another folder with -o, or give --overwrite")
+    if not out.is_dir() or (any(out.iterdir()) and not (out / "run.json").is_file()):
+        raise OutputError(f"{out} is not a result of edgekit; it is not overwritten", "choose another folder with -o")
+    if strange := [
+        path for path in sorted(out.rglob("*")) if not path.is_dir() and not _is_ours(path.relative_to(out))
+    ]:
+        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise OutputError(
+            f"{strange[0]}{more}: not written by edgekit, and would be lost with {out}",
+            "move it elsewhere, or choose another folder with -o",
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file of a result, by its place in the folder, is one that a run writes."""
+    parts = path.parts
+    if len(parts) == 1:
+        return path.name in ("run.json", "report.html")
+    return len(parts) == 3 and (path.name in ("manifest.json", "recipe.toml") or path.suffix == ".tflite")
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

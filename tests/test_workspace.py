@@ -1,0 +1,62 @@
+"""Where results go: nothing of the user's is lost, and what cannot work is refused before any work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import OutputError
+from edgekit.workspace import workspace
+
+
+def write(out: Path, overwrite: bool = False) -> None:
+    """What a run does, in short."""
+    with workspace(out, overwrite, lambda text: None) as work:
+        (work.folder / "run.json").write_text("{}")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "host/int8/training.log", "sub/run.json", "deep/er/than/x.tflite"])
+def test_a_file_of_the_users_in_a_result_is_not_overwritten_with_it(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    write(out)
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text("mine")
+    with pytest.raises(OutputError, match=Path(name).name):
+        write(out, overwrite=True)
+    assert (out / name).read_text() == "mine"
+
+
+def test_a_result_is_overwritten_when_asked(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    (tmp_path / "out" / "host" / "int8").mkdir(parents=True)
+    (tmp_path / "out" / "host" / "int8" / "m.tflite").write_bytes(b"old")
+    write(tmp_path / "out", overwrite=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "run.json"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_linked_folder_stays_a_link(tmp_path: Path, there: bool) -> None:
+    link, real = tmp_path / "link", tmp_path / "elsewhere" / "real"
+    link.symlink_to(real)
+    if there:
+        write(real)
+    write(link, overwrite=there)
+    assert link.is_symlink()
+    assert (real / "run.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "link"]
+
+
+def test_the_working_folder_can_be_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write(Path("."), overwrite=True)
+    assert (tmp_path / "here" / "run.json").is_file()
+
+
+def test_a_mount_point_is_refused_before_work_with_a_folder_that_works() -> None:
+    assert os.path.ismount("/proc")
+    with pytest.raises(OutputError, match="mount point") as caught:
+        write(Path("/proc"), overwrite=True)
+    assert "-o /proc/result" in caught.value.mend
