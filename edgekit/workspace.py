@@ -71,8 +71,7 @@ def workspace(out: Path, overwrite: bool, say: Callable[[str], None]) -> Iterato
     """
     with _mapped(out):
         _refuse(out, overwrite)
-        out = out.resolve()  # a link stays a link, and `.` has a name
-        partial = out.with_name(out.name + ".partial")
+        partial, out = partial_of(out), out.resolve()
         partial.mkdir(parents=True, exist_ok=True)
         with _locked(partial):
             work = Workspace(partial, say)
@@ -84,6 +83,12 @@ def workspace(out: Path, overwrite: bool, say: Callable[[str], None]) -> Iterato
                 raise
             shutil.rmtree(work.stages)
             _replace(partial, out)
+
+
+def partial_of(out: Path) -> Path:
+    """Where the work on `out` happens: beside the folder itself, not beside a link to it."""
+    out = out.resolve()
+    return out.with_name(out.name + ".partial")
 
 
 def _refuse(out: Path, overwrite: bool) -> None:

@@ -69,15 +69,27 @@ def main() -> None:
     try:
         ended = cli.main(standalone_mode=False)  # gives the code of an early exit, such as that of --help
     except EdgekitError as error:
-        click.echo(f"error: {error}", err=True)
+        _say(f"error: {error}")
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        _say("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        place = error.filename or "standard output, or a temporary file"
+        _say(f"error: {place}: {error.strerror or error}\n  mend: check the space, the permissions and the path of it")
+        sys.exit(3)
     sys.exit(ended if isinstance(ended, int) else 0)
+
+
+def _say(text: str) -> None:
+    """The last word, on a line of its own."""
+    from edgekit.cli.common import progress
+
+    progress("")
+    click.echo(text, err=True)

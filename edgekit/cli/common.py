@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeVar
 
 import click
@@ -28,6 +30,14 @@ def say(text: str) -> None:
 
 
 def progress(text: str) -> None:
-    """One line that is replaced by the next, on a terminal only."""
+    """One line that is replaced by the next, on a terminal only; cut to its width, since a wrapped line would stay."""
     if sys.stderr.isatty():
-        click.echo(f"\r\033[K{text}", nl=False, err=True)
+        width = shutil.get_terminal_size().columns - 1
+        click.echo(f"\r\033[K{text[:width]}", nl=False, err=True)
+
+
+@contextmanager
+def results_only() -> Iterator[None]:
+    """Keep standard output for the result: what a function or model of the user's prints goes to standard error."""
+    with redirect_stdout(sys.stderr):
+        yield

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.common import emit, json_option
+from edgekit.cli.common import emit, json_option, progress, results_only
 from edgekit.cli.data_options import collect, data_options
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ def command(
     """Measure the accuracy of MODEL (.tflite, .keras, .h5, SavedModel, module:function) on a part of DATA."""
     from edgekit.evaluate import evaluate_model
 
-    found = evaluate_model(
-        model, data, part=part, runtime=runtime, trust=trust, data_options=collect(metric, task, pairs)
-    )
+    options = collect(metric, task, pairs)
+    progress(f"evaluating {model}")
+    with results_only():
+        found = evaluate_model(model, data, part=part, runtime=runtime, trust=trust, data_options=options)
+    progress("")
     emit(found, as_json, render)
 
 

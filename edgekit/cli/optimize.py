@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.common import emit, json_option, progress, say
+from edgekit.cli.common import emit, json_option, progress, results_only, say
 from edgekit.cli.data_options import collect, data_options
 
 if TYPE_CHECKING:
@@ -67,24 +67,27 @@ def command(
     edgekit optimize model.keras --data digits.npz -r int8 -r float16 --max-drop 1% -o build
     """
     from edgekit.pipeline import optimize
+    from edgekit.workspace import partial_of
 
     try:
-        run = optimize(
-            model,
-            data=data,
-            targets=targets,
-            recipes=recipes,
-            out=out,
-            data_options=collect(metric, task, pairs),
-            max_drop=max_drop,
-            overwrite=overwrite,
-            trust=trust,
-            benchmark=not no_benchmark,
-            say=progress,
-        )
+        with results_only():
+            run = optimize(
+                model,
+                data=data,
+                targets=targets,
+                recipes=recipes,
+                out=out,
+                data_options=collect(metric, task, pairs),
+                max_drop=max_drop,
+                overwrite=overwrite,
+                trust=trust,
+                benchmark=not no_benchmark,
+                say=progress,
+            )
     except KeyboardInterrupt:
         progress("")
-        say(f"finished stages are kept in {out}.partial; the same command goes on from there")
+        if (partial := partial_of(out)).exists():
+            say(f"finished stages are kept in {partial}; the same command goes on from there")
         raise
     progress("")
     emit(run, as_json, lambda run: render(run, out))
