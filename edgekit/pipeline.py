@@ -26,7 +26,7 @@ from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
 from edgekit.check import check
 from edgekit.dataset import Dataset, DataSpec, Part, load_for
-from edgekit.errors import DataError, GateError, RunError
+from edgekit.errors import DataError, GateError, RecipeError, RunError
 from edgekit.evaluate import Verification, run_file, verify
 from edgekit.metrics import Score, higher_is_better, scores
 from edgekit.model import Model, load_model
@@ -92,6 +92,11 @@ class Request(Struct, frozen=True):
             for target in loaded
             for recipe in dict.fromkeys(recipes or [target.numerics.recommended])
         ]
+        places = [(target.name, recipe.slug) for target, recipe in pairs]
+        if twice := sorted({f"{target}/{slug}" for target, slug in places if places.count((target, slug)) > 1}):
+            raise RecipeError(
+                f"two variants would be written to {twice[0]}", "give recipes and targets of your own different names"
+            )
         return cls(tuple(pairs))
 
     @property
@@ -125,7 +130,10 @@ def optimize(
     Raises an InputError before any work for whatever cannot be used, RunError if a file cannot be run.
     """
     request = Request.plan(targets, recipes)
+    if data is None:
+        _refuse_early(request, None, max_drop)  # before a model is loaded for nothing
     with workspace(Path(out), overwrite, say) as work:
+        say("load the model")
         source = load_model(model, trust=trust)
         dataset = _data_for(source, data, request, data_options or {})
         job = _Job(source, dataset, work, say)
@@ -147,8 +155,14 @@ def _data_for(
 
 
 def _refuse_early(request: Request, dataset: Dataset | None, max_drop: float | None) -> None:
-    if request.calibration_samples and (dataset is None or dataset.calibration is None):
+    if request.calibration_samples and dataset is None:
         raise DataError("no calibration data", "full int8 needs samples: give --data, or a recipe like dynamic-int8")
+    if request.calibration_samples and dataset and dataset.calibration is None:
+        found = ", ".join(f"{part.name} ({len(part)})" for part in dataset.parts)
+        raise DataError(
+            f"no calibration data: the data has only {found}",
+            "give x_train or x_calibration (docs/data.md), more samples, or a recipe like dynamic-int8",
+        )
     if max_drop is not None and (dataset is None or dataset.metric is None):
         raise DataError("a greatest drop needs labelled data", "give --data with labels, or no --max-drop")
 

@@ -21,6 +21,7 @@ from edgekit import pipeline
 from edgekit.artifact import Artifact
 from edgekit.errors import DataError, GateError, ModelError, OutputError, RecipeError, RunError, TargetError
 from edgekit.pipeline import Run, optimize
+from edgekit.recipe import Recipe
 from edgekit.tf import import_keras
 
 TARGETS = ("raspberry-pi-4", "coral-usb")
@@ -244,6 +245,24 @@ def test_bad_input_is_refused_before_any_work(
         optimize(settings.pop("model", digits / "digits.keras"), **settings)
     assert message in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_missing_calibration_samples_are_told_from_missing_data(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        optimize("never-looked-for.keras", out=tmp_path / "out")
+    assert "give --data" in caught.value.mend
+    with np.load(digits / "digits.npz") as arrays:
+        np.savez(tmp_path / "test.npz", x_test=arrays["x_test"], y_test=arrays["y_test"])
+    with pytest.raises(DataError, match=r"only test \(597\)") as caught:
+        optimize(digits / "digits.keras", data=tmp_path / "test.npz", out=tmp_path / "out")
+    assert "x_calibration" in caught.value.mend
+
+
+def test_a_recipe_that_would_overwrite_another_is_refused(digits: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(Recipe.parse("float16").to_toml().replace('name = "float16"', 'name = "int8"'))
+    with pytest.raises(RecipeError, match="host/int8"):
+        optimize(digits / "digits.keras", data=digits / "digits.npz", recipes=["int8", recipe], out=tmp_path / "out")
 
 
 def test_a_variant_that_the_runtime_refuses_is_named_with_the_way_out() -> None:
