@@ -16,6 +16,7 @@ What a recipe leaves at `auto` is decided by the target when the two meet (`Reci
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,6 +33,8 @@ Scheme = Literal["float32", "float16", "dynamic-int8", "int8", "int16x8"]
 Granularity = Literal["auto", "per-channel", "per-tensor"]
 IoType = Literal["auto", "float32", "int8", "uint8", "int16"]
 Engine = Literal["auto", "litert", "converter"]
+
+_LONGEST = 200
 
 _IO_ALLOWED: dict[str, tuple[str, ...]] = {
     "int8": ("float32", "int8", "uint8"),
@@ -75,7 +78,7 @@ Stage = Convert | Quantize
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """The ordered stages and their settings; `Recipe.parse` makes one from a phrase or a TOML file."""
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=,:+-]*$", max_length=200)]
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=,:+-]*$", max_length=_LONGEST)]
     stages: tuple[Stage, ...]
     description: str = ""
     seed: Annotated[int, Meta(ge=0, description="Seed of everything that is drawn at random.")] = 0
@@ -98,8 +101,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def slug(self) -> str:
-        """The name as a file name."""
-        return re.sub(r"[^a-z0-9._-]+", "-", self.name.lower())
+        """The name as a file name, of at most 100 characters."""
+        slug = re.sub(r"[^a-z0-9._-]+", "-", self.name.lower())
+        return slug if len(slug) <= 100 else f"{slug[:91]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
     @classmethod
     def parse(cls, text: str | Path) -> Recipe:
@@ -191,14 +195,20 @@ _VALUES: dict[str, tuple[str, ...]] = {
 
 
 def _phrase(text: str) -> Recipe:
-    name, _, tail = text.partition(":")
+    name, colon, tail = text.partition(":")
     recipe = preset(name)
+    if len(text) > _LONGEST:
+        raise RecipeError(f"a recipe phrase of {len(text)} characters", "write it as a TOML file")
     convert, quantize, seed = recipe.convert, recipe.quantize, recipe.seed
-    for option in filter(None, tail.split(",")):
+    said: set[str] = set()
+    for option in tail.split(",") if colon else ():
         key, _, value = option.partition("=")
+        field = _FLAGS[option][0] if option in _FLAGS else key
+        if field in said:
+            raise RecipeError(f"recipe {text!r}: {field} is said twice", "say each option once (keep-float=ADD+MUL)")
+        said.add(field)
         if option in _FLAGS:
-            field, choice = _FLAGS[option]
-            quantize = _replaced(quantize, text, **{field: choice})
+            quantize = _replaced(quantize, text, **{field: _FLAGS[option][1]})
         elif key in ("io", "engine"):
             if value not in _VALUES[key]:
                 raise RecipeError(f"recipe {text!r}: unknown {key} {value!r}", did_you_mean(value, _VALUES[key]))
@@ -237,6 +247,10 @@ def _operator(text: str, name: str) -> str:
 
 
 def _count(text: str, key: str, value: str) -> int:
-    if not value.isdigit() or (key != "seed" and int(value) == 0):
-        raise RecipeError(f"recipe {text!r}: {key} must be a whole number, not {value!r}", f"for example {key}=200")
+    if not re.fullmatch("[0-9]{1,9}", value) or (key != "seed" and int(value) == 0):
+        example = {"calibration": 200}.get(key, 1)
+        raise RecipeError(
+            f"recipe {text!r}: {key} must be a whole number of at most 9 digits, not {value!r}",
+            f"for example {key}={example}",
+        )
     return int(value)

@@ -20,13 +20,14 @@ T = TypeVar("T")
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*?)`")
 _MISSING = re.compile(r"Object missing required field `(?P<key>.*?)`")
+_CHOICE = re.compile(r"Invalid enum value '(?P<value>.*?)'")
 _PATH = re.compile(r" - at `\$(?P<path>.*?)`$")
 
 
 def load(path: Path, kind: type[T], error: type[InputError]) -> T:
     """Read `path` as a `kind`; raise `error` naming file and line for anything that does not fit."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows begin files with a mark
     except OSError as cause:
         raise error(f"{path}: {cause.strerror}", "check the path and its permissions") from None
     except UnicodeDecodeError:
@@ -40,6 +41,8 @@ def loads(text: str, kind: type[T], error: type[InputError], name: str = "<text>
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise error(f"{name}: not valid TOML: {cause}", "correct the line named above") from None
+    except RecursionError:
+        raise error(f"{name}: arrays nested too deeply", "give a file of the documented keys only") from None
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as cause:
@@ -84,7 +87,10 @@ def _explained(cause: Exception, text: str, kind: type, error: type[InputError],
     if missing := _MISSING.search(message):
         line = _line_of(text, path)
         return error(f"{name}:{line}: missing key {missing['key']!r}", f"add `{missing['key']} = ...` here")
-    return error(f"{name}:{_line_of(text, path)}: {'.'.join(path) or 'file'}: {plain}", "correct this value")
+    mend = "correct this value"
+    if wrong := _CHOICE.search(message):
+        mend = did_you_mean(wrong["value"], _choices_at(kind, path))
+    return error(f"{name}:{_line_of(text, path)}: {'.'.join(path) or 'file'}: {plain}", mend)
 
 
 def _line_of(text: str, path: list[str]) -> int:
@@ -118,7 +124,17 @@ def _key_parts(key: str) -> list[str]:
 
 
 def _fields_at(kind: Any, path: list[str]) -> set[str]:
-    """Names that the schema allows at `path`, following references and unions."""
+    """Names that the schema allows at `path`."""
+    return {name for node in _nodes_at(kind, path) for name in node.get("properties", {})}
+
+
+def _choices_at(kind: Any, path: list[str]) -> set[str]:
+    """Words that the schema allows as the value at `path`."""
+    return {str(value) for node in _nodes_at(kind, path) for value in node.get("enum", ())}
+
+
+def _nodes_at(kind: Any, path: list[str]) -> list[dict[str, Any]]:
+    """Parts of the schema that `path` may mean, following references and unions."""
     schema = json_schema(kind)
     definitions = schema.get("$defs", {})
 
@@ -134,4 +150,4 @@ def _fields_at(kind: Any, path: list[str]) -> set[str]:
         else:
             steps = [node.get("properties", {}).get(part, {}) for node in nodes]
         nodes = [leaf for step in steps for leaf in options(step)]
-    return {name for node in nodes for name in node.get("properties", {})}
+    return nodes

@@ -55,6 +55,12 @@ def test_a_target_refuses_what_it_cannot_run() -> None:
         ("int8:perchannel", "did you mean 'per-channel'"),
         ("int8:calibration=none", "whole number"),
         ("int8:calibration=0", "whole number"),
+        ("int8:seed=\u00b2", "whole number"),
+        ("float32:batch=9999999999", "at most 9 digits"),
+        ("int8:per-tensor,per-channel", "granularity is said twice"),
+        ("int8:keep-float=ADD,keep-float=MUL", "said twice"),
+        ("int8:", "unknown option ''"),
+        ("int8:keep-float=" + "+".join(["ADD"] * 60), "write it as a TOML file"),
         ("int8:io=int16", "use float32 or int8 or uint8"),
         ("float32:per-tensor", "takes no quantization option"),
         ("", "unknown recipe"),
@@ -76,3 +82,21 @@ def test_an_invalid_file_is_refused_at_its_line(path: Path) -> None:
     assert f"{path}" in str(caught.value)
     assert words in str(caught.value)
     assert line == "-" or f"{path}:{line}:" in str(caught.value)
+
+
+def test_a_slug_fits_a_file_name_and_tells_long_names_apart() -> None:
+    slugs = [
+        Recipe.parse(f"int8:keep-float={'+'.join(['FULLY_CONNECTED'] * 9)}+{last}").slug for last in ("ADD", "MUL")
+    ]
+    assert len(set(slugs)) == 2
+    assert all(len(slug) <= 100 for slug in slugs)
+
+
+def test_a_file_may_begin_with_the_mark_of_windows_editors(tmp_path: Path) -> None:
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + Recipe.parse("int8").to_toml().encode())
+    assert Recipe.parse(tmp_path / "marked.toml") == Recipe.parse("int8")
+
+
+def test_a_hostile_file_is_refused_without_a_crash() -> None:
+    with pytest.raises(RecipeError, match="nested too deeply"):
+        strict_toml.loads("stages = " + "[" * 100_000, Recipe, RecipeError)

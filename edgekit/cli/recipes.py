@@ -18,7 +18,7 @@ def command() -> None:
       presets  float32 float16 dynamic-int8 int8 int16x8
       options  per-tensor per-channel dense-per-tensor dense-per-channel
                io=float32|int8|uint8|int16  engine=litert|converter
-               calibration=COUNT  batch=COUNT  seed=NUMBER
+               keep-float=OPERATOR+OPERATOR  calibration=COUNT  batch=COUNT  seed=NUMBER
     For example: int8:io=uint8,per-tensor
     """
 
