@@ -258,15 +258,21 @@ def test_target_may_be_a_file_of_the_user(tmp_path: Path) -> None:
     assert "the flash is 1000 B" in result.stdout
 
 
-@pytest.mark.parametrize("name", ["model.keras", "model.h5", "model.hdf5"])
-def test_keras_file_is_answered_with_the_way_to_a_tflite_file(name: str, tmp_path: Path) -> None:
-    file = tmp_path / name
-    file.write_bytes(b"anything")
-    result = CliRunner().invoke(check_command, [str(file), "--target", "host"])
+@pytest.mark.parametrize("content", [b"PK\x03\x04 and so on", b"\x89HDF\r\n\x1a\n and so on"])
+def test_keras_file_is_answered_with_the_way_to_a_tflite_file(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "model"
+    file.write_bytes(content)
+    result = CliRunner().invoke(check_command, [str(file), "-t", "host"])
     assert isinstance(result.exception, ModelError)
     assert "reads .tflite files" in result.exception.problem
     assert "edgekit optimize" in result.exception.mend
     assert "--recipe float32" in result.exception.mend
+
+
+def test_a_keras_file_that_is_not_there_is_missing_and_not_of_a_wrong_kind(tmp_path: Path) -> None:
+    result = CliRunner().invoke(check_command, [str(tmp_path / "model.keras"), "-t", "host"])
+    assert isinstance(result.exception, ModelError)
+    assert "no such file" in result.exception.problem
 
 
 def test_unknown_target_and_missing_file_are_named(tmp_path: Path) -> None:

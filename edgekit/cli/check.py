@@ -15,7 +15,7 @@ from edgekit.target import load_target
 from edgekit.tflite.inspect import inspect_model
 from edgekit.units import format_bytes
 
-_KERAS = {".keras", ".h5", ".hdf5"}
+_KERAS = (b"PK\x03\x04", b"\x89HDF")
 _WORDS: dict[Level, str] = {"error": "error", "warn": "warning", "info": "note"}
 
 
@@ -30,7 +30,9 @@ class CheckReport(Struct, frozen=True):
 
 @click.command("check", short_help="Say whether a model will run on a target, and what to change.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", "targets", multiple=True, required=True, help="Target name, or path of a TOML file; repeat.")
+@click.option(
+    "--target", "-t", "targets", multiple=True, required=True, help="Target name, or path of a TOML file; repeat."
+)
 @click.option(
     "--fail-on",
     type=click.Choice(["warn", "error"]),
@@ -57,12 +59,21 @@ def command(model: Path, targets: tuple[str, ...], fail_on: str, as_json: bool) 
 
 
 def _refuse_keras(model: Path) -> None:
-    if model.suffix.lower() in _KERAS or model.is_dir():
-        kind = "a SavedModel folder" if model.is_dir() else "a Keras file"
+    if kind := _kind_of_source(model):
         raise ModelError(
             f"{model}: `edgekit check` reads .tflite files, and this is {kind}",
             f"make one with `edgekit optimize {model} --recipe float32 --target T -o OUT` and check the .tflite in OUT",
         )
+
+
+def _kind_of_source(model: Path) -> str:
+    """What `edgekit optimize` takes and this command does not; empty for anything else, also for what is not there."""
+    if model.is_dir():
+        return "a SavedModel folder" if (model / "saved_model.pb").is_file() else ""
+    if not model.is_file():
+        return ""
+    with model.open("rb") as file:
+        return "a Keras file" if file.read(8).startswith(_KERAS) else ""
 
 
 def _render(report: CheckReport) -> str:

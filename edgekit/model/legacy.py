@@ -18,6 +18,7 @@ from edgekit.model.guard import check_config, check_hdf5
 from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing
 from edgekit.model.live import nested_layers
 from edgekit.model.rebuild import Rebuilt, rebuild
+from edgekit.tf import import_keras
 
 _AGAIN = "save it again from its source, and compare checksums after copying"
 _TF_OPERATIONS = {
@@ -45,6 +46,7 @@ def load_hdf5(path: Path, origin: str, trust: bool) -> tuple[Any, tuple[str, ...
 
     Raises ModelError for a file without architecture, damaged, hostile, or with layers that Keras 3 has not.
     """
+    import_keras()  # which brings h5py, or says how to install both
     import h5py
 
     try:

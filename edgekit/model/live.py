@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,26 @@ def from_keras(model: Any, origin: str, name: str, sha256: str | None, healed: t
     outputs = _specs(model.outputs, structure[1])
     refuse_text((*inputs, *outputs), origin)
     _refuse_unsound_weights(model, origin)
+    healed = (*healed, *_with_traceable_names(model))
     return Model(origin, name, "keras", sha256 or digest(model), inputs, outputs, healed, model, None)
+
+
+def _with_traceable_names(model: Any) -> list[str]:
+    """Give layers names that TensorFlow can trace (`my model` is none, though Keras takes it); what was changed."""
+    changed = []
+    for layer in nested_layers(model):
+        name = _traceable(layer.name)
+        if name != layer.name:
+            changed.append(f"layer {layer.name!r} is called {name!r}, because TensorFlow cannot trace its name")
+            layer.name = name
+    for variable in (weight._value for weight in model.variables) if changed else ():
+        variable._handle_name = _traceable(variable.name)  # an export names the copy after it; no public setter
+    return changed
+
+
+def _traceable(name: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.\\/>:-]", "_", name)
+    return name if re.match("[A-Za-z0-9.]", name) else f"layer{name}"
 
 
 def _with_inputs(model: Any, origin: str) -> Any:

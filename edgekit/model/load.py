@@ -25,17 +25,17 @@ _OTHERS = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"%PDF": "a PDF document",
-    b"\x1f\x8b": "a gzip file; unpack it first",
+    b"\x1f\x8b": "a gzip file (unpack it first)",
     b"\x93NUMPY": "a NumPy array",
     b"<!DO": "a web page, so the download failed",
     b"<htm": "a web page, so the download failed",
-    b"vers": "a Git LFS pointer, not the file; run `git lfs pull`",
+    b"version ": "a Git LFS pointer in place of the file (run `git lfs pull`)",
 }
 _FOREIGN = {
     ".onnx": "an ONNX model",
     ".pt": "a PyTorch model",
     ".pth": "a PyTorch model",
-    ".pb": "a frozen graph or the inside of a SavedModel; give the folder",
+    ".pb": "a frozen graph or the inside of a SavedModel (give the folder)",
     ".ckpt": "a checkpoint, weights without architecture",
     ".index": "a checkpoint, weights without architecture",
     ".safetensors": "weights without architecture",
@@ -54,6 +54,8 @@ def load_model(reference: str | Path | Any, *, trust: bool = False) -> Model:
         model = checked(reference, "the model given")
         return from_keras(model, str(model.name), _safe(model.name), None)
     path, origin = Path(reference), str(reference)
+    if not origin.isprintable() and any("\udc80" <= sign <= "\udcff" for sign in origin):
+        raise ModelError(f"{origin!r}: a file name that is not text in this locale", "rename it, or use LC_ALL=C.UTF-8")
     if path.is_dir():
         return _load_folder(path, origin, trust)
     if path.exists():
@@ -82,7 +84,8 @@ def _load_folder(path: Path, origin: str, trust: bool) -> Model:
     models = [name for name in inside if name.endswith(_KNOWN)]
     mend = f"give {path / models[0]}" if models else _WAYS
     raise ModelError(
-        f"{origin}: a folder without saved_model.pb, so no SavedModel (it holds: {', '.join(inside[:5])})", mend
+        f"{origin}: a folder without saved_model.pb, so no SavedModel (it holds: {', '.join(inside[:5]) or 'nothing'})",
+        mend,
     )
 
 
@@ -140,7 +143,8 @@ def _safe_name(path: Path) -> str:
 
 
 def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "model"
+    """A name that goes with `-RECIPE.tflite` into a file name everywhere."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "model"
 
 
 def _digest(path: Path) -> str:

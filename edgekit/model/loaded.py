@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgekit.errors import DataError
+from edgekit.errors import DataError, RunError
 from edgekit.tf import import_keras, import_tensorflow
 
 Kind = Literal["keras", "saved_model", "tflite"]
@@ -53,7 +53,6 @@ class Model:
         if self.kind == "tflite":
             from edgekit.bench.run import infer
 
-            assert self.path is not None
             assert self.path is not None  # kind == "tflite"
             return list(infer(self.path, arrays).outputs)
         size = self.inputs[0].shape[0] or batch_size
@@ -66,7 +65,18 @@ class Model:
         short = size - len(batch[0])
         if short and self.inputs[0].shape[0]:
             batch = [np.concatenate([part, np.repeat(part[-1:], short, axis=0)]) for part in batch]
-        return self._run_keras(batch) if self.kind == "keras" else self._run_signature(batch)
+        errors = import_tensorflow().errors
+        try:
+            return self._run_keras(batch) if self.kind == "keras" else self._run_signature(batch)
+        except (errors.OpError, ValueError) as cause:
+            last = min(start + size, len(arrays[0])) - 1
+            told = next(
+                (line for line in str(cause).splitlines() if "indices" in line), str(cause).strip().split("\n")[0]
+            )
+            raise RunError(
+                f"{self.origin}: the float model fails on samples {start} to {last}: {told[:300]}",
+                "give data in the range it was trained on; call it once in Python on these samples",
+            ) from cause
 
     def pack(self, tensors: Sequence[Any]) -> Any:
         """Tensors in the order of `inputs`, as the Keras model takes them: one, a list or a dictionary."""

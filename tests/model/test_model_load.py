@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from edgekit.errors import DataError, EdgekitError, ModelError
+from edgekit.errors import DataError, EdgekitError, ModelError, RunError
 from edgekit.model import Model, TensorSpec, load_model
 from edgekit.model.saved_model import reaches_out
 from edgekit.tf import import_keras, import_tensorflow
@@ -441,3 +442,46 @@ def test_random_damage_is_always_a_told_error(tmp_path: Path) -> None:
                 load_model(tmp_path / "damaged")
             except EdgekitError:
                 continue
+
+
+def test_names_that_tensorflow_cannot_trace_go_the_whole_way(tmp_path: Path) -> None:
+    from edgekit.stages.convert import export
+    from edgekit.tflite.inspect import inspect_model
+
+    keras = import_keras()
+    inner = keras.Sequential([keras.layers.Dense(3, name="_f\u00fcr")], name="in ner")
+    layers = [keras.Input((4,), name="in put"), keras.layers.Dense(5, name="first layer"), inner]
+    model = keras.Sequential(layers, name="my\nmodel")
+    x = np.ones((2, 4), np.float32)
+    expected = np.asarray(model(x))
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    assert np.allclose(loaded.predict([x])[0], expected, atol=1e-6)
+    assert [note.partition(" is called")[0] for note in loaded.healed] == [
+        "layer 'my\\nmodel'",
+        "layer 'first layer'",
+        "layer 'in ner'",
+        "layer '_f\u00fcr'",
+    ]
+    file = export(loaded, 1, tmp_path / "export").lower()
+    assert inspect_model(file).inputs[0].name == "in put"
+
+
+def test_samples_that_the_model_cannot_take_are_named(tmp_path: Path) -> None:
+    keras = import_keras()
+    model = keras.Sequential([keras.Input((2,), dtype="int32"), keras.layers.Embedding(10, 3)])
+    tokens = np.zeros((70, 2), np.int32)
+    tokens[69] = 10
+    with pytest.raises(RunError, match=r"samples 64 to 69: .*10 is not in \[0, 10\)"):
+        load_model(model).predict([tokens])
+
+
+def test_a_name_that_is_no_text_is_refused_before_it_breaks_a_manifest(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not text"):
+        load_model(tmp_path / os.fsdecode(b"\xff.keras"))
+
+
+def test_a_long_file_name_leaves_room_for_the_recipe(shared_data: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"{'m' * 240}.tflite"
+    path.write_bytes((shared_data / "models/tflm/hello_world_float.tflite").read_bytes())
+    assert load_model(path).name == "m" * 100
