@@ -16,9 +16,9 @@ from msgspec import Struct
 from edgekit.check import Finding
 from edgekit.dataset import Preprocessing
 from edgekit.errors import ModelError
-from edgekit.evaluate import Verification
 from edgekit.recipe import Recipe
 from edgekit.tflite.inspect import ModelSummary, inspect_model
+from edgekit.verify import Verification
 
 
 class Tensor(Struct, frozen=True):

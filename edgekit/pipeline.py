@@ -27,7 +27,6 @@ from edgekit.bench.run import measure
 from edgekit.check import check
 from edgekit.dataset import Dataset, DataSpec, Part, load_for
 from edgekit.errors import DataError, GateError, RecipeError, RunError
-from edgekit.evaluate import Verification, run_file, verify
 from edgekit.metrics import Score, higher_is_better, scores
 from edgekit.model import Model, load_model
 from edgekit.recipe import Quantize, Recipe
@@ -37,6 +36,7 @@ from edgekit.stages.convert import Exported, export, take_tflite
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
 from edgekit.target import Target, load_target
 from edgekit.tflite.inspect import ModelSummary, inspect_model
+from edgekit.verify import Verification, run_file, verify
 from edgekit.versions import version, versions
 from edgekit.workspace import Workspace, workspace
 

@@ -21,9 +21,9 @@ LAYERS = (
     {"check", "data", "metrics", "bench"},
     {"model", "dataset", "compare", "graph"},
     {"stages"},
-    {"evaluate"},
+    {"verify"},
     {"artifact"},
-    {"workspace", "report"},
+    {"evaluate", "workspace", "report"},
     {"pipeline"},
     {"cli"},
 )

@@ -15,8 +15,8 @@ from edgekit.report.axes import BYTES, PERCENT, SECONDS, Axis
 from edgekit.report.plots import Interval, Point, Rule, Samples
 
 if TYPE_CHECKING:
-    from edgekit.evaluate import Verification
     from edgekit.pipeline import Run
+    from edgekit.verify import Verification
 
 
 @dataclass(frozen=True)

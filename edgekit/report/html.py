@@ -27,8 +27,8 @@ from edgekit.units import format_count
 if TYPE_CHECKING:
     from edgekit.artifact import Manifest, StageRecord
     from edgekit.bench.result import Measurement
-    from edgekit.evaluate import Verification
     from edgekit.pipeline import Run
+    from edgekit.verify import Verification
 
 
 def render_report(run: Run, files: Mapping[str, bytes] | None = None) -> str:

@@ -9,9 +9,9 @@ from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from edgekit.evaluate import Verification
     from edgekit.metrics import Difference, Score
     from edgekit.pipeline import Run
+    from edgekit.verify import Verification
 
 HEADER = ("target", "recipe", "score", "against float [95 %]", "agreement", "size", "deflated", "p50 here", "peak RAM")
 

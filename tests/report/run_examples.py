@@ -21,7 +21,7 @@ from edgekit.bench.result import (
 )
 from edgekit.check import check
 from edgekit.dataset import Preprocessing
-from edgekit.evaluate import Verification
+from edgekit.verify import Verification
 from edgekit.metrics import Agreement, Difference, Score
 from edgekit.pipeline import Reference, Run, operator_table
 from edgekit.recipe import Recipe

@@ -17,7 +17,7 @@ from edgekit.artifact import Manifest, sha256
 from edgekit.check import Finding
 from edgekit.cli.optimize import command
 from edgekit.dataset import Preprocessing
-from edgekit.evaluate import Verification
+from edgekit.verify import Verification
 from edgekit.pipeline import Run
 from edgekit.report.html import render_report, reproduce
 from edgekit.report.snippet import snippet

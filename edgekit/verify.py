@@ -1,0 +1,123 @@
+"""Verify: run a deployed file on a whole part of the data, in batches, and judge it beside the float model.
+
+The file itself is judged, with the runtime that deploys it. For speed its batched twin is run, after a few samples
+have shown that twin and file give the same outputs; where they do not, the file is run a batch of its own at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from edgekit.bench.plan import RuntimeName
+from edgekit.bench.run import infer
+from edgekit.dataset import Dataset, Part
+from edgekit.errors import DataError, RunError
+from edgekit.metrics import Agreement, Difference, Score, agreement, paired_differences, scores
+from edgekit.tflite.batch import batched_twin
+from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
+from edgekit.tflite.numbers import to_real, to_stored
+
+Array = np.ndarray[Any, Any]
+
+_PROBES = 8
+_CHUNK_BYTES = 256 << 20
+
+
+class Outputs(Struct, frozen=True):
+    """Real-valued outputs of a file over a part: one `[samples, ...]` array for each output, and how they were made."""
+
+    arrays: tuple[Array, ...]
+    batch: int
+    runtime: str
+
+
+class Verification(Struct, frozen=True):
+    """A deployed file beside the float model it came from, over the same samples.
+
+    `difference` is deployed minus float. Without labels there is no score, only agreement.
+    """
+
+    samples: int
+    runtime: str
+    batch: int
+    scores: tuple[Score, ...]
+    differences: tuple[Difference, ...]
+    agreement: Agreement
+
+
+def run_file(model: bytes, part: Part, *, batch: int = 64, runtime: RuntimeName = "auto", threads: int = 1) -> Outputs:
+    """Run a TFLite file on every sample of `part`; quantized inputs and outputs are scaled here.
+
+    Raises RunError if the runtime cannot run it, DataError if the samples do not fit its inputs.
+    """
+    single, chunks = _Runner(model, 1, read_contents(model), runtime, threads), part.batches(_chunk(part))
+    first = next(chunks)
+    runner, begun = _fastest(single, first, batch) if batch > 1 and len(part) > _PROBES else (single, single(first))
+    done = [begun, *map(runner, chunks)]
+    arrays = tuple(np.concatenate(column) for column in zip(*(chunk.arrays for chunk in done), strict=True))
+    return Outputs(arrays, runner.batch, begun.runtime)
+
+
+def verify(data: Dataset, part: Part, reference: Sequence[Array], outputs: Outputs) -> Verification:
+    """Score a file's outputs over `part`, and their difference from the float model's on the same samples."""
+    before, after, metric = data.judged(part, reference), data.judged(part, outputs.arrays), data.metric
+    found: tuple[Score, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    if metric and before and after:
+        found = tuple(scores(metric, *after, data.output_names))
+        differences = tuple(paired_differences(metric, after[0], before[1], after[1]))
+    same = agreement(reference, outputs.arrays, data.task)
+    return Verification(len(part), outputs.runtime, outputs.batch, found, differences, same)
+
+
+class _Runner(Struct, frozen=True):
+    """Runs samples through one file (or its twin), a batch at a time."""
+
+    model: bytes
+    batch: int
+    summary: ModelContents
+    runtime: RuntimeName
+    threads: int
+
+    def __call__(self, inputs: Sequence[Array]) -> Outputs:
+        if len(inputs) != len(self.summary.inputs):
+            raise DataError(
+                f"the data has {len(inputs)} inputs, the model {len(self.summary.inputs)}",
+                f"give one array for each of: {', '.join(tensor.name for tensor in self.summary.inputs)}",
+            )
+        stored = [to_stored(array, tensor) for array, tensor in zip(inputs, self.summary.inputs, strict=True)]
+        done = infer(self.model, stored, batch=self.batch, threads=self.threads, runtime=self.runtime)
+        real = (to_real(array, tensor) for array, tensor in zip(done.outputs, self.summary.outputs, strict=True))
+        return Outputs(tuple(real), self.batch, f"{done.runtime.name} {done.runtime.version}")
+
+
+def _fastest(single: _Runner, inputs: Sequence[Array], batch: int) -> tuple[_Runner, Outputs]:
+    """The twin where it can run and agrees with the file on the first samples, else the file; and its outputs."""
+    expected = single([array[:_PROBES] for array in inputs])
+    twin = _Runner(batched_twin(single.model), batch, single.summary, single.runtime, single.threads)
+    try:
+        found = twin(inputs)
+    except RunError:  # another constant holds the batch; the file itself is still right
+        return single, single(inputs)
+    tolerances = [
+        _quantum(tensor, array) for tensor, array in zip(single.summary.outputs, expected.arrays, strict=True)
+    ]
+    probed = [array[:_PROBES] for array in found.arrays]
+    pairs = zip(expected.arrays, probed, tolerances, strict=True)
+    alike = all(a.shape == b.shape and np.abs(a - b).max(initial=0) <= t for a, b, t in pairs)
+    return (twin, found) if alike else (single, single(inputs))
+
+
+def _quantum(tensor: TensorInfo, expected: Array) -> float:
+    """What two runs of one file may differ by: one quantum, or a ten-thousandth of a float output's range."""
+    return tensor.scale * 1.01 if tensor.scale else 1e-6 + 1e-4 * float(np.abs(expected).max(initial=0))
+
+
+def _chunk(part: Part) -> int:
+    """Samples whose inputs fill about 256 MiB as float32."""
+    sample = sum(array[:1].size * 4 for array in part.inputs)
+    return max(1, _CHUNK_BYTES // max(sample, 1))

@@ -1,0 +1,115 @@
+"""Judging a model: the file itself, in batches, with the preprocessing that travels with it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit import verify
+from edgekit.bench.run import infer
+from edgekit.dataset import load_for
+from edgekit.errors import DataError, ModelError, RunError
+from edgekit.evaluate import evaluate_model, real_specs
+from edgekit.pipeline import optimize
+from edgekit.tflite.inspect import inspect_model
+from edgekit.verify import run_file
+
+
+@pytest.fixture(scope="module")
+def scaled(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An artifact made with data whose pixels are 16 times too large, set right by recorded preprocessing."""
+    folder = tmp_path_factory.mktemp("scaled")
+    with np.load(digits / "digits.npz") as arrays:
+        large = {key: value * 16 if key.startswith("x") else value for key, value in arrays.items()}
+    np.savez(folder / "large.npz", **large)
+    options = {"preprocessing.scale": [1 / 16], "preprocessing.mean": [0.5]}
+    settings: dict[str, Any] = {"data": folder / "large.npz", "data_options": options, "benchmark": False}
+    optimize(digits / "digits.keras", recipes=["int8"], out=folder / "out", **settings)
+    return folder / "out/host/int8", folder / "large.npz"
+
+
+def test_preprocessing_travels_with_the_artifact(scaled: tuple[Path, Path], tmp_path: Path) -> None:
+    artifact, data = scaled
+    by_folder, by_file = evaluate_model(artifact, data), evaluate_model(artifact / "digits-int8.tflite", data)
+    assert by_folder.scores == by_file.scores
+    assert by_folder.scores[0].value > 0.97
+    alone = shutil.copy(artifact / "digits-int8.tflite", tmp_path / "alone.tflite")
+    assert evaluate_model(alone, data).scores[0].value < 0.9
+    (tmp_path / "manifest.json").write_text('{"name": "somebody else\'s"}')
+    assert evaluate_model(alone, data).scores[0].value < 0.9
+
+
+def test_the_users_word_beats_the_record(scaled: tuple[Path, Path]) -> None:
+    artifact, data = scaled
+    assert evaluate_model(artifact, data, data_options={"preprocessing.scale": [1.0]}).scores[0].value < 0.9
+
+
+def test_a_tampered_artifact_is_refused(scaled: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = shutil.copytree(scaled[0], tmp_path / "copy")
+    with (copy / "digits-int8.tflite").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(ModelError, match="changed since its manifest"):
+        evaluate_model(copy, scaled[1])
+
+
+def test_a_keras_model_and_its_file_are_scored_alike(digits: Path, float_file: bytes, tmp_path: Path) -> None:
+    (tmp_path / "digits.tflite").write_bytes(float_file)
+    of_model = evaluate_model(digits / "digits.keras", digits / "digits.npz")
+    of_file = evaluate_model(tmp_path / "digits.tflite", digits / "digits.npz")
+    assert of_model.scores == of_file.scores
+    assert (of_model.runtime, of_file.runtime.split()[0]) == ("keras", "ai-edge-litert")
+
+
+def test_without_labels_there_is_nothing_to_score(digits: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((50, 8, 8, 1), np.float32))
+    with pytest.raises(DataError, match="no labels"):
+        evaluate_model(digits / "digits.keras", tmp_path / "x.npz")
+
+
+def test_batches_give_the_outputs_of_single_samples(digits: Path, float_file: bytes) -> None:
+    summary = inspect_model(float_file)
+    data = load_for(real_specs(summary.inputs), real_specs(summary.outputs), digits / "digits.npz")
+    part = data.part("test")
+    outputs = run_file(float_file, part, batch=64)
+    assert outputs.batch == 64
+    np.testing.assert_allclose(outputs.arrays[0], infer(float_file, list(part.array())).outputs[0], atol=1e-5)
+
+
+def test_a_twin_that_disagrees_is_not_used(digits: Path, float_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the twin is another network: its outputs are all wrong."""
+    summary = inspect_model(float_file)
+    data = load_for(real_specs(summary.inputs), real_specs(summary.outputs), digits / "digits.npz")
+    part = data.part("test").take(40)
+    expected = run_file(float_file, part, batch=1)
+
+    def spoiled(model: bytes) -> bytes:
+        from edgekit.tflite.surgery import pack, unpack
+
+        tree = unpack(model)
+        for buffer in tree.buffers:
+            if buffer.data is not None and len(buffer.data) > 10_000:
+                buffer.data = np.zeros_like(buffer.data)
+        return pack(tree)
+
+    monkeypatch.setattr(verify, "batched_twin", spoiled)
+    found = run_file(float_file, part, batch=64)
+    assert found.batch == 1
+    np.testing.assert_array_equal(found.arrays[0], expected.arrays[0])
+
+
+def test_a_twin_that_cannot_run_is_not_used(digits: Path, float_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = inspect_model(float_file)
+    data = load_for(real_specs(summary.inputs), real_specs(summary.outputs), digits / "digits.npz")
+    real = verify.infer
+
+    def refusing(*words: Any, batch: int = 1, **settings: Any) -> Any:
+        if batch > 1:
+            raise RunError("no batch today")
+        return real(*words, batch=batch, **settings)
+
+    monkeypatch.setattr(verify, "infer", refusing)
+    assert run_file(float_file, data.part("test").take(20), batch=64).batch == 1
