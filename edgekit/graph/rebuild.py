@@ -1,0 +1,132 @@
+"""A graph becomes a Keras model again, with any of its calls replaced."""
+
+from __future__ import annotations
+
+import copy as shallow
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import ModelError
+from edgekit.graph.walk import Call, Graph, Tensor, substitute, tensors, walk
+from edgekit.tf import import_keras
+
+Make = Callable[[Call], Callable[..., Any]]
+
+
+def rebuild(graph: Graph, make: Make, outputs: Any = None) -> Any:
+    """The Keras model of `graph` in which each call runs `make(call)` instead of its operation.
+
+    `make` is asked once for each call, in order; `per_operation` makes it once for each operation, which keeps shared
+    layers shared. What it returns is called with the arguments of the call and gives outputs of the same structure.
+    Input names and the structures of inputs and outputs are kept; `outputs` (a structure of the graph's tensors) takes
+    others instead. The model is not compiled.
+    """
+    keras = import_keras()
+    values: dict[Tensor, Any] = {}
+    for tensor, source in zip(tensors(graph.inputs), graph.sources, strict=True):
+        values[tensor] = keras.Input(
+            batch_shape=tensor.shape,
+            dtype=tensor.dtype,
+            sparse=source.sparse,
+            name=source.name,
+            optional=source.optional,
+        )
+    for call in graph.calls:
+        args, kwargs = substitute((call.args, call.kwargs), values.__getitem__)
+        made = keras.tree.flatten(make(call)(*args, **kwargs))
+        values.update(zip(call.results, made, strict=True))
+    ends = graph.outputs if outputs is None else outputs
+    inputs, results = (substitute(structure, values.__getitem__) for structure in (graph.inputs, ends))
+    return keras.Model(inputs, results, name=graph.name)
+
+
+def copy(model: Any) -> Any:
+    """The same model, flat, with layers and weights of its own: what a stage may change.
+
+    Raises ModelError for a layer that cannot be made from its configuration.
+    """
+    return rebuild(walk(model), per_operation(fresh))
+
+
+def per_operation(make: Make) -> Make:
+    """`make`, asked only at the first call of each operation."""
+    made: dict[str, Callable[..., Any]] = {}
+
+    def once(call: Call) -> Callable[..., Any]:
+        if call.name not in made:
+            made[call.name] = make(call)
+        return made[call.name]
+
+    return once
+
+
+def same(call: Call) -> Any:
+    """The operation itself, with its weights: the new model shares them with the old one.
+
+    Raises ModelError where two layers of nested models have one name, which a flat model cannot keep.
+    """
+    if call.name != call.operation.name:
+        raise ModelError(
+            f"two layers are called {call.operation.name!r} (the one in {'.'.join(call.path) or 'the model'})",
+            "copy the model first: the copy has unique names",
+        )
+    return call.operation
+
+
+def fresh(call: Call) -> Any:
+    """A copy of the operation under its unique name, with its own weights of the same values."""
+    if not isinstance(call.operation, import_keras().Layer):
+        return _operation(call)
+    return loaded(cloned(call), [np.asarray(weight) for weight in call.operation.weights])
+
+
+def cloned(call: Call, **changes: Any) -> Any:
+    """A new layer from the configuration of a call's layer, with some of its settings changed; it has no weights yet.
+
+    Raises ModelError where the layer's class cannot be made from its configuration.
+    """
+    layer = call.operation
+    try:
+        return type(layer).from_config({**layer.get_config(), "name": call.name, **changes})
+    except Exception as cause:  # what a foreign get_config or __init__ may raise is unbounded
+        raise ModelError(
+            f"layer {call.name!r} ({call.kind}) cannot be copied: {str(cause).strip().splitlines()[0]}",
+            f"give {call.kind} a get_config that holds every argument of its __init__",
+        ) from cause
+
+
+def loaded(layer: Any, weights: list[np.ndarray[Any, Any]]) -> Callable[..., Any]:
+    """The layer as a callable that takes these weights when its first call has built it."""
+    waiting = [weights]
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        outputs = layer(*args, **kwargs)
+        if waiting:
+            assign(layer, waiting.pop())
+        return outputs
+
+    return call
+
+
+def assign(layer: Any, weights: list[np.ndarray[Any, Any]]) -> None:
+    """Set the weights of a built layer. Raises ModelError where their shapes differ from what the layer made."""
+    wanted, given = [tuple(weight.shape) for weight in layer.weights], [weight.shape for weight in weights]
+    if wanted != given:
+        raise ModelError(
+            f"layer {layer.name!r} ({type(layer).__name__}) made weights {wanted} where {given} were expected",
+            "a layer's configuration must determine the shapes of its weights",
+        )
+    for variable, value in zip(layer.weights, weights, strict=True):
+        variable.assign(value)
+    if hasattr(layer, "finalize_state"):  # Normalization derives what it computes with from its weights
+        layer.finalize_state()
+
+
+def _operation(call: Call) -> Any:
+    """A copy of an operation that is no layer: it has settings but no weights."""
+    operation: Any = shallow.copy(call.operation)
+    operation._inbound_nodes, operation._outbound_nodes = [], []
+    operation.name = call.name
+    return operation
