@@ -46,7 +46,7 @@ def evaluate_model(
     """
     manifest = recorded(Path(model))
     options = {**(_settings(manifest) if manifest else {}), **(data_options or {})}
-    if manifest or str(model).endswith(".tflite"):
+    if manifest or flatbuffer.is_tflite(Path(model)):
         path = Path(model) / manifest.file if manifest and Path(model).is_dir() else Path(model)
         file = bytes(flatbuffer.read_bytes(path))
         summary = read_contents(file, str(path))

@@ -35,6 +35,7 @@ from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import Exported, export, take_tflite
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
 from edgekit.target import Target, load_target
+from edgekit.tflite import flatbuffer
 from edgekit.tflite.inspect import ModelSummary, inspect_model
 from edgekit.verify import Verification, run_file, verify
 from edgekit.versions import version, versions
@@ -84,11 +85,11 @@ class Request(Struct, frozen=True):
     pairs: tuple[tuple[Target, Recipe], ...]
 
     @classmethod
-    def plan(cls, targets: Sequence[str | Path], recipes: Sequence[str | Path]) -> Request:
+    def plan(cls, targets: Sequence[str | Path], recipes: Sequence[str | Path], from_tflite: bool = False) -> Request:
         """Decide everything that can be decided before any work. Raises TargetError or RecipeError."""
         loaded = [load_target(name) for name in dict.fromkeys(targets)]
         pairs = [
-            (target, Recipe.parse(recipe).resolve(target))
+            (target, _with_engine(Recipe.parse(recipe), from_tflite).resolve(target))
             for target in loaded
             for recipe in dict.fromkeys(recipes or [target.numerics.recommended])
         ]
@@ -104,6 +105,14 @@ class Request(Struct, frozen=True):
         """Samples that the recipe with the greatest need calibrates with; 0 where none calibrates."""
         stages = [recipe.quantize for _, recipe in self.pairs]
         return max((stage.calibration_samples for stage in stages if stage.scheme in CALIBRATED), default=0)
+
+
+def _with_engine(recipe: Recipe, from_tflite: bool) -> Recipe:
+    """The recipe with the engine that can start from a `.tflite`, where it leaves the choice."""
+    stage = recipe.quantize
+    if not from_tflite or stage.engine != "auto" or stage.scheme in ("float32", "int8"):
+        return recipe
+    return msgspec.structs.replace(recipe, stages=(recipe.convert, msgspec.structs.replace(stage, engine="litert")))
 
 
 def optimize(
@@ -129,10 +138,10 @@ def optimize(
 
     Raises an InputError before any work for whatever cannot be used, RunError if a file cannot be run.
     """
-    request = Request.plan(targets, recipes)
-    if data is None:
-        _refuse_early(request, None, max_drop)  # before a model is loaded for nothing
+    request = Request.plan(targets, recipes, isinstance(model, str | Path) and flatbuffer.is_tflite(Path(model)))
     with workspace(Path(out), overwrite, say) as work:
+        if data is None:
+            _refuse_early(request, None, max_drop)  # before a model is loaded for nothing
         say("load the model")
         source = load_model(model, trust=trust)
         dataset = _data_for(source, data, request, data_options or {})
@@ -165,6 +174,16 @@ def _refuse_early(request: Request, dataset: Dataset | None, max_drop: float | N
         )
     if max_drop is not None and (dataset is None or dataset.metric is None):
         raise DataError("a greatest drop needs labelled data", "give --data with labels, or no --max-drop")
+    if (
+        max_drop is not None
+        and max_drop >= 1
+        and dataset
+        and re.match("accuracy|auc|mean_iou|top", dataset.metric or "")
+    ):
+        raise DataError(
+            f"--max-drop {max_drop:g} accepts every loss: {dataset.metric} is never above 1",
+            f"for {max_drop:g} points write --max-drop {max_drop:g}%",
+        )
 
 
 class _Job:
@@ -178,7 +197,7 @@ class _Job:
     def run(self, request: Request, max_drop: float | None, benchmark: bool) -> Run:
         """Make, judge and measure every variant that the request names."""
         batches = sorted({recipe.convert.batch for _, recipe in request.pairs})
-        reference = self.reference(batches)
+        reference = self.reference(batches, runtime_for(request.pairs[0][0])[0])
         manifests = tuple(self.manifest(target, recipe, reference) for target, recipe in request.pairs)
         self.files.update((digest, self.float_file(batch)) for batch, digest in reference.sha256.items())
         measurements = {digest: self.measurement(file) for digest, file in self.files.items()} if benchmark else {}
@@ -267,12 +286,12 @@ class _Job:
 
     # What the stages add up to.
 
-    def reference(self, batches: Sequence[int]) -> Reference:
+    def reference(self, batches: Sequence[int], runtime: RuntimeName) -> Reference:
         """The float model and the float32 files."""
         dataset = self.dataset
         judged = dataset.judged(self.part("test"), self.float_outputs()) if dataset else None
         files = {batch: self.float_file(batch) for batch in batches}
-        checked = {batch: self.verification(file, "float32", "auto") for batch, file in files.items()}
+        checked = {batch: self.verification(file, "float32", runtime) for batch, file in files.items()}
         return Reference(
             scores=tuple(scores(dataset.metric, *judged, dataset.output_names))
             if dataset and dataset.metric and judged

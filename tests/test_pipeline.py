@@ -20,6 +20,7 @@ import pytest
 from edgekit import pipeline
 from edgekit.artifact import Artifact
 from edgekit.errors import DataError, GateError, ModelError, OutputError, RecipeError, RunError, TargetError
+from edgekit.evaluate import evaluate_model
 from edgekit.pipeline import Run, optimize
 from edgekit.recipe import Recipe
 from edgekit.tf import import_keras
@@ -256,6 +257,29 @@ def test_missing_calibration_samples_are_told_from_missing_data(digits: Path, tm
     with pytest.raises(DataError, match=r"only test \(597\)") as caught:
         optimize(digits / "digits.keras", data=tmp_path / "test.npz", out=tmp_path / "out")
     assert "x_calibration" in caught.value.mend
+
+
+def test_a_gate_that_can_never_fail_is_refused(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="accepts every loss") as caught:
+        optimize(digits / "digits.keras", data=digits / "digits.npz", max_drop=1.0, out=tmp_path / "out")
+    assert "--max-drop 1%" in caught.value.mend
+
+
+def test_a_float_tflite_file_gets_an_engine_that_can_start_from_it(float_file: bytes, tmp_path: Path) -> None:
+    (tmp_path / "float.tflite").write_bytes(float_file)
+    made = optimize(tmp_path / "float.tflite", recipes=["dynamic-int8"], out=tmp_path / "out", benchmark=False)
+    assert [manifest.numeric for manifest in made.artifacts] == ["dynamic-int8"]
+    assert made.artifacts[0].recipe.quantize.engine == "litert"
+    asked = ["dynamic-int8:engine=converter"]
+    with pytest.raises(RecipeError, match="only from Keras"):
+        optimize(tmp_path / "float.tflite", recipes=asked, out=tmp_path / "other", benchmark=False)
+
+
+def test_a_file_is_evaluated_as_what_it_holds(digits: Path, float_file: bytes, tmp_path: Path) -> None:
+    (tmp_path / "really-tflite.keras").write_bytes(float_file)
+    found = evaluate_model(tmp_path / "really-tflite.keras", digits / "digits.npz")
+    assert found.runtime != "keras"
+    assert found.samples == 597
 
 
 def test_a_recipe_that_would_overwrite_another_is_refused(digits: Path, tmp_path: Path) -> None:

@@ -32,6 +32,14 @@ def read_bytes(source: bytes | bytearray | Path) -> bytes | bytearray:
         raise ModelError(f"{source}: {cause.strerror}", "give a .tflite file that can be read") from None
 
 
+def is_tflite(path: Path) -> bool:
+    """Whether a file is TFLite by its content, or, where there is no file, by its name."""
+    if not path.is_file():
+        return path.suffix.lower() == ".tflite" and not path.is_dir()
+    with path.open("rb") as file:
+        return file.read(8)[4:] == _IDENTIFIER
+
+
 def open_model(data: bytes | bytearray, name: str = "model") -> Any:
     """The root table of a TFLite file. Raises ModelError if these bytes are none."""
     if not data:
