@@ -6,6 +6,8 @@ keep the order and the names of the Keras model, which the converter alone would
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -59,7 +61,13 @@ def export(model: Model, batch: int, folder: Path) -> Exported:
     ]
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    (_export_keras if model.kind == "keras" else _export_saved_model)(model, signature, partial)
+    try:
+        (_export_keras if model.kind == "keras" else _export_saved_model)(model, signature, partial)
+    except tf.errors.OpError as cause:  # how TensorFlow says what the file system refuses
+        if not isinstance(cause, tf.errors.PermissionDeniedError) and "No space left" not in cause.message:
+            raise
+        code = errno.ENOSPC if "No space left" in cause.message else errno.EACCES
+        raise OSError(code, os.strerror(code), str(partial)) from cause
     partial.rename(folder)
     return Exported(folder, model.inputs, model.outputs)
 

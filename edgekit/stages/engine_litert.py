@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,10 @@ def quantize(source: Source, stage: Quantize) -> bytes:
             "engine 'litert' with per-tensor dynamic-int8 weights gives files that the runtime computes wrongly",
             "use per-channel weights, or engine=converter",
         )  # measured on ai-edge-litert 2.3: 9 % accuracy where per-channel keeps 99 %, with and without XNNPACK
-    worker = quantizer.Quantizer(bytearray(source.model))
+    try:
+        worker = quantizer.Quantizer(bytearray(source.model))
+    except (ValueError, RuntimeError, LookupError, TypeError, AttributeError, struct.error) as cause:
+        raise ModelError(f"litert-quantizer cannot read the model: {cause}", "export it again") from cause
     _configure(worker, stage, qtyping.QuantGranularity)
     ranges = _statistics(source) if worker.need_calibration else None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from edgekit.bench.run import infer
 from edgekit.errors import ModelError, RecipeError
 from edgekit.model import Model, load_model
 from edgekit.stages.convert import export, take_tflite
-from edgekit.tf import import_keras
+from edgekit.tf import import_keras, import_tensorflow
 from edgekit.tflite.inspect import inspect_model
 
 keras = import_keras()
@@ -121,3 +122,16 @@ def test_a_float_file_is_taken_as_it_is_and_a_quantized_one_refused(float_file: 
         take_tflite(load_model(path / "pretrainedResnet_quant.tflite"), 1)
     with pytest.raises(RecipeError, match="keeps its shapes"):
         take_tflite(load_model(path / "pretrainedResnet.tflite"), 8)
+
+
+def test_a_full_disk_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tf = import_tensorflow()
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+    def full(*arguments: object, **options: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "variables/part-0; No space left on device [Op:SaveV2]")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        export(load_model(model), 1, tmp_path / "export")
+    assert caught.value.errno == errno.ENOSPC

@@ -146,3 +146,8 @@ def test_calibration_refuses_nothing_and_nonsense(float_file: bytes) -> None:
         calibrate(float_file, [np.zeros((0, 8, 8, 1), np.float32)])
     with pytest.raises(DataError, match="infinite or undefined"):
         calibrate(float_file, [np.full((2, 8, 8, 1), np.nan, np.float32)])
+
+
+def test_a_file_that_the_quantizer_cannot_read_is_a_told_error() -> None:
+    with pytest.raises(ModelError, match="litert-quantizer cannot read"):
+        quantize(Source(b"\x1c\0\0\0TFL3" + bytes(40)), _stage("dynamic-int8", "per-channel", "litert"))
