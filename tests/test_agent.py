@@ -200,6 +200,13 @@ def stand_in(folder: Path, module: str) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
+def test_names_that_are_no_text_are_a_fault_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "names.tflite"
+    path.write_bytes(tiny_models.negative().replace(b"t0\0", b"\x88\x88\0"))
+    error = ask(tmp_path, "measure", model=str(path), inputs=[])["error"]
+    assert error["kind"] == "model"
+
+
 def test_tflite_runtime_beside_numpy_2_is_refused_before_it_breaks(tmp_path: Path) -> None:
     if int(np.__version__.split(".")[0]) < 2:
         pytest.skip("this is numpy 1")

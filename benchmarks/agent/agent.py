@@ -163,7 +163,8 @@ def open_runtime(wanted):
     usable = [item for item in found if wanted in ("auto", item["name"])]
     if not usable:
         others = ", ".join(item["name"] for item in found) or "none"
-        raise Refused("runtime", f"the runtime {wanted!r} is not installed for {sys.executable} (found: {others})")
+        what = "no TFLite runtime is" if wanted == "auto" else f"the runtime {wanted!r} is not"
+        raise Refused("runtime", f"{what} installed for {sys.executable} (found: {others})")
     chosen = usable[0]
     if chosen["name"] == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
         problem = f"tflite-runtime {chosen['version']} does not work with numpy {np.__version__}"
@@ -182,12 +183,12 @@ class Model:
         clock = time.perf_counter_ns
         start = clock()
         self.interpreter = self._open(module, path, request)
-        self.inputs = self.interpreter.get_input_details()
+        self.inputs = self._guard("read names", self.interpreter.get_input_details)
         self.rows = self._resize(arrays, request.get("batch", 1)) if arrays is not None else None
         self._guard("allocate", self.interpreter.allocate_tensors)
         self.load_ns = clock() - start
-        self.inputs = self.interpreter.get_input_details()
-        self.outputs = self.interpreter.get_output_details()
+        self.inputs = self._guard("read names", self.interpreter.get_input_details)
+        self.outputs = self._guard("read names", self.interpreter.get_output_details)
 
     @staticmethod
     def _open(module, path, request):
@@ -207,7 +208,7 @@ class Model:
         try:
             return call(*arguments)
         except (ValueError, RuntimeError) as cause:
-            raise Refused("run", f"{what}: {cause}") from cause
+            raise Refused("model" if what == "read names" else "run", f"{what}: {cause}") from cause
 
     def _resize(self, arrays, batch):
         """Fit the inputs to the arrays; gives the number of samples in one run."""

@@ -86,6 +86,8 @@ def command(
         raise click.UsageError("give --runs or --seconds, not both")
     if output is not None and output.exists() and not overwrite:
         raise OutputError(f"{output} exists", "give another name, or --overwrite")
+    if output is not None and not output.parent.is_dir():
+        raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
     plan = plan_for(runs, seconds, threads, not no_xnnpack, runtime, seed)  # type: ignore[arg-type]
     measurements = []
     with find_device(device) as place:

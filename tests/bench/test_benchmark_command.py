@@ -59,6 +59,11 @@ def test_raw_samples_go_to_a_file_that_is_never_overwritten_by_chance(model: Pat
     assert len(Results.from_json(out.read_bytes()).measurements[0].steady_ns) == 6
 
 
+def test_a_missing_folder_is_told_before_the_measurement(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no such folder"):
+        run(tmp_path / "never-looked-for.tflite", "-o", tmp_path / "missing" / "r.json")
+
+
 def test_several_models_that_share_a_name_are_told_apart(model: Path, tmp_path: Path) -> None:
     other = tmp_path / "b" / model.name
     other.parent.mkdir()
