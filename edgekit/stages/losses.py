@@ -1,0 +1,143 @@
+"""Losses: what the outputs of a network mean, and what to minimise for a task.
+
+Classification and masks use the cross-entropy of logits; probabilities are turned back into logits first
+(`as_logits`), which is exact: softmax(log p) = p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.data.parts import Dataset, Part
+from edgekit.errors import DataError, RecipeError
+from edgekit.tf import import_keras, import_tensorflow
+
+Array = npt.NDArray[Any]
+Kind = Literal["logits", "softmax", "sigmoid"]
+
+_EPSILON = 1e-7
+_TRANSPARENT = {"Reshape", "Flatten", "Dropout", "Identity", "Permute", "Squeeze", "ExpandDims", "Cast", "Transpose"}
+
+
+def output_kinds(model: Any, samples: Sequence[Array]) -> tuple[Kind, ...]:
+    """What each output gives: read from the last activation in the graph, else from the outputs for some samples."""
+    kinds = [_last_activation(tensor) for tensor in model.outputs]
+    if None in kinds:
+        values = [np.asarray(output) for output in call(model, samples, training=False)]
+        kinds = [kind or _seen(value) for kind, value in zip(kinds, values, strict=True)]
+    return tuple(kind or "logits" for kind in kinds)
+
+
+def call(model: Any, tensors: Sequence[Any], *, training: bool) -> list[Any]:
+    """Outputs of a Keras model as a flat list, from inputs in the order of `model.inputs`."""
+    keras = import_keras()
+    packed = tensors[0] if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, [*tensors])
+    outputs: list[Any] = keras.tree.flatten(model(packed, training=training))
+    return outputs
+
+
+def as_logits(output: Any, kind: Kind) -> Any:
+    """Logits of a tensor of outputs; a constant of each sample is lost, which no softmax sees."""
+    log = import_tensorflow().math.log
+    if kind == "softmax":
+        return log(output + _EPSILON)
+    return log(output + _EPSILON) - log(1 - output + _EPSILON) if kind == "sigmoid" else output
+
+
+def hard_targets(data: Dataset, part: Part) -> tuple[Array, ...]:
+    """What the judged outputs should be: the labels, or the inputs themselves for an autoencoder.
+
+    Raises DataError for a part without labels.
+    """
+    if data.task == "autoencoder":
+        return part.array()
+    if part.labels is None:
+        raise DataError(f"the {part.name} part has no labels, and training needs them", f"give y_{part.name}")
+    return part.labels
+
+
+def hard_loss(model: Any, data: Dataset, name: str, samples: Sequence[Array]) -> Callable[[list[Any], list[Any]], Any]:
+    """A function from outputs and targets to the sum of the judged outputs' mean losses.
+
+    `name` is `auto` (by task), `crossentropy`, `mse`, `mae`, or `module:function`, which takes labels and outputs of a
+    batch. Raises RecipeError where loss and task do not go together.
+    """
+    kinds = output_kinds(model, samples)
+    judged = data.labelled_outputs or tuple(range(len(model.outputs)))
+    one = _loss_of(name, data.task)
+
+    def loss(outputs: list[Any], targets: list[Any]) -> Any:
+        pairs = zip(judged, targets, strict=True)
+        return import_tensorflow().add_n([one(target, outputs[index], kinds[index]) for index, target in pairs])
+
+    return loss
+
+
+def _loss_of(name: str, task: str) -> Callable[[Any, Any, Kind], Any]:
+    tf = import_tensorflow()
+    classes = task in ("classification", "segmentation")
+    if ":" in name:
+        from edgekit.data.reference import resolve
+
+        function = resolve(name)
+        return lambda target, output, _: tf.reduce_mean(tf.convert_to_tensor(function(target, output)))
+    if task == "none":
+        raise DataError("the data says task = 'none', so there is nothing to train towards", "give labels, and a task")
+    if classes != (name in ("auto", "crossentropy")) and name != "auto":
+        fitting = "crossentropy" if classes else "mse or mae"
+        raise RecipeError(f"loss {name!r} does not go with {task}", f"use {fitting}, or module:function")
+    if classes:
+        return crossentropy
+    if name == "mae":
+        return lambda target, output, _: tf.reduce_mean(tf.abs(_shaped(target, output) - output))
+    return lambda target, output, _: tf.reduce_mean(tf.square(_shaped(target, output) - output))
+
+
+def crossentropy(target: Any, output: Any, kind: Kind) -> Any:
+    """Mean cross-entropy of class numbers `[samples]` or masks, with outputs `[..., classes]`.
+
+    One class is a yes-or-no question; several with a sigmoid are one such question each.
+    """
+    tf = import_tensorflow()
+    classes = output.shape[-1]
+    logits = tf.reshape(as_logits(output, kind), [-1, classes])
+    flat = tf.reshape(target, [-1])
+    if classes == 1:
+        return tf.reduce_mean(_binary(tf.cast(flat, logits.dtype)[:, None], logits))
+    if kind == "sigmoid":
+        return tf.reduce_mean(tf.reduce_sum(_binary(tf.one_hot(flat, classes, dtype=logits.dtype), logits), axis=-1))
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=flat, logits=logits))
+
+
+def _binary(target: Any, logits: Any) -> Any:
+    return import_tensorflow().nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits)
+
+
+def _shaped(target: Any, output: Any) -> Any:
+    tf = import_tensorflow()
+    return tf.reshape(tf.cast(target, output.dtype), tf.shape(output))
+
+
+def _last_activation(tensor: Any) -> Kind | None:
+    """What the operation that made a symbolic tensor says; None where it says nothing."""
+    operation, node, index = tensor._keras_history
+    if isinstance(operation, import_keras().Model):
+        return _last_activation(operation.outputs[index]) if getattr(operation, "outputs", None) else None
+    name = type(operation).__name__
+    activation = getattr(getattr(operation, "activation", None), "__name__", name).lower()
+    if activation in ("softmax", "sigmoid"):
+        return activation  # type: ignore[return-value]
+    if name in _TRANSPARENT or (name == "Activation" and activation == "linear"):
+        return _last_activation(operation._inbound_nodes[node].input_tensors[0])
+    return "logits" if activation == "linear" else None
+
+
+def _seen(value: Array) -> Kind:
+    """What values look like: rows of shares that add up to 1, single values between 0 and 1, or anything."""
+    if value.shape[-1] > 1 and value.min() >= 0 and np.allclose(value.sum(axis=-1), 1, atol=1e-3):
+        return "softmax"
+    return "sigmoid" if value.min() >= 0 and value.max() <= 1 else "logits"
