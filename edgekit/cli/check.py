@@ -9,6 +9,7 @@ import click
 from msgspec import Struct
 
 from edgekit.check import CheckResult, Level, check
+from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option
 from edgekit.errors import GateError, ModelError
 from edgekit.target import load_target
@@ -31,7 +32,13 @@ class CheckReport(Struct, frozen=True):
 @click.command("check", short_help="Say whether a model will run on a target, and what to change.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--target", "-t", "targets", multiple=True, required=True, help="Target name, or path of a TOML file; repeat."
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    required=True,
+    shell_complete=complete.targets,
+    help="Target name, or path of a TOML file; repeat.",
 )
 @click.option(
     "--fail-on",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, progress, results_only
 from edgekit.cli.data_options import collect, data_options
 
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate")
-@click.argument("model")
+@click.argument("model", shell_complete=complete.files)
 @click.option(
-    "--data", required=True, metavar="DATA", help="An .npz, a folder, a .csv, a data.toml, or module:function."
+    "--data",
+    required=True,
+    metavar="DATA",
+    shell_complete=complete.files,
+    help="An .npz, a folder, a .csv, a data.toml, or module:function.",
 )
 @click.option(
     "--part", default="test", show_default=True, type=click.Choice(["train", "validation", "calibration", "test"])

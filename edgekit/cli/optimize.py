@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, progress, results_only, say
 from edgekit.cli.data_options import collect, data_options
 
@@ -30,11 +31,31 @@ class _Drop(click.ParamType[float]):
 
 
 @click.command("optimize")
-@click.argument("model")
-@click.option("--data", metavar="DATA", help="An .npz, a folder of images, a .csv, a data.toml, or module:function.")
-@click.option("--target", "-t", "targets", multiple=True, default=("host",), show_default=True, metavar="TARGET")
+@click.argument("model", shell_complete=complete.files)
 @click.option(
-    "--recipe", "-r", "recipes", multiple=True, metavar="RECIPE", help="Default: what each target recommends."
+    "--data",
+    metavar="DATA",
+    shell_complete=complete.files,
+    help="An .npz, a folder of images, a .csv, a data.toml, or module:function.",
+)
+@click.option(
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    default=("host",),
+    show_default=True,
+    metavar="TARGET",
+    shell_complete=complete.targets,
+)
+@click.option(
+    "--recipe",
+    "-r",
+    "recipes",
+    multiple=True,
+    metavar="RECIPE",
+    shell_complete=complete.recipes,
+    help="Default: what each target recommends.",
 )
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Folder for artifacts and report.")
 @click.option("--max-drop", type=_Drop(), metavar="DROP", help="Greatest accepted loss of the metric: 0.01 or 1%.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option
 
 
@@ -34,8 +35,14 @@ def list_(as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("recipe")
-@click.option("--target", "-t", metavar="TARGET", help="Show it with every choice decided for this target.")
+@click.argument("recipe", shell_complete=complete.recipes)
+@click.option(
+    "--target",
+    "-t",
+    metavar="TARGET",
+    shell_complete=complete.targets,
+    help="Show it with every choice decided for this target.",
+)
 @json_option
 def show(recipe: str, target: str | None, as_json: bool) -> None:
     """Show RECIPE, a phrase or a file, as TOML: a start for one of your own."""

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from edgekit import strict_toml
+from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option
 from edgekit.errors import GateError, TargetError
 from edgekit.report.table import render_table
@@ -41,7 +42,7 @@ def list_command(as_json: bool = False) -> None:
 
 
 @command.command("show", short_help="Everything about one target, with sources.")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.targets)
 @json_option
 def show_command(name: str, as_json: bool) -> None:
     """Everything known about the target NAME, or about the TOML file of that path."""
