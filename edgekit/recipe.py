@@ -150,14 +150,24 @@ def resolve_quantize(stage: Quantize, target: Target) -> Quantize:
         return allowed_by_target[0] if asked == "auto" else asked  # type: ignore[return-value]
 
     dense = "per-tensor" if (stage.dense_granularity, stage.granularity) == ("auto", "per-tensor") else None
-    dense = dense or stage.dense_granularity
-    return msgspec.structs.replace(
+    resolved = msgspec.structs.replace(
         stage,
         granularity=granularity(stage.granularity, rules.granularity),
-        dense_granularity=granularity(dense, rules.dense_granularity),
+        dense_granularity=granularity(dense or stage.dense_granularity, rules.dense_granularity),
         io=first if stage.io == "auto" else stage.io,
-        engine=rules.engine if stage.engine == "auto" else stage.engine,
     )
+    return msgspec.structs.replace(resolved, engine=_engine(resolved, target)) if stage.engine == "auto" else resolved
+
+
+def _engine(stage: Quantize, target: Target) -> Engine:
+    """Full int8 goes to the target's engine; the rest to litert, as the converter would lower the model once more.
+
+    The exception is per-tensor dynamic-int8, which litert gets wrong (`stages/engine_litert.py`).
+    """
+    if stage.scheme == "int8":
+        return target.numerics.engine
+    per_tensor = "per-tensor" in (stage.granularity, stage.dense_granularity)
+    return "converter" if stage.scheme == "dynamic-int8" and per_tensor else "litert"
 
 
 PRESETS: dict[str, str] = {

@@ -42,6 +42,21 @@ def test_the_target_decides_what_is_left_open_and_nothing_else() -> None:
     assert again.resolve(host) == again
 
 
+@pytest.mark.parametrize(
+    ("phrase", "engine"),
+    [
+        ("int8", "converter"),
+        ("float16", "litert"),
+        ("int16x8", "litert"),
+        ("dynamic-int8", "litert"),
+        ("dynamic-int8:per-tensor", "converter"),
+        ("float16:engine=converter", "converter"),
+    ],
+)
+def test_the_engine_is_the_one_that_does_it_well_and_soon(phrase: str, engine: str) -> None:
+    assert Recipe.parse(phrase).resolve(load_target("host")).quantize.engine == engine
+
+
 def test_a_target_refuses_what_it_cannot_run() -> None:
     with pytest.raises(RecipeError, match="cannot run 'float32'"):
         Recipe.parse("float32").resolve(load_target("coral-usb"))
