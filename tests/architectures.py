@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.graph.walk import walk
 from edgekit.tf import import_keras
 
 APPLICATIONS: dict[str, tuple[int, int, int]] = {
@@ -234,23 +235,40 @@ OWN: dict[str, Callable[[], Any]] = {
 ALL = (*OWN, *APPLICATIONS)
 
 
-def build(name: str, seed: int = 0) -> Any:
+def build(name: str, seed: int = 0, dtype: str = "float32") -> Any:
     """The architecture with this name, its weights and statistics drawn at random."""
     keras = import_keras()
     keras.utils.set_random_seed(seed)
-    model = OWN[name]() if name in OWN else application(name)
+    before = keras.config.floatx()
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
+    try:
+        model = OWN[name]() if name in OWN else application(name)
+    finally:
+        keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(before)
     randomize(model, seed)
     return model
 
 
 def randomize(model: Any, seed: int = 0) -> None:
-    """Draw every vector of weights, so that scales differ from one, biases and means from zero."""
+    """Draw every vector of weights, so that scales differ from one and biases from zero, then set the statistics.
+
+    Statistics are those of random inputs, or else signals die out in deep networks and no test would see an error.
+    """
     rng = np.random.default_rng(seed)
     for weight in model.weights:
-        if weight.path.endswith(("gamma", "moving_variance", "variance")):
+        if weight.path.endswith("gamma"):
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         elif len(weight.shape) == 1 and weight.dtype.startswith("float"):
-            weight.assign(rng.normal(0, 0.1, weight.shape))
+            weight.assign(rng.uniform(0.05, 0.1, weight.shape))
+    norms = [layer for layer in walk(model).layers.values() if type(layer).__name__ == "BatchNormalization"]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    model(samples(model, 8), training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def samples(model: Any, count: int = 2, seed: int = 1) -> Any:
@@ -262,7 +280,7 @@ def samples(model: Any, count: int = 2, seed: int = 1) -> Any:
         shape = (count, *(8 if size is None else size for size in tensor.shape[1:]))
         if "int" in tensor.dtype:
             return rng.integers(0, 10, shape).astype(tensor.dtype)
-        return rng.uniform(0, 1, shape).astype("float32")
+        return rng.normal(0, 2, shape).astype(tensor.dtype)
 
     structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     return keras.tree.map_structure(draw, structure)

@@ -89,12 +89,20 @@ def cloned(call: Call, **changes: Any) -> Any:
     """
     layer = call.operation
     try:
-        return type(layer).from_config({**layer.get_config(), "name": call.name, **changes})
+        return type(layer).from_config({**_unbuilt(layer.get_config()), "name": call.name, **changes})
     except Exception as cause:  # what a foreign get_config or __init__ may raise is unbounded
         raise ModelError(
             f"layer {call.name!r} ({call.kind}) cannot be copied: {str(cause).strip().splitlines()[0]}",
             f"give {call.kind} a get_config that holds every argument of its __init__",
         ) from cause
+
+
+def _unbuilt(config: Any) -> Any:
+    """A configuration without the input shapes that wrapped layers were built for."""
+    if isinstance(config, dict):
+        keys = config.keys() - ({"build_config"} if "class_name" in config else set())
+        return {key: _unbuilt(value) for key, value in config.items() if key in keys}
+    return [_unbuilt(item) for item in config] if isinstance(config, list) else config
 
 
 def loaded(layer: Any, weights: list[np.ndarray[Any, Any]]) -> Callable[..., Any]:
