@@ -1,0 +1,341 @@
+"""Factorize: a layer becomes two or three thinner ones whose product is close to it.
+
+W = U V by singular value decomposition for dense layers and 1x1 convolutions, k x 1 then 1 x k (Jaderberg et al. 2014,
+arXiv:1405.3866), or 1x1, k x k, 1x1 by Tucker-2 (Kim et al. 2016, arXiv:1511.06530); `low_rank` has the formulas.
+`plan` chooses kind and rank for each layer, `apply` gives a new model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta, Struct
+
+from edgekit.errors import ModelError
+from edgekit.graph.rebuild import cloned, fresh, loaded, per_operation, rebuild
+from edgekit.graph.walk import Call, Graph, walk
+from edgekit.stages.layer_macs import graph_macs, weights_of
+from edgekit.stages.low_rank import Geometry, Kind, chain, factors, kinds_of, product
+from edgekit.stages.patterns import any_matching, matching
+from edgekit.stages.rank_choice import WORDS, Candidate, Limits, Split, Wish, candidate, energy_for
+from edgekit.tf import import_keras
+from edgekit.units import format_count
+
+Array = npt.NDArray[Any]
+Method = Literal["auto", "spatial", "tucker", "channels"]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+_KINDS: dict[Method, tuple[Kind, ...]] = {
+    "auto": ("output", "input", "vertical", "horizontal", "tucker"),
+    "spatial": ("vertical", "horizontal"),
+    "tucker": ("tucker",),
+    "channels": ("output", "input"),
+}
+
+
+class FactorizeLayers(Struct, frozen=True, forbid_unknown_fields=True):
+    """Another measure for the layers that a pattern matches: exactly one of energy, rank_ratio, rank and keep."""
+
+    pattern: str
+    energy: Share | None = None
+    rank_ratio: Share | None = None
+    rank: Annotated[int, Meta(ge=1)] | None = None
+    keep: Annotated[bool, Meta(description="Leave these layers alone.")] = False
+
+    def __post_init__(self) -> None:
+        given = [self.energy, self.rank_ratio, self.rank, self.keep or None]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError(f"layers {self.pattern!r}: give exactly one of energy, rank_ratio, rank, keep = true")
+        _check_shares(energy=self.energy, rank_ratio=self.rank_ratio)
+        if self.rank is not None and self.rank < 1:
+            raise ValueError(f"layers {self.pattern!r}: rank must be 1 or more, not {self.rank}")
+
+
+class Factorize(Struct, frozen=True, forbid_unknown_fields=True, tag="factorize", tag_field="stage"):
+    """Split layers into thinner ones, where that saves multiply-accumulates: give exactly one measure."""
+
+    energy: Annotated[Share | None, Meta(description="Share of the sum of squares that each layer keeps.")] = None
+    rank_ratio: Annotated[Share | None, Meta(description="Rank of each layer as a share of its full rank.")] = None
+    macs: Annotated[Share | None, Meta(description="Share of the model's MACs that may remain.")] = None
+    parameters: Annotated[Share | None, Meta(description="Share of the model's parameters that may remain.")] = None
+    method: Annotated[Method, Meta(description="How k x k convolutions are split; auto takes the cheapest.")] = "auto"
+    rank_multiple: Annotated[int, Meta(ge=1, description="Ranks are multiples of this, as targets like 8.")] = 1
+    min_saving: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of its MACs that a layer has to save to be split.")
+    ] = 0.0
+    only: Annotated[tuple[str, ...], Meta(description="Patterns of layer names; empty means every layer.")] = ()
+    layers: Annotated[tuple[FactorizeLayers, ...], Meta(description="Exceptions; the last that matches wins.")] = ()
+
+    def __post_init__(self) -> None:
+        measures = {name: getattr(self, name) for name in ("energy", "rank_ratio", "macs", "parameters")}
+        if sum(value is not None for value in measures.values()) != 1:
+            raise ValueError("factorize: give exactly one of energy, rank_ratio, macs, parameters (energy = 0.95)")
+        _check_shares(**measures)
+        if self.rank_multiple < 1:
+            raise ValueError(f"rank_multiple must be 1 or more, not {self.rank_multiple}")
+        if not 0 <= self.min_saving < 1:
+            raise ValueError(f"min_saving must be 0 or more and below 1, not {self.min_saving}")
+
+
+def _check_shares(**shares: float | None) -> None:
+    for name, value in shares.items():
+        if value is not None and not 0 < value <= 1:
+            raise ValueError(f"{name} must be above 0 and at most 1, not {value}: it is the share that is kept")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A layer that was left alone, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FactorizePlan:
+    """What will be done to each layer that has a kernel; MACs and parameters are those of the whole model."""
+
+    splits: tuple[Split, ...]
+    kept: tuple[Kept, ...]
+    macs_before: int
+    parameters_before: int
+
+    @property
+    def macs_after(self) -> int:
+        """MACs of the model with the splits made."""
+        return self.macs_before - sum(split.macs_before - split.macs_after for split in self.splits)
+
+    @property
+    def parameters_after(self) -> int:
+        """Parameters of the model with the splits made."""
+        return self.parameters_before - sum(split.parameters_before - split.parameters_after for split in self.splits)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Cells of a table under `HEADER`; a layer left alone tells its reason."""
+        return [
+            *(
+                (
+                    split.name,
+                    WORDS[split.kind],
+                    " x ".join(map(str, split.ranks)),
+                    format_count(split.macs_before),
+                    format_count(split.macs_after),
+                    f"{split.energy:.2%}",
+                    f"{math.sqrt(max(0.0, 1 - split.energy)):.2%}",
+                    "",
+                )
+                for split in self.splits
+            ),
+            *((kept.name, "", "", "", "", "", "", f"left alone: {kept.reason}") for kept in self.kept),
+        ]
+
+
+HEADER = ("layer", "kind", "rank", "MACs before", "after", "energy kept", "weight error", "note")
+
+
+class FactorizedLayer(Struct, frozen=True):
+    """What became of one layer; `relative_error` is that of the product of its factors, as they are now."""
+
+    name: str
+    kind: str
+    ranks: tuple[int, ...]
+    layers: tuple[str, ...]
+    macs_before: int
+    macs_after: int
+    parameters_before: int
+    parameters_after: int
+    relative_error: float
+
+
+class FactorizeReport(Struct, frozen=True):
+    """What factorization did to a model, and which layers it left alone."""
+
+    layers: tuple[FactorizedLayer, ...]
+    kept: tuple[tuple[str, str], ...]
+    macs_before: int
+    macs_after: int
+    parameters_before: int
+    parameters_after: int
+
+
+def plan(model: Any, stage: Factorize) -> FactorizePlan:
+    """Choose kind and rank for each layer of a functional or Sequential Keras model.
+
+    Raises RecipeError for a pattern that matches no layer, a rank above the full one or a budget out of reach, and
+    ModelError for weights that are not finite or data that has its channels first.
+    """
+    graph = walk(model)
+    names = [name for name, layer in graph.layers.items() if weights_of(layer)]
+    wishes, reasons = _wishes(names, stage)
+    reasons |= {name: why for name in names if name not in reasons and (why := _unfit(graph.calls_of(name), stage))}
+    found = [_candidate(graph.calls_of(name), wishes[name], stage) for name in names if name not in reasons]
+    by_parameters = stage.parameters is not None
+    macs, parameters = graph_macs(graph), sum(math.prod(weight.shape) for weight in model.weights)
+    budget = stage.macs or stage.parameters
+    energy = energy_for(budget, parameters if by_parameters else macs, found, by_parameters) if budget else None
+    splits = {candidate.name: candidate.chosen(energy) for candidate in found}
+    reasons |= {candidate.name: candidate.refusal(energy) for candidate in found if not splits[candidate.name]}
+    return FactorizePlan(
+        tuple(split for split in splits.values() if split),
+        tuple(Kept(name, reasons[name]) for name in names if name in reasons),
+        macs,
+        parameters,
+    )
+
+
+def apply(model: Any, plan: FactorizePlan) -> Any:
+    """A new model with the splits of the plan; `model` is not touched.
+
+    The factors of `conv` are `conv_factor_0`, ... and at last `conv`, which has the bias, the activation and the name
+    that outputs and later stages know.
+    """
+    graph = walk(model)
+    splits = {split.name: split for split in plan.splits}
+
+    def make(call: Call) -> Callable[..., Any]:
+        return _factored(call, splits[call.name], _taken(graph)) if call.name in splits else fresh(call)
+
+    return rebuild(graph, per_operation(make))
+
+
+def report(before: Any, after: Any, plan: FactorizePlan) -> FactorizeReport:
+    """Compare the layers that were split with their factors, trained on or not."""
+    old, new, taken = walk(before).layers, walk(after).layers, _taken(walk(before))
+    done = []
+    for split in plan.splits:
+        layers = _factor_names(split, taken)
+        kernel, parts = _kernel(old[split.name]), tuple(_kernel(new[name]) for name in layers)
+        size = float(np.linalg.norm(kernel))
+        error = float(np.linalg.norm(product(parts) - kernel)) / size if size else 0.0
+        done.append(
+            FactorizedLayer(
+                split.name,
+                split.kind,
+                split.ranks,
+                layers,
+                split.macs_before,
+                split.macs_after,
+                split.parameters_before,
+                split.parameters_after,
+                error,
+            )
+        )
+    kept = tuple((layer.name, layer.reason) for layer in plan.kept)
+    return FactorizeReport(
+        tuple(done), kept, plan.macs_before, plan.macs_after, plan.parameters_before, plan.parameters_after
+    )
+
+
+def _wishes(names: list[str], stage: Factorize) -> tuple[dict[str, Wish], dict[str, str]]:
+    """What each layer is asked to keep, and the reason for each that the settings leave alone."""
+    wishes = dict.fromkeys(names, Wish(stage.energy, stage.rank_ratio))
+    chosen = any_matching(stage.only, names, "factorize") if stage.only else set(names)
+    reasons = {name: "not among `only`" for name in names if name not in chosen}
+    for rule in stage.layers:
+        for name in matching(rule.pattern, names, "factorize"):
+            reasons.pop(name, None)
+            wishes[name] = Wish(rule.energy, rule.rank_ratio, rule.rank)
+            if rule.keep:
+                reasons[name] = f"kept, as {rule.pattern!r} asks"
+    return wishes, reasons
+
+
+def _unfit(calls: tuple[Call, ...], stage: Factorize) -> str:
+    """Why a layer cannot be split; empty where it can be."""
+    layers, layer = import_keras().layers, calls[0].operation
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        raise ModelError(
+            f"layer {calls[0].name!r} has its channels first, and devices have them last",
+            "build the model with data_format='channels_last'",
+        )
+    depthwise = (layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D)
+    if isinstance(layer, depthwise):
+        return "depthwise: it is a factorization already"
+    if type(layer) not in (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D):
+        return f"{type(layer).__name__}: only Dense and Conv1D, 2D, 3D themselves are split"
+    if getattr(layer, "groups", 1) > 1:
+        return f"its {layer.groups} groups keep channels apart already"
+    if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
+        return "its kernel is quantized, or has a LoRA beside it"
+    if any(None in call.inputs[0].shape[1:] for call in calls):
+        return "the size of its input is open, so its MACs are not known"
+    return "" if _kinds(_kernel(layer), stage) else f"its window has one axis: {stage.method!r} splits two"
+
+
+def _kinds(kernel: Array, stage: Factorize) -> tuple[Kind, ...]:
+    """The kinds of split to try; a kernel without a window has one, whatever the method."""
+    found = kinds_of(kernel.shape[:-2])
+    return found if len(found) == 1 else tuple(kind for kind in found if kind in _KINDS[stage.method])
+
+
+def _candidate(calls: tuple[Call, ...], wish: Wish, stage: Factorize) -> Candidate:
+    name, kernel = calls[0].name, _kernel(calls[0].operation)
+    if not np.isfinite(kernel).all():
+        raise ModelError(
+            f"NaN or infinity in the weights {name + '/kernel'!r}",
+            "the training diverged; take an earlier checkpoint or train again with a lower learning rate",
+        )
+    limits = Limits(stage.rank_multiple, stage.min_saving, stage.parameters is not None)
+    return candidate(name, kernel, [_geometry(call) for call in calls], _kinds(kernel, stage), wish, limits)
+
+
+def _kernel(layer: Any) -> Array:
+    return np.asarray(layer.kernel)
+
+
+def _geometry(call: Call) -> Geometry:
+    layer, sizes = call.operation, tuple(int(size) for size in call.inputs[0].shape[1:-1] if size is not None)
+    if not hasattr(layer, "kernel_size"):
+        return Geometry(repeats=math.prod(sizes))
+    return Geometry(layer.kernel_size, sizes, layer.strides, layer.dilation_rate, layer.padding)
+
+
+def _taken(graph: Graph) -> set[str]:
+    return {*graph.operations, *(source.name for source in graph.sources)}
+
+
+def _factor_names(split: Split, taken: set[str]) -> tuple[str, ...]:
+    """Names of the factors, first to last; the last is the layer's own."""
+    wished = [f"{split.name}_factor_{place}" for place in range(2 if split.kind == "tucker" else 1)]
+    return (*(next(free for free in _numbered(name) if free not in taken) for name in wished), split.name)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}_{number}" for number in itertools.count(1))
+
+
+def _factored(call: Call, split: Split, taken: set[str]) -> Callable[..., Any]:
+    """The factors of a layer, one after the other, as one callable."""
+    layer, names = call.operation, _factor_names(split, taken)
+    parts = [part.astype(layer.kernel.dtype) for part in factors(_kernel(layer), split.kind, split.ranks)]
+    places = chain(split.kind, _geometry(call))
+    steps = []
+    for name, part, place in zip(names, parts, places, strict=True):
+        last = name == names[-1]
+        new = cloned(call, **_settings(layer, name, part, place, last))
+        bias = [np.asarray(layer.bias)] if last and layer.use_bias else []
+        steps.append(loaded(new, [part, *bias]))
+
+    def run(inputs: Any) -> Any:
+        for step in steps:
+            inputs = step(inputs)
+        return inputs
+
+    return run
+
+
+def _settings(layer: Any, name: str, kernel: Array, place: Geometry, last: bool) -> dict[str, Any]:
+    """How a factor differs from the layer that it comes from."""
+    plain = {"use_bias": False, "activation": None, "activity_regularizer": None}
+    common = {"name": name, "kernel_constraint": None, **({} if last else plain)}
+    if not place.window:
+        return {**common, "units": kernel.shape[-1]}
+    shape = {"kernel_size": place.window, "strides": place.strides, "dilation_rate": place.dilation}
+    return {**common, "filters": kernel.shape[-1], **shape}
