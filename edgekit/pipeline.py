@@ -27,7 +27,8 @@ from edgekit.bench.run import measure
 from edgekit.check import check
 from edgekit.dataset import Dataset, DataSpec, Part, load_for
 from edgekit.errors import DataError, GateError, RecipeError, RunError
-from edgekit.metrics import Score, higher_is_better, scores
+from edgekit.gate import Gate, unrunnable
+from edgekit.metrics import Score, scores
 from edgekit.model import Model, load_model
 from edgekit.recipe import Quantize, Recipe
 from edgekit.report.html import render_report
@@ -123,7 +124,7 @@ def optimize(
     targets: Sequence[str | Path] = ("host",),
     recipes: Sequence[str | Path] = (),
     data_options: Mapping[str, object] | None = None,
-    max_drop: float | None = None,
+    max_drop: str | float | None = None,
     overwrite: bool = False,
     trust: bool = False,
     benchmark: bool = True,
@@ -133,21 +134,22 @@ def optimize(
 
     `model` is a file, a folder, a reference `module:function`, or a Keras model in memory. Without `recipes` each
     target's recommended one is used. `max_drop` is the greatest loss of the metric that is accepted, in the metric's
-    own unit (0.01 is one point of accuracy); see `Run.accept`. An interrupted call goes on at the first unfinished
-    stage when it is repeated.
+    own unit, or in points (`"1%"`) for metrics between 0 and 1; see `Run.accept`. An interrupted call goes on at the
+    first unfinished stage when it is repeated.
 
     Raises an InputError before any work for whatever cannot be used, RunError if a file cannot be run.
     """
+    gate = None if max_drop is None else Gate.parse(max_drop)
     request = Request.plan(targets, recipes, isinstance(model, str | Path) and flatbuffer.is_tflite(Path(model)))
     with workspace(Path(out), overwrite, say) as work:
         if data is None:
-            _refuse_early(request, None, max_drop)  # before a model is loaded for nothing
+            _refuse_early(request, None, gate)  # before a model is loaded for nothing
         say("load the model")
         source = load_model(model, trust=trust)
         dataset = _data_for(source, data, request, data_options or {})
         job = _Job(source, dataset, work, say)
-        _refuse_early(request, dataset, max_drop)
-        run = job.run(request, max_drop, benchmark)
+        _refuse_early(request, dataset, gate)
+        run = job.run(request, gate, benchmark)
         _write(run, job.files, work.folder)
     return run
 
@@ -163,7 +165,7 @@ def _data_for(
     return load_for(model.inputs, model.outputs, data, options)
 
 
-def _refuse_early(request: Request, dataset: Dataset | None, max_drop: float | None) -> None:
+def _refuse_early(request: Request, dataset: Dataset | None, gate: Gate | None) -> None:
     if request.calibration_samples and dataset is None:
         raise DataError("no calibration data", "full int8 needs samples: give --data, or a recipe like dynamic-int8")
     if request.calibration_samples and dataset and dataset.calibration is None:
@@ -172,18 +174,8 @@ def _refuse_early(request: Request, dataset: Dataset | None, max_drop: float | N
             f"no calibration data: the data has only {found}",
             "give x_train or x_calibration (docs/data.md), more samples, or a recipe like dynamic-int8",
         )
-    if max_drop is not None and (dataset is None or dataset.metric is None):
-        raise DataError("a greatest drop needs labelled data", "give --data with labels, or no --max-drop")
-    if (
-        max_drop is not None
-        and max_drop >= 1
-        and dataset
-        and re.match("accuracy|auc|mean_iou|top", dataset.metric or "")
-    ):
-        raise DataError(
-            f"--max-drop {max_drop:g} accepts every loss: {dataset.metric} is never above 1",
-            f"for {max_drop:g} points write --max-drop {max_drop:g}%",
-        )
+    if gate:
+        gate.check(dataset.metric if dataset else None)
 
 
 class _Job:
@@ -194,7 +186,7 @@ class _Job:
         self.files: dict[str, bytes] = {}
         self.tools = versions()
 
-    def run(self, request: Request, max_drop: float | None, benchmark: bool) -> Run:
+    def run(self, request: Request, gate: Gate | None, benchmark: bool) -> Run:
         """Make, judge and measure every variant that the request names."""
         batches = sorted({recipe.convert.batch for _, recipe in request.pairs})
         reference = self.reference(batches, runtime_for(request.pairs[0][0])[0])
@@ -210,8 +202,8 @@ class _Job:
             artifacts=manifests,
             measurements=measurements,
             warnings=tuple(self.warnings(request)),
-            gates=tuple(gate for manifest in manifests for gate in unmet(manifest, metric, max_drop)),
-            max_drop=max_drop,
+            gates=tuple(fault for manifest in manifests for fault in self.unmet(manifest, gate)),
+            max_drop=gate.max_drop if gate else None,
         )
 
     # The stages. Each is remembered in the workspace under all that it depends on.
@@ -362,11 +354,18 @@ class _Job:
         notes = [runtime_for(target)[1] for target, _ in request.pairs]
         return list(dict.fromkeys([*found, *filter(None, notes)]))
 
+    def unmet(self, manifest: Manifest, gate: Gate | None) -> list[str]:
+        """What of a variant is not acceptable."""
+        metric = self.dataset.metric if self.dataset else None
+        return unrunnable(manifest) + (gate.unmet(manifest, metric) if gate and metric else [])
+
     def short_calibration(self, request: Request) -> list[str]:
         """A warning where fewer samples calibrate than a recipe asks for."""
         asked = request.calibration_samples
         have = len(self.part("calibration")) if asked else 0
-        return [f"calibrated on {have} samples, the recipe asks for {asked}: give more data"] if have < asked else []
+        if have >= asked or asked == DataSpec().calibration_samples:  # the default is a wish, not a demand
+            return []
+        return [f"calibrated on {have} samples, the recipe asks for {asked}: give more data"]
 
     def part(self, name: str) -> Part:
         """A part of the data, which `_refuse_early` has made sure of."""
@@ -395,23 +394,6 @@ class _Job:
             preprocessing=data.parts[0].preprocessing,
             class_names=data.class_names,
         )
-
-
-def unmet(manifest: Manifest, metric: str | None, max_drop: float | None) -> list[str]:
-    """What of a variant is not acceptable: a file its target cannot run, or more loss than allowed."""
-    found = [
-        f"{manifest.name} cannot run on its target: {finding.problem}"
-        for finding in manifest.findings
-        if finding.level == "error"
-    ]
-    judged = manifest.verification
-    if judged is None or metric is None or max_drop is None:
-        return found
-    for score, difference in zip(judged.scores, judged.differences, strict=True):
-        drop = -difference.value if higher_is_better(metric) else difference.value
-        if not drop <= max_drop:
-            found.append(f"{manifest.name} loses {drop:.4g} {score.name}, more than {max_drop:g}")
-    return found
 
 
 def runtime_for(target: Target) -> tuple[RuntimeName, str | None]:

@@ -45,7 +45,7 @@ _IO_ALLOWED: dict[str, tuple[str, ...]] = {
 class Convert(Struct, frozen=True, forbid_unknown_fields=True, tag="convert", tag_field="stage"):
     """Convert the model to a float32 TFLite file, once; every quantized variant is made from that file."""
 
-    batch: Annotated[int, Meta(ge=1, description="Static batch size of the deployed file.")] = 1
+    batch: Annotated[int, Meta(ge=1, le=65_536, description="Static batch size of the deployed file.")] = 1
 
 
 class Quantize(Struct, frozen=True, forbid_unknown_fields=True, tag="quantize", tag_field="stage"):
@@ -58,7 +58,9 @@ class Quantize(Struct, frozen=True, forbid_unknown_fields=True, tag="quantize", 
     dense_granularity: Annotated[Granularity, Meta(description="The same for dense layers.")] = "auto"
     io: Annotated[IoType, Meta(description="Type of the inputs and outputs of the file.")] = "auto"
     engine: Annotated[Engine, Meta(description="Which quantizer does the work.")] = "auto"
-    calibration_samples: Annotated[int, Meta(ge=1, description="Samples that set the activation ranges.")] = 200
+    calibration_samples: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Samples that set the activation ranges.")
+    ] = 200
     keep_float: Annotated[
         tuple[Annotated[str, Meta(pattern="^[A-Z0-9_]+$")], ...],
         Meta(description="TFLite operator types that stay in float, such as DIV."),
@@ -81,7 +83,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=,:+-]*$", max_length=_LONGEST)]
     stages: tuple[Stage, ...]
     description: str = ""
-    seed: Annotated[int, Meta(ge=0, description="Seed of everything that is drawn at random.")] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="Seed of everything that is drawn at random.")] = 0
     format_version: Literal[1] = 1
 
     def __post_init__(self) -> None:
@@ -238,8 +240,16 @@ def _phrase(text: str) -> Recipe:
     if quantize.scheme == "float32":
         if quantize != Quantize("float32"):
             raise RecipeError(f"recipe {text!r}: float32 takes no quantization option", "drop the option")
-        return msgspec.structs.replace(recipe, name=text, stages=(convert,), seed=seed)
-    return msgspec.structs.replace(recipe, name=text, stages=(convert, quantize), seed=seed)
+        return _checked(msgspec.structs.replace(recipe, name=text, stages=(convert,), seed=seed))
+    return _checked(msgspec.structs.replace(recipe, name=text, stages=(convert, quantize), seed=seed))
+
+
+def _checked(recipe: Recipe) -> Recipe:
+    """The recipe, its numbers held to the bounds of the schema, which constructors do not look at."""
+    try:
+        return msgspec.convert(msgspec.to_builtins(recipe), Recipe)
+    except msgspec.ValidationError as cause:
+        raise RecipeError(f"recipe {recipe.name!r}: {cause}", "choose a smaller number") from None
 
 
 def _replaced(stage: Quantize, text: str, **changes: object) -> Quantize:

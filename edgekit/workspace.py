@@ -98,7 +98,7 @@ def _refuse(out: Path, overwrite: bool) -> None:
         raise OutputError(
             f"{out} is a mount point, which cannot be replaced", f"give a folder in it: -o {out / 'result'}"
         )
-    if not overwrite:
+    if not overwrite and not (out.is_dir() and not any(out.iterdir())):
         raise OutputError(f"{out} exists already", "choose another folder with -o, or give --overwrite")
     if not out.is_dir() or (any(out.iterdir()) and not (out / "run.json").is_file()):
         raise OutputError(f"{out} is not a result of edgekit; it is not overwritten", "choose another folder with -o")

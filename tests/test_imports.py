@@ -23,7 +23,7 @@ LAYERS = (
     {"stages"},
     {"verify"},
     {"artifact"},
-    {"evaluate", "workspace", "report"},
+    {"evaluate", "workspace", "gate", "report"},
     {"pipeline"},
     {"cli"},
 )

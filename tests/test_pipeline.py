@@ -21,6 +21,7 @@ from edgekit import pipeline
 from edgekit.artifact import Artifact
 from edgekit.errors import DataError, GateError, ModelError, OutputError, RecipeError, RunError, TargetError
 from edgekit.evaluate import evaluate_model
+from edgekit.gate import Gate
 from edgekit.pipeline import Run, optimize
 from edgekit.recipe import Recipe
 from edgekit.tf import import_keras
@@ -168,7 +169,7 @@ def test_a_gate_that_is_missed_says_by_how_much_and_keeps_the_result(built: tupl
     run, _ = built
     assert run.gates == ()
     run.accept()
-    strict = [gate for m in run.artifacts for gate in pipeline.unmet(m, "accuracy", -0.5)]
+    strict = [fault for manifest in run.artifacts for fault in Gate(-0.5).unmet(manifest, "accuracy")]
     assert len(strict) == 2
     assert "more than -0.5" in strict[0]
     with pytest.raises(GateError, match="accuracy"):

@@ -76,6 +76,7 @@ def test_a_target_refuses_what_it_cannot_run() -> None:
         ("int8:keep-float=ADD,keep-float=MUL", "said twice"),
         ("int8:", "unknown option ''"),
         ("int8:keep-float=" + "+".join(["ADD"] * 60), "write it as a TOML file"),
+        ("float32:batch=999999999", "<= 65536"),
         ("int8:io=int16", "use float32 or int8 or uint8"),
         ("float32:per-tensor", "takes no quantization option"),
         ("", "unknown recipe"),

@@ -47,8 +47,12 @@ def render(summary: ModelContents, name: str, every_operator: bool) -> str:
 
 def _tensor(tensor: TensorInfo) -> str:
     shape = "x".join("?" if size < 0 else str(size) for size in tensor.shape) or "scalar"
-    scale = f", real = (stored - {tensor.zero_point}) * {tensor.scale:.6g}" if tensor.scale is not None else ""
+    scale = f", real = {_stored(tensor.zero_point or 0)} * {tensor.scale:.6g}" if tensor.scale is not None else ""
     return f"{tensor.name}  {tensor.dtype}[{shape}]{scale}"
+
+
+def _stored(zero_point: int) -> str:
+    return f"(stored {'-' if zero_point > 0 else '+'} {abs(zero_point)})" if zero_point else "stored"
 
 
 def _by_type(summary: ModelContents) -> str:

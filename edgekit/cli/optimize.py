@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +13,6 @@ from edgekit.cli.data_options import collect, data_options
 
 if TYPE_CHECKING:
     from edgekit.pipeline import Run
-
-
-class _Drop(click.ParamType[float]):
-    """`1%` or `0.01`."""
-
-    name = "drop"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        found = re.fullmatch(r"([0-9]*\.?[0-9]+)(%?)", str(value).strip())
-        if not found:
-            self.fail(f"{value!r} is no drop; write 0.01 or 1%", param, ctx)
-        return float(found[1]) / (100 if found[2] else 1)
 
 
 @click.command("optimize")
@@ -58,7 +43,7 @@ class _Drop(click.ParamType[float]):
     help="Default: what each target recommends.",
 )
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Folder for artifacts and report.")
-@click.option("--max-drop", type=_Drop(), metavar="DROP", help="Greatest accepted loss of the metric: 0.01 or 1%.")
+@click.option("--max-drop", metavar="DROP", help="Greatest accepted loss of the metric: 0.01 or 1%.")
 @click.option("--no-benchmark", is_flag=True, help="Do not measure latency and memory on this host.")
 @click.option("--overwrite", is_flag=True, help="Replace a former result in the output folder.")
 @click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
@@ -70,7 +55,7 @@ def command(
     targets: tuple[str, ...],
     recipes: tuple[str, ...],
     out: Path,
-    max_drop: float | None,
+    max_drop: str | None,
     no_benchmark: bool,
     overwrite: bool,
     trust: bool,
@@ -116,7 +101,7 @@ def command(
 
 
 def render(run: Run, out: Path) -> str:
-    """The result as a person reads it: one line for each variant, then warnings, then where things are."""
+    """The result as a person reads it: a line for each variant, what to know about it, and where things are."""
     from edgekit.report.summary import summary_table
 
     lines = [summary_table(run), ""]
@@ -127,4 +112,5 @@ def render(run: Run, out: Path) -> str:
             for finding in manifest.findings
             if finding.level != "info"
         ]
+    lines += [f"file: {out / manifest.name / manifest.file}" for manifest in run.artifacts]
     return "\n".join([*lines, f"report: {out / 'report.html'}"])

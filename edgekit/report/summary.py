@@ -13,41 +13,51 @@ if TYPE_CHECKING:
     from edgekit.pipeline import Run
     from edgekit.verify import Verification
 
-HEADER = ("target", "recipe", "score", "against float [95 %]", "agreement", "size", "deflated", "p50 here", "peak RAM")
-
 
 def summary_table(run: Run) -> str:
-    """Score, difference, agreement, size, latency and memory of every variant."""
-    rows = [["(float model)", "-", _scores(run.reference.scores), "", "", "", "", "", ""]]
+    """Score, change against the float model, size and median latency of every variant; 80 columns in the usual case."""
+    metric = run.metric or "score"
+    judged = bool(run.reference.scores)
+    header = ["target", "recipe", metric, "change [95 % interval]", "size", "p50 here"]
+    if not judged:
+        header[2:4] = ["agreement"]
+    rows = [["(float model)", "-", *_float(run, judged), "", ""]]
     for batch, verification in run.reference.tflite.items():
-        line = run.reference.files[batch]
-        rows.append(["(converted)", f"float32, batch {batch}", *_judged(verification), format_bytes(line.file_bytes)])
-        rows[-1] += [format_bytes(line.deflated_bytes), *_measured(run, run.reference.sha256[batch])]
+        size = format_bytes(run.reference.files[batch].file_bytes)
+        name = "float32" if batch == 1 else f"float32, batch {batch}"
+        rows.append(["(converted)", name, *_judged(verification), size, _latency(run, run.reference.sha256[batch])])
     for manifest in run.artifacts:
-        rows.append([manifest.target, manifest.recipe.name, *_judged(manifest.verification)])
-        rows[-1] += [format_bytes(manifest.file_bytes), format_bytes(manifest.deflated_bytes)]
-        rows[-1] += _measured(run, manifest.sha256)
-    return render_table(HEADER, rows)
+        cells = _judged(manifest.verification) if run.data else ["-"]
+        row = [manifest.target, manifest.recipe.name, *cells, format_bytes(manifest.file_bytes)]
+        rows.append([*row, _latency(run, manifest.sha256)])
+    table = render_table(header, rows)
+    return f"{table}\n\nchange: file minus float model, on the same test samples" if judged else table
+
+
+def _float(run: Run, judged: bool) -> list[str]:
+    return [_scores(run.reference.scores), ""] if judged else [""]
 
 
 def _judged(verification: Verification | None) -> list[str]:
     if verification is None:
-        return ["-", "-", "-"]
-    rate = f"{verification.agreement.rate:.2%}"
-    return [_scores(verification.scores), _differences(verification.differences), rate]
+        return ["-"]
+    if not verification.scores:
+        return [f"{verification.agreement.rate:.2%}"]
+    return [_scores(verification.scores), _differences(verification.differences)]
 
 
 def _scores(scores: tuple[Score, ...]) -> str:
-    return ", ".join(f"{score.name} {score.value:.4f}" for score in scores) or "-"
+    return ", ".join(f"{score.value:.4f}" for score in scores)
 
 
 def _differences(differences: tuple[Difference, ...]) -> str:
-    return ", ".join(f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]" for d in differences) or "-"
+    return ", ".join(f"{_signed(d.value)} [{_signed(d.low)}, {_signed(d.high)}]" for d in differences)
 
 
-def _measured(run: Run, digest: str) -> list[str]:
+def _signed(value: float) -> str:
+    return f"{round(value, 4) + 0.0:+.4f}"  # adding zero turns a negative zero into a positive one
+
+
+def _latency(run: Run, digest: str) -> str:
     measurement = run.measurements.get(digest)
-    if measurement is None:
-        return ["-", "-"]
-    found = summarize(measurement)
-    return [format_seconds(found.p50_seconds.value), format_bytes(found.peak_bytes)]
+    return format_seconds(summarize(measurement).p50_seconds.value) if measurement else "-"
