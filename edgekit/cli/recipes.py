@@ -10,9 +10,10 @@ from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option
 
 
-@click.group("recipes")
-def command() -> None:
-    """List, show and validate recipes.
+@click.group("recipes", invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """List, show and validate recipes. Without a subcommand: the list of presets.
 
     \b
     A recipe is a TOML file or a phrase: PRESET[:OPTION,...]
@@ -22,11 +23,13 @@ def command() -> None:
                keep-float=OPERATOR+OPERATOR  calibration=COUNT  batch=COUNT  seed=NUMBER
     For example: int8:io=uint8,per-tensor
     """
+    if context.invoked_subcommand is None:
+        context.invoke(list_)
 
 
 @command.command("list")
 @json_option
-def list_(as_json: bool) -> None:
+def list_(as_json: bool = False) -> None:
     """List the preset recipes."""
     from edgekit.recipe import PRESETS
     from edgekit.report.table import render_table
@@ -55,13 +58,13 @@ def show(recipe: str, target: str | None, as_json: bool) -> None:
 
 @command.command("validate")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-def validate(files: tuple[Path, ...]) -> None:
-    """Check recipe FILES; stops at the first that does not fit."""
+@json_option
+def validate_command(files: tuple[Path, ...], as_json: bool) -> None:
+    """Check recipe FILES (TOML). Exit code 1 if one cannot be used."""
+    from edgekit.cli.validation import validate
     from edgekit.recipe import Recipe
 
-    for file in files:
-        Recipe.parse(file)
-        click.echo(f"{file}: ok")
+    validate(files, Recipe.parse, as_json)
 
 
 @command.command("schema")

@@ -6,24 +6,14 @@ from pathlib import Path
 
 import click
 import msgspec
-from msgspec import Struct
 
 from edgekit import strict_toml
 from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option
-from edgekit.errors import GateError, TargetError
+from edgekit.cli.validation import validate
 from edgekit.report.table import render_table
 from edgekit.target import Target, load_target, target_names
 from edgekit.units import format_bytes, format_count
-
-
-class Validation(Struct, frozen=True):
-    """Whether one target file can be used."""
-
-    file: str
-    valid: bool
-    problem: str = ""
-    mend: str = ""
 
 
 @click.group("targets", invoke_without_command=True, short_help="List, show and validate targets.")
@@ -54,30 +44,13 @@ def show_command(name: str, as_json: bool) -> None:
 @json_option
 def validate_command(files: tuple[Path, ...], as_json: bool) -> None:
     """Check FILES (TOML); without any, the shipped targets. Exit code 1 if one cannot be used."""
-    results = [_validated(file) for file in files or target_names()]
-    emit(results, as_json, lambda found: "\n".join(map(_render_validation, found)))
-    if broken := sum(not result.valid for result in results):
-        raise GateError(f"{broken} of {len(results)} target files cannot be used", "correct what is named above")
+    validate(files or target_names(), load_target, as_json)
 
 
 @command.command("schema", short_help="JSON schema of a target file, for editors.")
 def schema_command() -> None:
     """JSON schema of a target file; editors complete and check with it."""
     click.echo(msgspec.json.format(msgspec.json.encode(strict_toml.json_schema(Target)), indent=2).decode())
-
-
-def _validated(file: Path | str) -> Validation:
-    try:
-        load_target(file)
-    except TargetError as fault:
-        return Validation(str(file), valid=False, problem=fault.problem, mend=fault.mend)
-    return Validation(str(file), valid=True)
-
-
-def _render_validation(result: Validation) -> str:
-    if result.valid:
-        return f"ok      {result.file}"
-    return f"broken  {result.file}\n        {result.problem}\n        mend: {result.mend}"
 
 
 def _render_list(targets: list[Target]) -> str:
