@@ -47,7 +47,7 @@ def _judged(verification: Verification | None) -> list[str]:
 
 
 def _scores(scores: tuple[Score, ...]) -> str:
-    return ", ".join(f"{score.value:.4f}" for score in scores)
+    return ", ".join(f"{score.value:.{_decimals(score.value)}f}" for score in scores)
 
 
 def _differences(differences: tuple[Difference, ...]) -> str:
@@ -55,7 +55,12 @@ def _differences(differences: tuple[Difference, ...]) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{round(value, 4) + 0.0:+.4f}"  # adding zero turns a negative zero into a positive one
+    digits = _decimals(value)
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # adding zero turns a negative zero into a positive one
+
+
+def _decimals(value: float) -> int:
+    return 4 if abs(value) < 10 else 2
 
 
 def _latency(run: Run, digest: str) -> str:

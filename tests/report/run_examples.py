@@ -21,12 +21,12 @@ from edgekit.bench.result import (
 )
 from edgekit.check import check
 from edgekit.dataset import Preprocessing
-from edgekit.verify import Verification
 from edgekit.metrics import Agreement, Difference, Score
 from edgekit.pipeline import Reference, Run, operator_table
 from edgekit.recipe import Recipe
 from edgekit.target import load_target
 from edgekit.tflite.inspect import inspect_model
+from edgekit.verify import Verification
 
 SAMPLES = 500
 

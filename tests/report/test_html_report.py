@@ -17,10 +17,10 @@ from edgekit.artifact import Manifest, sha256
 from edgekit.check import Finding
 from edgekit.cli.optimize import command
 from edgekit.dataset import Preprocessing
-from edgekit.verify import Verification
 from edgekit.pipeline import Run
 from edgekit.report.html import render_report, reproduce
 from edgekit.report.snippet import snippet
+from edgekit.verify import Verification
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 replace = msgspec.structs.replace
