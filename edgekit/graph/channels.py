@@ -99,8 +99,10 @@ def analyse(graph: Graph) -> Channels:
         found.carried[tensor] = found.locked(tensor, "input of the model")
     for call in graph.calls:
         apply_rule(found, call)
+    inside, found.reasons = found.reasons, []
     for tensor in tensors(graph.outputs):
         found.lock(found.carried[tensor], "output of the model")
+    found.reasons += inside
     return _channels(graph, found)
 
 
@@ -110,9 +112,7 @@ def shrink(channels: Channels, kept: Kept) -> Any:
     def make(call: Call) -> Any:
         changes = channels.settings[call.name](kept) if call.name in channels.settings else {}
         if not isinstance(call.operation, import_keras().Layer):
-            operation = fresh(call)
-            vars(operation).update(changes)
-            return operation
+            return cloned(call, **changes)
         weights = [
             sliced(channels, call.name, place, np.asarray(weight), kept)
             for place, weight in enumerate(call.operation.weights)
@@ -193,7 +193,7 @@ def _channels(graph: Graph, found: Identities) -> Channels:
         slots[name] = (*slots.get(name, ()), slot)
     settings = {name: _setting(found, name, classes) for name in found.settings}
     carried = {tensor: numbers(ids) for tensor, ids in found.carried.items()}
-    groups = _groups(len(roots), slots, {int(classes[one]): reason for one, reason in reversed(found.reasons)})
+    groups = _groups(len(roots), slots, carried, {int(classes[one]): reason for one, reason in reversed(found.reasons)})
     return Channels(graph, len(roots), carried, slots, settings, groups)
 
 
@@ -206,17 +206,31 @@ def _setting(found: Identities, name: str, classes: Ids) -> Callable[[Kept], dic
     return changed
 
 
-def _groups(count: int, slots: dict[str, tuple[Slot, ...]], reasons: dict[int, str]) -> tuple[Group, ...]:
-    """Classes with the same makers are a group, which is locked as soon as one of them is."""
-    makers: list[list[str]] = [[] for _ in range(count)]
-    for slot in (slot for found in slots.values() for slot in found if slot.made):
-        for one in np.unique(slot.classes):
-            makers[one].append(slot.layer)
-    members: dict[tuple[str, ...], list[int]] = {}
-    for one, names in enumerate(makers):
-        if names:
-            members.setdefault(tuple(names), []).append(one)
+def _groups(
+    count: int,
+    slots: dict[str, tuple[Slot, ...]],
+    carried: dict[Tensor, Ids | None],
+    reasons: dict[int, str],
+) -> tuple[Group, ...]:
+    """Classes that run through the same weights and tensors are a group, which is locked as soon as one of them is.
+
+    So a group that keeps one class empties no tensor.
+    """
+    all_slots = [slot for found in slots.values() for slot in found]
+    places: list[list[int]] = [[] for _ in range(count)]
+    for number, ids in enumerate([*(slot.classes for slot in all_slots), *carried.values()]):
+        for one in () if ids is None else np.unique(ids):
+            places[one].append(number)
+    makers = {number: slot.layer for number, slot in enumerate(all_slots) if slot.made}
+    members: dict[tuple[int, ...], list[int]] = {}
+    for one, numbers in enumerate(places):
+        if not makers.keys().isdisjoint(numbers):
+            members.setdefault(tuple(numbers), []).append(one)
     return tuple(
-        Group(np.asarray(ones), tuple(dict.fromkeys(names)), next((reasons[one] for one in ones if one in reasons), ""))
-        for names, ones in members.items()
+        Group(
+            np.asarray(ones),
+            tuple(dict.fromkeys(makers[number] for number in numbers if number in makers)),
+            next((reasons[one] for one in ones if one in reasons), ""),
+        )
+        for numbers, ones in members.items()
     )

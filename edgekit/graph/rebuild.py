@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy as shallow
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from edgekit.errors import ModelError
 from edgekit.graph.walk import Call, Graph, Tensor, substitute, tensors, walk
 from edgekit.tf import import_keras
+
+_FUNCTIONS = ("activation", "recurrent_activation")
 
 Make = Callable[[Call], Callable[..., Any]]
 
@@ -83,18 +86,35 @@ def fresh(call: Call) -> Any:
 
 
 def cloned(call: Call, **changes: Any) -> Any:
-    """A new layer from the configuration of a call's layer, with some of its settings changed; it has no weights yet.
+    """A new layer or operation from the configuration of a call's, with some settings changed; without weights yet.
 
-    Raises ModelError where the layer's class cannot be made from its configuration.
+    Raises ModelError where its class cannot be made from its configuration.
     """
     layer = call.operation
+    if not changes and not _has_configuration(call):
+        return _operation(call)
+    functions = {name: getattr(layer, name) for name in _FUNCTIONS if _is_own(getattr(layer, name, None))}
     try:
-        return type(layer).from_config({**_unbuilt(layer.get_config()), "name": call.name, **changes})
+        settings = _unbuilt(layer.get_config()) | dict.fromkeys(functions, "linear")
+        twin = type(layer).from_config({**settings, "name": call.name, **changes})
     except Exception as cause:  # what a foreign get_config or __init__ may raise is unbounded
         raise ModelError(
             f"layer {call.name!r} ({call.kind}) cannot be copied: {str(cause).strip().splitlines()[0]}",
             f"give {call.kind} a get_config that holds every argument of its __init__",
         ) from cause
+    for name, function in functions.items():
+        setattr(twin, name, function)
+    return twin
+
+
+def _has_configuration(call: Call) -> bool:
+    """False for operations, and for Lambda, whose function Keras does not give back; neither has weights."""
+    return isinstance(call.operation, import_keras().Layer) and call.kind != "Lambda"
+
+
+def _is_own(function: Any) -> bool:
+    """True for a function of the user's, which a configuration does not always give back."""
+    return isinstance(function, FunctionType) and not function.__module__.startswith("keras.")
 
 
 def _unbuilt(config: Any) -> Any:
@@ -133,8 +153,7 @@ def assign(layer: Any, weights: list[np.ndarray[Any, Any]]) -> None:
 
 
 def _operation(call: Call) -> Any:
-    """A copy of an operation that is no layer: it has settings but no weights."""
-    operation: Any = shallow.copy(call.operation)
-    operation._inbound_nodes, operation._outbound_nodes = [], []
-    operation.name = call.name
+    """A copy of an operation that has settings but no weights."""
+    operation = shallow.copy(call.operation)
+    vars(operation).update(_inbound_nodes=[], _outbound_nodes=[], name=call.name)
     return operation

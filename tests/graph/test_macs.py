@@ -1,0 +1,82 @@
+"""Multiply-accumulates against what pencil and paper give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import architectures
+import pytest
+
+from edgekit.errors import ModelError
+from edgekit.graph.macs import costs, total, uncounted
+from edgekit.graph.walk import walk
+from edgekit.tf import import_keras
+
+
+def _count(shape: tuple[int | None, ...], *layers: Any) -> int:
+    keras = import_keras()
+    x = inputs = keras.Input(shape)
+    for layer in layers:
+        x = layer(x)
+    return total(costs(walk(keras.Model(inputs, x)))).macs
+
+
+def test_each_kind_of_layer() -> None:
+    layers = import_keras().layers
+    assert _count((9, 9, 3), layers.Conv2D(8, 3)) == 7 * 7 * 3 * 3 * 3 * 8
+    assert _count((9, 9, 4), layers.Conv2D(8, 3, groups=2)) == 7 * 7 * 3 * 3 * 2 * 8
+    assert _count((9, 9, 4), layers.DepthwiseConv2D(3, depth_multiplier=2)) == 7 * 7 * 3 * 3 * 4 * 2
+    assert _count((9, 9, 4), layers.SeparableConv2D(6, 3)) == 7 * 7 * (3 * 3 * 4 + 4 * 6)
+    assert _count((5, 5, 4), layers.Conv2DTranspose(6, 2, 2)) == 5 * 5 * 2 * 2 * 4 * 6
+    assert _count((7, 4), layers.Dense(6)) == 7 * 4 * 6
+    assert _count((7, 4), layers.EinsumDense("abc,cd->abd", (7, 6))) == 7 * 4 * 6
+    assert _count((7, 4), layers.EinsumDense("...c,cd->...d", 6)) == 7 * 4 * 6
+    assert _count((7, 4), layers.LSTM(6)) == 7 * 4 * 6 * (4 + 6)
+    assert _count((7, 4), layers.Bidirectional(layers.GRU(6))) == 2 * 7 * 3 * 6 * (4 + 6)
+    assert _count((7, 4), layers.TimeDistributed(layers.Dense(6))) == 7 * 4 * 6
+    assert _count((9, 4), layers.BatchNormalization(), layers.ReLU(), layers.MaxPooling1D()) == 0
+
+
+def test_attention_counts_projections_scores_and_sums() -> None:
+    keras = import_keras()
+    inputs = keras.Input((10, 16))
+    model = keras.Model(inputs, keras.layers.MultiHeadAttention(2, 4)(inputs, inputs))
+    assert total(costs(walk(model))).macs == 4 * 10 * 16 * 8 + 2 * 2 * 10 * 10 * 4
+
+
+def test_products_of_activations_count() -> None:
+    keras = import_keras()
+    left, right = keras.Input((5, 3)), keras.Input((3, 7))
+    assert total(costs(walk(keras.Model([left, right], left @ right)))).macs == 5 * 3 * 7
+    product = keras.ops.einsum("bij,bjk->bik", left, right)
+    assert total(costs(walk(keras.Model([left, right], product)))).macs == 5 * 3 * 7
+
+
+def test_a_shared_layer_multiplies_at_each_call_and_is_stored_once() -> None:
+    graph = walk(architectures.build("shared"))
+    (conv,) = [name for name, layer in graph.layers.items() if type(layer).__name__ == "Conv2D"]
+    found = costs(graph)[conv]
+    assert found.macs == 2 * 10 * 10 * 9 * 16
+    assert found.parameters == 9 * 16 + 16
+
+
+def test_resnet8_has_the_published_count() -> None:
+    """MLPerf Tiny's ResNet-8 has 12.5 million MACs (arXiv:2106.07597, table 1 of the reference models)."""
+    graph = walk(architectures.build("resnet8"))
+    found = total(costs(graph))
+    assert round(found.macs / 1e6, 1) == 12.5
+    assert found.parameters == architectures.build("resnet8").count_params()
+
+
+def test_an_open_dimension_is_refused_only_where_it_matters() -> None:
+    layers = import_keras().layers
+    with pytest.raises(ModelError, match="depend on an open dimension"):
+        _count((None, None, 3), layers.Conv2D(4, 3))
+    assert _count((None, None, 3), layers.GlobalAveragePooling2D(), layers.Dense(4)) == 12
+
+
+def test_layers_that_are_not_counted_are_named() -> None:
+    keras = import_keras()
+    inputs = keras.Input((4, 6, 6, 3))
+    model = keras.Model(inputs, keras.layers.ConvLSTM2D(4, 3, name="memory")(inputs))
+    assert uncounted(walk(model)) == ("memory",)
