@@ -189,7 +189,7 @@ class _Job:
     def run(self, request: Request, gate: Gate | None, benchmark: bool) -> Run:
         """Make, judge and measure every variant that the request names."""
         batches = sorted({recipe.convert.batch for _, recipe in request.pairs})
-        reference = self.reference(batches, runtime_for(request.pairs[0][0])[0])
+        reference = self.reference(batches, runtime_for(request.pairs[0][0]))
         manifests = tuple(self.manifest(target, recipe, reference) for target, recipe in request.pairs)
         self.files.update((digest, self.float_file(batch)) for batch, digest in reference.sha256.items())
         measurements = {digest: self.measurement(file) for digest, file in self.files.items()} if benchmark else {}
@@ -299,7 +299,7 @@ class _Job:
         file = self.variant(batch, stage)
         digest, summary = artifacts.sha256(file), inspect_model(file)
         self.files[digest] = file
-        verification = self.verification(file, recipe.name, runtime_for(target)[0])
+        verification = self.verification(file, recipe.name, runtime_for(target))
         inputs, outputs = artifacts.contract(summary)
         return Manifest(
             name=f"{target.name}/{recipe.slug}",
@@ -351,8 +351,8 @@ class _Job:
         if self.dataset is None:
             found.append("nothing was verified: no data was given")
         found += self.short_calibration(request)
-        notes = [runtime_for(target)[1] for target, _ in request.pairs]
-        return list(dict.fromkeys([*found, *filter(None, notes)]))
+        found += foreign_runtimes([target for target, _ in request.pairs])
+        return list(dict.fromkeys(found))
 
     def unmet(self, manifest: Manifest, gate: Gate | None) -> list[str]:
         """What of a variant is not acceptable."""
@@ -396,13 +396,25 @@ class _Job:
         )
 
 
-def runtime_for(target: Target) -> tuple[RuntimeName, str | None]:
-    """The runtime that verifies files for `target` on this machine, and a note where it is not the target's own."""
+def runtime_for(target: Target) -> RuntimeName:
+    """The runtime that verifies files for `target` on this machine: the target's own where it is installed."""
     own = target.runtime.packages[0]
     known: tuple[RuntimeName, ...] = ("ai-edge-litert", "tflite-runtime")
     here = [package for package in known if version(package)]
-    ran = own if own in here else here[0] if here else "auto"
-    return ran, None if ran == own else f"{target.name} runs {own}; its files were verified here with {ran}"
+    return own if own in here else here[0] if here else "auto"
+
+
+def foreign_runtimes(targets: Sequence[Target]) -> list[str]:
+    """A note for each runtime of a target that was not the one that verified its files."""
+    strange: dict[tuple[str, str], list[str]] = {}
+    for target in targets:
+        own, ran = target.runtime.packages[0], runtime_for(target)
+        if own != ran and target.name not in strange.setdefault((own, ran), []):
+            strange[own, ran].append(target.name)
+    return [
+        f"verified here with {ran}, while {own} is what runs on {', '.join(names)}"
+        for (own, ran), names in strange.items()
+    ]
 
 
 def _explained(cause: RunError, recipe: str) -> RunError:

@@ -24,6 +24,7 @@ from edgekit.evaluate import evaluate_model
 from edgekit.gate import Gate
 from edgekit.pipeline import Run, optimize
 from edgekit.recipe import Recipe
+from edgekit.target import load_target, target_names
 from edgekit.tf import import_keras
 
 TARGETS = ("raspberry-pi-4", "coral-usb")
@@ -186,6 +187,19 @@ def test_without_data_nothing_is_claimed(digits: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="labelled data"):
         optimize(digits / "digits.keras", recipes=["float16"], max_drop=0.01, out=tmp_path / "other")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_every_shipped_target_gets_a_file_that_it_can_run(digits: Path, tmp_path: Path) -> None:
+    names = target_names()
+    settings: dict[str, Any] = {"data": digits / "digits.npz", "targets": names, "benchmark": False}
+    run = optimize(digits / "digits.keras", out=tmp_path / "out", max_drop="2%", **settings)
+    assert [manifest.target for manifest in run.artifacts] == names
+    assert run.gates == ()
+    for manifest in run.artifacts:
+        rules = load_target(manifest.target).numerics
+        assert manifest.numeric in rules.schemes
+        assert {tensor.dtype for tensor in (*manifest.inputs, *manifest.outputs)} <= {*rules.io}
+    assert len(set(run.warnings)) == len(run.warnings)
 
 
 def test_a_float_tflite_file_goes_the_post_training_way(float_file: bytes, digits: Path, tmp_path: Path) -> None:
