@@ -11,19 +11,24 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Meta, Struct
 
-from edgekit.errors import ModelError
+from edgekit.data.parts import Dataset
+from edgekit.errors import ModelError, RecipeError
+from edgekit.graph.macs import costs, total
 from edgekit.graph.rebuild import cloned, fresh, loaded, per_operation, rebuild
 from edgekit.graph.walk import Call, Graph, walk
-from edgekit.stages.layer_macs import graph_macs, weights_of
+from edgekit.stages.centroids import ClusterPreserve
 from edgekit.stages.low_rank import Geometry, Kind, chain, factors, kinds_of, product
+from edgekit.stages.masks import Preserve
 from edgekit.stages.patterns import any_matching, matching
 from edgekit.stages.rank_choice import WORDS, Candidate, Limits, Split, Wish, candidate, energy_for
+from edgekit.stages.train import Epoch, Say, Training, fine_tune
 from edgekit.tf import import_keras
 from edgekit.units import format_count
 
@@ -71,6 +76,8 @@ class Factorize(Struct, frozen=True, forbid_unknown_fields=True, tag="factorize"
     ] = 0.0
     only: Annotated[tuple[str, ...], Meta(description="Patterns of layer names; empty means every layer.")] = ()
     layers: Annotated[tuple[FactorizeLayers, ...], Meta(description="Exceptions; the last that matches wins.")] = ()
+    one_shot: Annotated[bool, Meta(description="Split without data and training.")] = False
+    training: Training = Training()
 
     def __post_init__(self) -> None:
         measures = {name: getattr(self, name) for name in ("energy", "rank_ratio", "macs", "parameters")}
@@ -164,28 +171,75 @@ class FactorizeReport(Struct, frozen=True):
     parameters_after: int
 
 
+@dataclass(frozen=True, eq=False)
+class Factorized:
+    """The model with its layers split, what was done to each, and the history of the training, if there was one."""
+
+    model: Any
+    report: FactorizeReport
+    history: tuple[Epoch, ...]
+
+
+def factorize(
+    model: Any,
+    stage: Factorize,
+    data: Dataset | None = None,
+    *,
+    checkpoint: Path | None = None,
+    say: Say = lambda _: None,
+    seed: int = 0,
+) -> Factorized:
+    """Split layers of a copy of a Keras model, then train it on `data` unless the stage is `one_shot`.
+
+    Raises what `plan` raises, RecipeError without data, and what `fine_tune` raises.
+    """
+    made = plan(model, stage)
+    split = apply(model, made)
+    history: tuple[Epoch, ...] = ()
+    if not stage.one_shot:
+        if data is None:
+            raise RecipeError(
+                "factorize trains the factors, and no data was given",
+                "give the data, or say one_shot = true to split without",
+            )
+        trained = fine_tune(
+            split,
+            data,
+            stage.training,
+            callbacks=[Preserve(), ClusterPreserve()],
+            checkpoint=checkpoint,
+            say=say,
+            seed=seed,
+            stage="factorize",
+        )
+        split, history = trained.model, trained.history
+    return Factorized(split, report(model, split, made), history)
+
+
 def plan(model: Any, stage: Factorize) -> FactorizePlan:
     """Choose kind and rank for each layer of a functional or Sequential Keras model.
 
     Raises RecipeError for a pattern that matches no layer, a rank above the full one or a budget out of reach, and
-    ModelError for weights that are not finite or data that has its channels first.
+    ModelError for weights that are not finite, channels that come first, or open sizes.
     """
     graph = walk(model)
-    names = [name for name, layer in graph.layers.items() if weights_of(layer)]
+    names = [name for name, layer in graph.layers.items() if any(len(weight.shape) > 1 for weight in layer.weights)]
     wishes, reasons = _wishes(names, stage)
     reasons |= {name: why for name in names if name not in reasons and (why := _unfit(graph.calls_of(name), stage))}
     found = [_candidate(graph.calls_of(name), wishes[name], stage) for name in names if name not in reasons]
     by_parameters = stage.parameters is not None
-    macs, parameters = graph_macs(graph), sum(math.prod(weight.shape) for weight in model.weights)
+    whole = total(costs(graph))
     budget = stage.macs or stage.parameters
-    energy = energy_for(budget, parameters if by_parameters else macs, found, by_parameters) if budget else None
+    energy = (
+        energy_for(budget, whole.parameters if by_parameters else whole.macs, found, by_parameters) if budget else None
+    )
     splits = {candidate.name: candidate.chosen(energy) for candidate in found}
     reasons |= {candidate.name: candidate.refusal(energy) for candidate in found if not splits[candidate.name]}
     return FactorizePlan(
         tuple(split for split in splits.values() if split),
         tuple(Kept(name, reasons[name]) for name in names if name in reasons),
-        macs,
-        parameters,
+        whole.macs,
+        whole.parameters,
     )
 
 
@@ -263,8 +317,6 @@ def _unfit(calls: tuple[Call, ...], stage: Factorize) -> str:
         return f"its {layer.groups} groups keep channels apart already"
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
         return "its kernel is quantized, or has a LoRA beside it"
-    if any(None in call.inputs[0].shape[1:] for call in calls):
-        return "the size of its input is open, so its MACs are not known"
     return "" if _kinds(_kernel(layer), stage) else f"its window has one axis: {stage.method!r} splits two"
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from edgekit import strict_toml
 from edgekit.errors import ModelError, RecipeError
+from edgekit.graph.macs import costs, total
 from edgekit.graph.walk import walk
 from edgekit.stages import factorize
 from edgekit.stages.factorize import Factorize, FactorizeLayers, FactorizePlan, apply, plan, report
-from edgekit.stages.layer_macs import graph_macs
 from edgekit.stages.low_rank import Geometry, Kind, chain, energies, factors, kinds_of, product
 from edgekit.stages.rank_choice import Split
 from edgekit.tf import import_keras
@@ -185,7 +185,7 @@ def test_what_the_plan_promises_is_what_the_model_has(network: Any) -> None:
     assert {split.name for split in found.splits} >= {"conv", "block.conv", "shared"}
     split = apply(network, found)
     assert split.count_params() == found.parameters_after < found.parameters_before == network.count_params()
-    assert graph_macs(walk(split)) == found.macs_after < found.macs_before == graph_macs(walk(network))
+    assert total(costs(walk(split))).macs == found.macs_after < found.macs_before == total(costs(walk(network))).macs
     for told, planned in zip(report(network, split, found).layers, found.splits, strict=True):
         assert told.relative_error <= np.sqrt(1 - planned.energy) + 1e-4
         assert told.layers[-1] == planned.name
@@ -315,17 +315,20 @@ def test_models_and_patterns_that_do_not_fit_are_refused(network: Any) -> None:
         plan(_one("Conv2D", (3, 8, 8), filters=4, kernel_size=3, data_format="channels_first"), Factorize(energy=0.9))
 
 
-def test_open_sizes_and_foreign_layers_are_left_alone() -> None:
+def test_foreign_layers_are_left_alone_and_open_sizes_refused() -> None:
     keras = import_keras()
 
     class Own(keras.layers.Dense):  # type: ignore[misc,name-defined]
         pass
 
-    inputs = keras.Input((None, 8))
-    outputs = keras.layers.LSTM(4, name="lstm")(Own(8, name="own")(keras.layers.Dense(8, name="open")(inputs)))
-    reasons = {kept.name: kept.reason for kept in plan(keras.Model(inputs, outputs), Factorize(energy=0.5)).kept}
+    def model(steps: int | None) -> Any:
+        inputs = keras.Input((steps, 8))
+        return keras.Model(inputs, keras.layers.LSTM(4, name="lstm")(Own(8, name="own")(inputs)))
+
+    reasons = {kept.name: kept.reason for kept in plan(model(5), Factorize(energy=0.5)).kept}
     assert reasons == {
-        "open": "the size of its input is open, so its MACs are not known",
         "own": "Own: only Dense and Conv1D, 2D, 3D themselves are split",
         "lstm": "LSTM: only Dense and Conv1D, 2D, 3D themselves are split",
     }
+    with pytest.raises(ModelError, match="open dimension"):
+        plan(model(None), Factorize(energy=0.5))
