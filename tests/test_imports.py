@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "edgekit"
 # A module may import only modules of a lower layer, or of its own.
 LAYERS = (
     {"errors", "units", "versions"},
-    {"strict_toml", "tf", "environment"},
+    {"strict_toml", "tf", "environment", "python_reference"},
     {"tflite", "device", "intervals", "formulas"},
     {"target", "operators"},
     {"recipe"},

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgekit import python_reference
 from edgekit.data.npz import PART_WORDS, parts_by_key
 from edgekit.data.raw import Raw, RawPart
-from edgekit.errors import DataError, did_you_mean
+from edgekit.errors import DataError
 
 Array = npt.NDArray[Any]
 
@@ -27,24 +23,10 @@ _BATCH = 256
 
 
 def resolve(reference: str) -> Callable[..., Any]:
-    """The function that a reference names; modules are looked up from the working folder, too.
-
-    Raises DataError where module or function do not exist, or importing fails.
-    """
-    place, _, name = reference.rpartition(":")
-    try:
-        with _importable(Path.cwd()):
-            module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except ModuleNotFoundError as cause:
-        raise DataError(f"{reference}: {cause}", "run from the folder that holds the module, or install it") from None
-    except OSError as cause:
-        raise DataError(f"{reference}: {cause}", "check the path") from None
-    except Exception as cause:
-        raise DataError(f"{reference}: importing it raised {type(cause).__name__}: {cause}", "mend it") from cause
-    function = getattr(module, name, None)
+    """The function that a reference names. Raises DataError where there is none, or importing fails."""
+    function = python_reference.resolve(reference, DataError)
     if not callable(function):
-        known = [word for word in vars(module) if callable(getattr(module, word)) and not word.startswith("_")]
-        raise DataError(f"{reference}: no function {name!r} there", did_you_mean(name, known))
+        raise DataError(f"{reference}: is {type(function).__name__}, no function", "name a function")
     return function  # type: ignore[no-any-return]
 
 
@@ -147,22 +129,3 @@ def _joined(batches: list[Any]) -> Any:
         return tuple(_joined([batch[index] for batch in batches]) for index in range(len(first)))
     joined = np.concatenate(batches)
     return joined.astype(str) if joined.dtype.hasobject else joined
-
-
-def _from_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise OSError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    with _importable(path.parent.resolve()):
-        spec.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))

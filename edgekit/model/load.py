@@ -13,8 +13,9 @@ from edgekit.model.archive import load_archive
 from edgekit.model.legacy import load_hdf5
 from edgekit.model.live import from_keras, refuse_text
 from edgekit.model.loaded import Model, TensorSpec
-from edgekit.model.reference import REFERENCE, build_reference, checked, load_pickle
+from edgekit.model.reference import build_reference, checked, load_pickle
 from edgekit.model.saved_model import load_saved_model
+from edgekit.python_reference import split
 
 _KNOWN = (".keras", ".h5", ".hdf5", ".tflite")
 _WAYS = "give a .keras, .h5, .hdf5 or .tflite file, a SavedModel folder, or `package.module:function`"
@@ -60,16 +61,13 @@ def load_model(reference: str | Path | Any, *, trust: bool = False) -> Model:
         return _load_folder(path, origin, trust)
     if path.exists():
         return _load_file(path, origin, trust)
-    if isinstance(reference, str) and (found := REFERENCE.fullmatch(reference)):
-        name = f"{found['module'].rpartition('.')[2]}-{found['name']}"
-        return from_keras(build_reference(reference), origin, name, None)
+    if isinstance(reference, str) and (found := split(reference)):
+        name = f"{Path(found[0]).stem if found[0].endswith('.py') else found[0].rpartition('.')[2]}-{found[1]}"
+        return from_keras(build_reference(reference), origin, _safe(name), None)
     raise _missing(path, origin)
 
 
 def _missing(path: Path, origin: str) -> ModelError:
-    if ".py:" in origin:
-        module = origin.rpartition(":")[0].removesuffix(".py").replace("/", ".").strip(".")
-        return ModelError(f"{origin}: a file, not a module", f"give {module}:{origin.rpartition(':')[2]}")
     near = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, near, n=1)
     return ModelError(

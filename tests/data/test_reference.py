@@ -74,12 +74,12 @@ def test_functions_that_do_not_exist_are_named(reference, tmp_path):
     path = reference("return x").removesuffix(":data")
     with pytest.raises(DataError, match="did you mean 'data'"):
         load_dataset(f"{path}:dat")
-    with pytest.raises(DataError, match="No module named 'nowhere'"):
+    with pytest.raises(DataError, match="no module 'nowhere'"):
         load_dataset("nowhere:data")
     with pytest.raises(DataError, match=r"none\.py"):
         load_dataset(f"{tmp_path / 'none.py'}:data")
     reference("return x", head="raise ValueError('no')\n")
-    with pytest.raises(DataError, match="importing it raised ValueError"):
+    with pytest.raises(DataError, match="importing .*mine.py raised ValueError"):
         load_dataset(f"{path}:data")
 
 

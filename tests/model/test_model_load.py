@@ -411,8 +411,13 @@ def test_a_model_in_memory(tmp_path: Path) -> None:
 def test_python_references_that_lead_nowhere(package: str) -> None:
     with pytest.raises(ModelError, match=r"no module 'nets\.large'"):
         load_model("nets.large:built")
-    with pytest.raises(ModelError, match=r"give nets\.small:built"):
-        load_model("nets/small.py:built")
+    with pytest.raises(ModelError, match=r"No such file .*nets/large\.py"):
+        load_model("nets/large.py:built")
+
+
+def test_a_file_is_as_good_as_a_module(package: str) -> None:
+    by_file, by_module = load_model("nets/small.py:built"), load_model("nets.small:built")
+    assert (by_file.name, by_file.sha256) == (by_module.name, by_module.sha256)
 
 
 def test_a_tf_keras_model_is_told_apart(package: str, tmp_path: Path) -> None:

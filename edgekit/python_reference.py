@@ -1,0 +1,70 @@
+"""Python references: `package.module:name` or `path/file.py:name`, looked up from the working folder, too."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edgekit.errors import InputError, did_you_mean
+
+_PATTERN = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
+
+
+def split(text: str) -> tuple[str, str] | None:
+    """(module or file, name) of a reference; None for any other text."""
+    found = _PATTERN.fullmatch(text)
+    return (found["place"], found["name"]) if found else None
+
+
+def resolve(reference: str, error: type[InputError]) -> Any:
+    """The object that a reference names. Raises `error` where module or name do not exist, or importing fails."""
+    parts = split(reference)
+    if parts is None:
+        raise error(f"{reference}: not `package.module:name` or `file.py:name`", "give the module, then ':' and a name")
+    place, name = parts
+    try:
+        module = _module(place)
+    except ModuleNotFoundError as cause:
+        if cause.name and (place == cause.name or place.startswith(f"{cause.name}.")):
+            raise error(f"{reference}: no module {cause.name!r}", "run from the folder that holds it") from None
+        raise error(f"{reference}: {place} needs {cause.name!r}, which is not installed", "install it") from cause
+    except OSError as cause:
+        raise error(f"{reference}: {cause}", "check the path") from None
+    except Exception as cause:
+        problem = f"{reference}: importing {place} raised {type(cause).__name__}: {cause}"
+        raise error(problem, "correct it") from cause
+    if not hasattr(module, name):
+        public = [word for word in vars(module) if not word.startswith("_")]
+        raise error(f"{reference}: {place} has no {name!r}", did_you_mean(name, public))
+    return getattr(module, name)
+
+
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Let modules be imported from a folder, as `python -m` does from the current one."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _module(place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        with importable(Path.cwd()):
+            return importlib.import_module(place)
+    path = Path(place)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise OSError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    with importable(path.parent.resolve()):
+        spec.loader.exec_module(module)
+    return module
