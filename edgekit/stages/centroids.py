@@ -54,7 +54,7 @@ def centroids(kernel: Kernel, weights: Array, per_channel: bool) -> Centroids:
 def centroids_of(model: Any) -> dict[str, Centroids]:
     """The codebooks of a clustered model, recovered from its weights, also after other rewrites; by kernel name.
 
-    A kernel counts as clustered where it, or each of its channels, has at most 256 distinct values, each shared by two
+    A kernel counts as clustered where it, or each of its channels, has 2 to 256 distinct values, each shared by two
     weights or more on average. Zeros are not counted: a pruned kernel has many without being clustered.
     """
     return {kernel.name: found for kernel in kernels_of(model) if (found := _recovered(kernel))}
@@ -65,7 +65,7 @@ def _recovered(kernel: Kernel) -> Centroids | None:
     for per_channel in (False, True):
         found = centroids(kernel, weights, per_channel)
         distinct, used = np.count_nonzero(found.values), np.count_nonzero(weights)
-        if max(found.sizes) <= MOST and distinct * _SHARED <= used:
+        if 2 <= max(found.sizes) <= MOST and distinct * _SHARED <= used:
             return found
     return None
 

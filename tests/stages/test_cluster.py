@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import architectures
 import msgspec
 import numpy as np
 import pytest
@@ -302,6 +303,33 @@ def test_a_later_training_keeps_clusters_and_zeros(network: Any, data: Dataset) 
 def without_validation(data: Dataset) -> Dataset:
     """So that the last weights are the result, whether they are better or not."""
     return dataclasses.replace(data, validation=None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *architectures.OWN,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in architectures.APPLICATIONS),
+    ],
+)
+def test_the_clusters_of_an_architecture_are_recovered_from_its_weights(name: str) -> None:
+    model = architectures.build(name)
+    made = plan(model, Cluster(clusters=4, granularity="per-channel"))
+    clustered = apply(model, made)
+    assert set(centroids_of(clustered)) == {book.name for book in made.codebooks}
+    outputs = architectures.outputs(clustered, architectures.samples(model))
+    assert all(np.isfinite(output).all() for output in outputs)
+
+
+def test_what_was_not_clustered_is_not_held() -> None:
+    keras = import_keras()
+    inputs = keras.Input((16,))
+    x = keras.layers.Dense(16, kernel_initializer="zeros", name="zeros")(inputs)
+    x = keras.layers.Dense(16, kernel_initializer="ones", name="ones")(x)
+    model = keras.Model(inputs, keras.layers.Dense(16, name="pruned")(x))
+    kernel = model.get_layer("pruned").kernel
+    kernel.assign(np.where(np.arange(256).reshape(16, 16) % 4 == 0, kernel, 0))
+    assert not centroids_of(model)
 
 
 # After quantization.
