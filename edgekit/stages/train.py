@@ -105,7 +105,7 @@ class Callback:
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """What is minimised: `loss(outputs of network, targets, progress 0..1)`, a scalar tensor.
+    """What is minimised: `loss(outputs of network, targets, progress 0..1)`, a scalar tensor; judged at progress 1.
 
     `targets(part)` gives arrays `[samples, ...]` that are fed beside the inputs. `network` is the model that is called
     (the first outputs are the trained model's), `variables` are trained with it, `key` says what it is.
@@ -367,9 +367,8 @@ class _Loop:
             return loss
 
         def measure(inputs: list[Any], targets: list[Any]) -> Any:
-            progress = tf.cast(self.optimizer.iterations, "float32") / total
             outputs = losses.call(network, inputs, training=False)
-            return outputs[: len(self.model.outputs)], objective.loss(outputs, targets, progress)
+            return outputs[: len(self.model.outputs)], objective.loss(outputs, targets, tf.constant(1.0))
 
         inputs, targets = self._batch(self.train, self.targets, np.arange(1))
         signature = [[_open(array) for array in inputs], [_open(array) for array in targets]]

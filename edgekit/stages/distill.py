@@ -1,0 +1,324 @@
+"""Distill: a student learns what a teacher says, not only what the labels say.
+
+    L = alpha T^2 KL(softmax(z_t / T) || softmax(z_s / T)) + (1 - alpha) L_labels
+
+Hinton et al. 2015, arXiv:1503.02531. With several teachers the soft targets are averaged; yes-or-no outputs use the
+binary form; quantities the mean square to the teacher's. Hints add, for pairs of layers, half the mean square between
+features, the student's projected by a 1x1 convolution where channels differ (Romero et al. 2015, arXiv:1412.6550,
+eq. 3), or half the distance between attention maps (Zagoruyko & Komodakis 2017, arXiv:1612.03928, eq. 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy.typing as npt
+from msgspec import Meta, Struct
+
+from edgekit.data.parts import Dataset, Part
+from edgekit.errors import RecipeError
+from edgekit.graph.rebuild import same
+from edgekit.metrics import load_metric
+from edgekit.model.live import digest
+from edgekit.stages.losses import hard_loss, hard_targets, output_kinds
+from edgekit.stages.soft_losses import attention_loss, feature_loss, form_of, projection_for, soft_loss
+from edgekit.stages.student import narrowed
+from edgekit.stages.teacher import Look, answers, with_features
+from edgekit.stages.train import Callback, Epoch, Objective, Say, Trained, Training, fine_tune
+from edgekit.tf import import_tensorflow
+
+Array = npt.NDArray[Any]
+Weight = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Hint(Struct, frozen=True, forbid_unknown_fields=True):
+    """A pair of layers whose outputs should be alike."""
+
+    teacher: Annotated[str, Meta(min_length=1, description="Name of a layer of the (first) teacher.")]
+    student: Annotated[str, Meta(min_length=1, description="Name of a layer of the student.")]
+    kind: Annotated[
+        Literal["attention", "feature"], Meta(description="Where it looks, or what it finds in each channel.")
+    ] = "attention"
+    weight: Annotated[float, Meta(gt=0, description="Factor of this term in the loss.")] = 1.0
+
+
+class Distill(Struct, frozen=True, forbid_unknown_fields=True, tag="distill", tag_field="stage"):
+    """Train a smaller network to say what a larger one says."""
+
+    temperature: Annotated[float, Meta(gt=0, le=100, description="How much the soft targets are softened.")] = 4.0
+    alpha: Annotated[Weight, Meta(description="Share of the teacher in the loss; the rest are the labels.")] = 0.7
+    alpha_end: Annotated[Weight | None, Meta(description="Alpha at the end, if it changes while training.")] = None
+    tune_alpha: Annotated[
+        tuple[Weight, ...], Meta(description="Values to try for a quarter of the epochs; the best one is taken.")
+    ] = ()
+    width: Annotated[
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        Meta(description="Derive the student: this many times the channels of the teacher in each layer."),
+    ] = None
+    multiple: Annotated[int, Meta(ge=1, le=256, description="Channels of a derived student are multiples.")] = 8
+    hints: tuple[Hint, ...] = ()
+    training: Training = Training(epochs=30)
+
+    def __post_init__(self) -> None:
+        if self.tune_alpha and (self.alpha_end is not None or len(set(self.tune_alpha)) < 2):
+            raise ValueError("tune_alpha takes two values or more, and no alpha_end")
+        if not self.tune_alpha and not self.alpha and not self.alpha_end and not self.hints:
+            raise ValueError("alpha 0 without hints asks the teacher nothing: give alpha above 0, or hints")
+
+
+class DistillReport(Struct, frozen=True):
+    """Sizes of teachers and student, the alpha that was used, and what should be known about the result."""
+
+    teachers: tuple[str, ...]
+    teacher_parameters: int
+    student_parameters: int
+    alpha: float
+    best_epoch: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Distilled:
+    """The trained student, what was done, and the history of its training."""
+
+    model: Any
+    report: DistillReport
+    history: tuple[Epoch, ...]
+
+
+def distill(
+    teachers: Any,
+    student: Any | None,
+    stage: Distill,
+    data: Dataset,
+    *,
+    callbacks: Sequence[Callback] = (),
+    cache: Path | None = None,
+    checkpoint: Path | None = None,
+    say: Say = lambda _: None,
+    seed: int = 0,
+) -> Distilled:
+    """Train a copy of `student`, or of one derived from the first teacher, on what the teachers say about the data.
+
+    `teachers` is a Keras model or a sequence of them; none of them is changed. `cache` is a folder that keeps what they
+    said. Raises RecipeError where teachers and student do not fit or a hint names no layer, and what `fine_tune`
+    raises.
+    """
+    several = tuple(teachers) if isinstance(teachers, Sequence) else (teachers,)
+    pupil = _student(several, student, stage, seed)
+    for teacher in several:
+        _refuse_misfit(teacher, pupil)
+    room = _Room(several, cache, say)
+
+    def run(alpha: float, training: Training, path: Path | None) -> Trained:
+        chosen = msgspec.structs.replace(stage, alpha=alpha, training=training, tune_alpha=())
+        return fine_tune(
+            pupil,
+            data,
+            training,
+            callbacks=callbacks,
+            objective=lambda model, data, _: room.objective(model, data, chosen),
+            checkpoint=path,
+            say=say,
+            seed=seed,
+            stage="distill",
+        )
+
+    alpha = _tuned(stage, data, run, say) if stage.tune_alpha else stage.alpha
+    trained = run(alpha, stage.training, checkpoint)
+    report = DistillReport(
+        teachers=tuple(teacher.name for teacher in several),
+        teacher_parameters=int(several[0].count_params()),
+        student_parameters=int(trained.model.count_params()),
+        alpha=alpha,
+        best_epoch=trained.best,
+        notes=tuple(dict.fromkeys(room.notes)),
+    )
+    return Distilled(trained.model, report, trained.history)
+
+
+def _student(teachers: tuple[Any, ...], student: Any | None, stage: Distill, seed: int) -> Any:
+    if not teachers:
+        raise RecipeError("distill: no teacher was given", "give one trained model or several")
+    if (student is None) == (stage.width is None):
+        found = "both a student and a width" if student is not None else "neither a student nor a width"
+        raise RecipeError(f"distill: {found}", "give a student model, or width = 0.5 to derive one from the teacher")
+    if student is not None:
+        return student
+    assert stage.width is not None
+    return narrowed(teachers[0], stage.width, multiple=stage.multiple, seed=seed)
+
+
+def _refuse_misfit(teacher: Any, student: Any) -> None:
+    for what, theirs, ours in (
+        ("takes", teacher.inputs, student.inputs),
+        ("gives", teacher.outputs, student.outputs),
+    ):
+        shapes = [[tuple(tensor.shape[1:]) for tensor in tensors] for tensors in (theirs, ours)]
+        if len(shapes[0]) != len(shapes[1]) or not all(map(_alike, *shapes)):
+            raise RecipeError(
+                f"teacher and student do not fit: teacher {teacher.name!r} {what} {shapes[0]}, "
+                f"student {student.name!r} {what} {shapes[1]}",
+                "give a student with the inputs and outputs of the teacher",
+            )
+
+
+def _alike(first: tuple[int | None, ...], second: tuple[int | None, ...]) -> bool:
+    return len(first) == len(second) and all(None in pair or pair[0] == pair[1] for pair in zip(first, second))  # noqa: B905
+
+
+def _tuned(stage: Distill, data: Dataset, run: Any, say: Say) -> float:
+    """The alpha whose student does best on the validation part after a quarter of the epochs."""
+    metric = data.metric
+    if metric is None or data.validation is None or data.task == "autoencoder":
+        raise RecipeError("tune_alpha chooses by a metric on the validation part, and there is none", "give alpha")
+    short = msgspec.structs.replace(stage.training, epochs=max(1, stage.training.epochs // 4), patience=0)
+    sign = 1 if load_metric(metric).higher_is_better else -1
+    found = {}
+    for alpha in dict.fromkeys(stage.tune_alpha):
+        trained = run(alpha, short, None)
+        found[alpha] = sign * trained.history[trained.best].value
+        say(f"distill: alpha {alpha:g} gives {metric} {trained.history[trained.best].value:.4f}")
+    return max(found, key=lambda alpha: found[alpha])
+
+
+def _size(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    """A size that is known in full, or nothing."""
+    return tuple(side for side in shape if side is not None) if None not in shape else ()
+
+
+class _Room:
+    """The teachers, and what they said so far."""
+
+    def __init__(self, teachers: tuple[Any, ...], cache: Path | None, say: Say) -> None:
+        self.teachers, self.cache, self.say = teachers, cache, say
+        self.notes: list[str] = []
+        self._digests = [digest(teacher) for teacher in teachers]
+        self._said: dict[Any, tuple[Array, ...]] = {}
+
+    def objective(self, model: Any, data: Dataset, stage: Distill) -> Objective:
+        """What the copy of the student that is trained minimises."""
+        samples = next(data.part("train").batches(32))
+        lesson = _Lesson(self, model, data, stage, samples)
+        hints = _Hints(model, stage.hints)
+        targets = {
+            part.name: (*lesson.labels(part), *self._answers(part, hints.looks))
+            for part in (data.part("train"), data.validation)
+            if part is not None
+        }
+        hints.meet(targets["train"][len(targets["train"]) - len(stage.hints) :])
+        inner = len(stage.hints)
+
+        def loss(outputs: list[Any], found: list[Any], progress: Any) -> Any:
+            total = lesson.loss(outputs[: len(outputs) - inner], found[: len(found) - inner], progress)
+            return total + hints.loss(outputs[len(outputs) - inner :], found[len(found) - inner :])
+
+        return Objective(
+            network=hints.network,
+            targets=lambda part: targets[part.name],
+            loss=loss,
+            variables=hints.variables,
+            key=f"{stage!r} {self._digests}",
+        )
+
+    def _answers(self, part: Part, looks: tuple[Look, ...]) -> tuple[Array, ...]:
+        """The outputs of each teacher in turn, then what the hints see in the first."""
+        said = [self._answer(part, number, looks if number == 0 else ()) for number in range(len(self.teachers))]
+        count = len(said[0]) - len(looks)
+        return (*said[0][:count], *(array for other in said[1:] for array in other), *said[0][count:])
+
+    def _answer(self, part: Part, number: int, looks: tuple[Look, ...]) -> tuple[Array, ...]:
+        place = (part.name, number, looks)
+        if place not in self._said:
+            self._said[place] = answers(self.teachers[number], part, looks, folder=self.cache, say=self.say)
+        return self._said[place]
+
+
+class _Lesson:
+    """The loss of the outputs: the teachers' share and the labels' share."""
+
+    def __init__(self, room: _Room, model: Any, data: Dataset, stage: Distill, samples: Sequence[Array]) -> None:
+        self.data, self.stage = data, stage
+        self.kinds = output_kinds(model, samples)
+        self.theirs = [output_kinds(teacher, samples) for teacher in room.teachers]
+        if any(kind != "logits" for kinds in self.theirs for kind in kinds):
+            room.notes.append("a teacher gives probabilities: their logits were recovered as logarithms")
+        judged = data.labelled_outputs or tuple(range(len(model.outputs)))
+        decides = data.task in ("classification", "segmentation")
+        self.forms = [
+            form_of(kind, int(output.shape[-1]), decides and index in judged)
+            for index, (kind, output) in enumerate(zip(self.theirs[0], model.outputs, strict=True))
+        ]
+        only_teacher = stage.alpha == 1 and stage.alpha_end in (None, 1)
+        self.hard = None if only_teacher else hard_loss(model, data, stage.training.loss, samples)
+
+    def labels(self, part: Part) -> tuple[Array, ...]:
+        """The labels, where they have a share."""
+        return () if self.hard is None else hard_targets(self.data, part)
+
+    def loss(self, outputs: list[Any], targets: list[Any], progress: Any) -> Any:
+        """The weighted sum of both shares; `targets` are the labels, then the answers of each teacher in turn."""
+        said = targets[len(targets) - len(outputs) * len(self.theirs) :]
+        soft = [
+            soft_loss(
+                said[index :: len(outputs)],
+                [kinds[index] for kinds in self.theirs],
+                output,
+                self.kinds[index],
+                self.forms[index],
+                self.stage.temperature,
+            )
+            for index, output in enumerate(outputs)
+        ]
+        total = import_tensorflow().add_n(soft)
+        if self.hard is None:
+            return total
+        end = self.stage.alpha if self.stage.alpha_end is None else self.stage.alpha_end
+        alpha = self.stage.alpha + (end - self.stage.alpha) * progress
+        return alpha * total + (1 - alpha) * self.hard(outputs, targets[: len(targets) - len(said)])
+
+
+class _Hints:
+    """The loss between pairs of layers, and the projections that are trained with it."""
+
+    def __init__(self, model: Any, hints: tuple[Hint, ...]) -> None:
+        self.hints = hints
+        self.network = with_features(model, [hint.student for hint in hints], same) if hints else model
+        self.features = self.network.outputs[len(model.outputs) :]
+        for hint, feature in zip(hints, self.features, strict=True):
+            if hint.kind == "attention" and len(feature.shape) < 3:
+                raise RecipeError(
+                    f"hint {hint.student!r}: its output {list(feature.shape[1:])} has no positions to attend to",
+                    'name a convolution, or say kind = "feature"',
+                )
+        self.looks = tuple(
+            Look(hint.teacher, hint.kind == "attention", _size(feature.shape[1:-1]))
+            for hint, feature in zip(hints, self.features, strict=True)
+        )
+        self._projections: list[Any] = []
+
+    def meet(self, seen: Sequence[Array]) -> None:
+        """Make the projections that what was seen in the teacher asks for."""
+        for hint, feature, array in zip(self.hints, self.features, seen, strict=True):
+            name = f"{hint.teacher!r} to {hint.student!r}"
+            feature_to_feature = hint.kind == "feature"
+            self._projections.append(projection_for(name, feature.shape, array.shape) if feature_to_feature else None)
+
+    @property
+    def variables(self) -> tuple[Any, ...]:
+        """The projections."""
+        return tuple(projection for projection in self._projections if projection is not None)
+
+    def loss(self, features: list[Any], targets: list[Any]) -> Any:
+        """The weighted sum over the pairs."""
+        total: Any = 0.0
+        for hint, feature, target, projection in zip(self.hints, features, targets, self._projections, strict=True):
+            if hint.kind == "attention":
+                total += hint.weight * attention_loss(target, feature)
+            else:
+                total += hint.weight * feature_loss(target, feature, projection)
+        return total

@@ -1,0 +1,136 @@
+"""Student: a narrower network of the same form, derived from a teacher by a width multiplier; its weights are new."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import ModelError, RecipeError
+from edgekit.graph.rebuild import cloned, fresh, per_operation, rebuild
+from edgekit.graph.walk import Call, Graph, tensors, walk
+from edgekit.tf import import_keras
+
+_SIZES = ("filters", "units", "output_dim")
+
+
+def narrowed(model: Any, width: float, *, multiple: int = 8, seed: int = 0) -> Any:
+    """The network with about `width` times as many channels in each layer, in multiples; the last layers keep theirs.
+
+    The same seed gives the same weights. Raises RecipeError where the form does not allow it.
+    """
+    graph = walk(model)
+    last = _last(graph)
+    rng = np.random.default_rng(seed)
+
+    def make(call: Call) -> Callable[..., Any]:
+        if not isinstance(call.operation, import_keras().Layer) or _is_preprocessing(call):
+            return _reshaped(call) if call.kind == "Reshape" else fresh(call)
+        config = _seeded(call.operation.get_config(), rng)
+        if call.name not in last:
+            config = _scaled(config, width, multiple)
+        return _built(call, {**config, "name": call.name, "trainable": True})
+
+    try:
+        return rebuild(graph, per_operation(make))
+    except (ModelError, ValueError, TypeError) as cause:
+        raise RecipeError(
+            f"{model.name!r} cannot be narrowed to {width:g}: {_first_line(cause)}", "give a student of your own"
+        ) from cause
+
+
+def _first_line(cause: Exception) -> str:
+    """What went wrong, without the frame that Keras puts around it."""
+    lines = [re.sub(r"\x1b\[\d+m", "", line).strip() for line in str(cause).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Exception encountered")), type(cause).__name__)
+
+
+def channels(count: int, width: float, multiple: int) -> int:
+    """`count` times `width` in multiples, rounded to the nearest, never more than `count` for a width below 1."""
+    scaled = max(multiple, round(count * width / multiple) * multiple)
+    return min(count, scaled) if width <= 1 else scaled
+
+
+def _last(graph: Graph) -> set[str]:
+    """Names of the layers with a size of their own from which an output is reached without another such layer."""
+    found: set[str] = set()
+    open_ends, seen = list(tensors(graph.outputs)), set()
+    while open_ends:
+        tensor = open_ends.pop()
+        call = graph.producers.get(tensor)
+        if call is None or tensor in seen:
+            continue
+        seen.add(tensor)
+        if _sized(call):
+            found.add(call.name)
+        else:
+            open_ends += call.inputs
+    return found
+
+
+def _sized(call: Call) -> bool:
+    layer = call.operation
+    inner = getattr(layer, "layer", None) or getattr(layer, "forward_layer", None) or layer
+    return any(isinstance(getattr(inner, size, None), int) for size in _SIZES)
+
+
+def _is_preprocessing(call: Call) -> bool:
+    layers = import_keras().layers
+    return isinstance(call.operation, (layers.Normalization, layers.Reshape))
+
+
+def _scaled(config: dict[str, Any], width: float, multiple: int) -> dict[str, Any]:
+    """The configuration with its sizes multiplied, also those of the layer in a wrapper."""
+    sizes = {key: channels(config[key], width, multiple) for key in _SIZES if isinstance(config.get(key), int)}
+    inner = {
+        key: {**part, "config": _scaled(part["config"], width, multiple), "build_config": None}
+        for key in ("layer", "backward_layer")
+        if isinstance(part := config.get(key), dict)
+    }
+    return {**config, **sizes, **inner}
+
+
+def _seeded(config: Any, rng: np.random.Generator) -> Any:
+    """The configuration with a seed drawn wherever it leaves one open, in initializers and in random layers."""
+    if isinstance(config, list | tuple):
+        return type(config)(_seeded(item, rng) for item in config)
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: int(rng.integers(2**31)) if key == "seed" and value is None else _seeded(value, rng)
+        for key, value in config.items()
+    }
+
+
+def _built(call: Call, config: dict[str, Any]) -> Callable[..., Any]:
+    """The new layer; groups of a convolution are made to divide what it then has."""
+    made: list[Any] = []
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not made:
+            groups = config.get("groups", 1)
+            whole = math.gcd(groups, int(args[0].shape[-1]), config["filters"]) if groups > 1 else groups
+            made.append(cloned(call, **config, **({"groups": whole} if groups != whole else {})))
+        return made[0](*args, **kwargs)
+
+    return run
+
+
+def _reshaped(call: Call) -> Callable[..., Any]:
+    """A reshape that keeps the channels last: to the number of channels there now are."""
+    layers = import_keras().layers
+    old = call.inputs[0].shape[-1]
+
+    def run(x: Any, *args: Any, **kwargs: Any) -> Any:
+        shape = getattr(call.operation, "target_shape", None) or getattr(call.operation, "newshape", None)
+        target = [*shape] if isinstance(shape, list | tuple) else [shape]
+        if target[-1] == old:
+            target[-1] = x.shape[-1]
+        if isinstance(call.operation, layers.Layer):
+            return layers.Reshape(target, name=call.name)(x)
+        return import_keras().ops.reshape(x, target)
+
+    return run
