@@ -177,7 +177,7 @@ def vit() -> Any:
     keras = import_keras()
     layers, ops = keras.layers, keras.ops
     inputs = keras.Input((32, 32, 3))
-    x = layers.Rescaling(1 / 255)(inputs)
+    x = layers.Rescaling(0.5)(inputs)
     x = layers.Conv2D(32, 8, 8)(x)
     x = layers.Reshape((16, 32))(x)
     x = x + layers.Embedding(16, 32)(ops.arange(16))
@@ -262,6 +262,9 @@ def randomize(model: Any, seed: int = 0) -> None:
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         elif len(weight.shape) == 1 and weight.dtype.startswith("float"):
             weight.assign(rng.uniform(0.05, 0.1, weight.shape))
+    for layer in walk(model).layers.values():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
     norms = [layer for layer in walk(model).layers.values() if type(layer).__name__ == "BatchNormalization"]
     momenta = [layer.momentum for layer in norms]
     for layer in norms:

@@ -97,7 +97,22 @@ class Chooser:
                 f"prune_channels: {measure} = {budget:g} cannot be met: the least this network gets is {least:.1%}",
                 f"say {measure} = {nearest:g} or more, a smaller `minimum`, `floor` or `multiple`, or fewer exceptions",
             )
-        return choose(values[bisect_left(values, True, key=fits)])
+        first = choose(values[bisect_left(values, True, key=fits)])
+        return self._filled(first, lambda kept: costs.share(kept, measure, whole) <= budget)
+
+    def _filled(self, kept: Kept, fits: Callable[[Kept], bool]) -> Kept:
+        """One more step for each group that still fits, the best channels first: rounding leaves much of a budget."""
+        steps: list[tuple[float, Ids]] = []
+        for group in self.groups:
+            stays = int(kept[group.order].sum())
+            if group.retain is None and stays < len(group.order):
+                step = slice(stays, stays + self.limits.multiple)
+                steps.append((float(group.scores[step].mean()), group.order[step]))
+        for _, classes in sorted(steps, key=lambda step: -step[0]):
+            more = kept.copy()
+            more[classes] = True
+            kept = more if fits(more) else kept
+        return kept
 
 
 class Costs:

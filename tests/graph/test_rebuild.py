@@ -17,12 +17,12 @@ FAST = ("resnet8", "autoencoder", "conv1d", "unet", "two_in_two_out", "lstm", "g
 
 
 def _check(name: str) -> None:
-    model = architectures.build(name)
+    model = architectures.build(name, dtype="float64")
     inputs = architectures.samples(model)
     wanted = architectures.outputs(model, inputs)
     twin = copy(model)
     for before, after in zip(wanted, architectures.outputs(twin, inputs), strict=True):
-        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(after, before, rtol=1e-12, atol=1e-14)
     assert twin.count_params() == model.count_params()
     weighted = {name for name, layer in walk(model).layers.items() if layer.weights}
     assert {layer.name for layer in twin.layers if layer.weights} == weighted
