@@ -7,9 +7,8 @@ arXiv:1405.3866), or 1x1, k x k, 1x1 by Tucker-2 (Kim et al. 2016, arXiv:1511.06
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,15 +20,15 @@ from msgspec import Meta, Struct
 from edgekit.data.parts import Dataset
 from edgekit.errors import ModelError, RecipeError
 from edgekit.graph.macs import costs, total
-from edgekit.graph.rebuild import cloned, fresh, loaded, per_operation, rebuild
-from edgekit.graph.walk import Call, Graph, walk
+from edgekit.graph.rebuild import fresh, per_operation, rebuild
+from edgekit.graph.walk import Call, walk
 from edgekit.stages.centroids import ClusterPreserve
-from edgekit.stages.low_rank import Geometry, Kind, chain, factors, kinds_of, product
+from edgekit.stages.factor_layers import factor_names, factored, geometry_of, kernel_of, misfit, names_in
+from edgekit.stages.low_rank import Kind, kinds_of, product
 from edgekit.stages.masks import Preserve
 from edgekit.stages.patterns import any_matching, matching
 from edgekit.stages.rank_choice import WORDS, Candidate, Limits, Split, Wish, candidate, energy_for
 from edgekit.stages.train import Epoch, Say, Training, fine_tune
-from edgekit.tf import import_keras
 from edgekit.units import format_count
 
 Array = npt.NDArray[Any]
@@ -225,7 +224,7 @@ def plan(model: Any, stage: Factorize) -> FactorizePlan:
     graph = walk(model)
     names = [name for name, layer in graph.layers.items() if any(len(weight.shape) > 1 for weight in layer.weights)]
     wishes, reasons = _wishes(names, stage)
-    reasons |= {name: why for name in names if name not in reasons and (why := _unfit(graph.calls_of(name), stage))}
+    reasons |= {name: why for name in names if name not in reasons and (why := _unfit(name, graph.layers[name], stage))}
     found = [_candidate(graph.calls_of(name), wishes[name], stage) for name in names if name not in reasons]
     by_parameters = stage.parameters is not None
     whole = total(costs(graph))
@@ -253,18 +252,18 @@ def apply(model: Any, plan: FactorizePlan) -> Any:
     splits = {split.name: split for split in plan.splits}
 
     def make(call: Call) -> Callable[..., Any]:
-        return _factored(call, splits[call.name], _taken(graph)) if call.name in splits else fresh(call)
+        return factored(call, splits[call.name], names_in(graph)) if call.name in splits else fresh(call)
 
     return rebuild(graph, per_operation(make))
 
 
 def report(before: Any, after: Any, plan: FactorizePlan) -> FactorizeReport:
     """Compare the layers that were split with their factors, trained on or not."""
-    old, new, taken = walk(before).layers, walk(after).layers, _taken(walk(before))
+    old, new, taken = walk(before).layers, walk(after).layers, names_in(walk(before))
     done = []
     for split in plan.splits:
-        layers = _factor_names(split, taken)
-        kernel, parts = _kernel(old[split.name]), tuple(_kernel(new[name]) for name in layers)
+        layers = factor_names(split, taken)
+        kernel, parts = kernel_of(old[split.name]), tuple(kernel_of(new[name]) for name in layers)
         size = float(np.linalg.norm(kernel))
         error = float(np.linalg.norm(product(parts) - kernel)) / size if size else 0.0
         done.append(
@@ -300,24 +299,10 @@ def _wishes(names: list[str], stage: Factorize) -> tuple[dict[str, Wish], dict[s
     return wishes, reasons
 
 
-def _unfit(calls: tuple[Call, ...], stage: Factorize) -> str:
-    """Why a layer cannot be split; empty where it can be."""
-    layers, layer = import_keras().layers, calls[0].operation
-    if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise ModelError(
-            f"layer {calls[0].name!r} has its channels first, and devices have them last",
-            "build the model with data_format='channels_last'",
-        )
-    depthwise = (layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D)
-    if isinstance(layer, depthwise):
-        return "depthwise: it is a factorization already"
-    if type(layer) not in (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D):
-        return f"{type(layer).__name__}: only Dense and Conv1D, 2D, 3D themselves are split"
-    if getattr(layer, "groups", 1) > 1:
-        return f"its {layer.groups} groups keep channels apart already"
-    if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
-        return "its kernel is quantized, or has a LoRA beside it"
-    return "" if _kinds(_kernel(layer), stage) else f"its window has one axis: {stage.method!r} splits two"
+def _unfit(name: str, layer: Any, stage: Factorize) -> str:
+    """Why a layer is not split, whatever the rank; empty where it may be."""
+    why = misfit(name, layer)
+    return why or ("" if _kinds(kernel_of(layer), stage) else f"its window has one axis: {stage.method!r} splits two")
 
 
 def _kinds(kernel: Array, stage: Factorize) -> tuple[Kind, ...]:
@@ -327,67 +312,11 @@ def _kinds(kernel: Array, stage: Factorize) -> tuple[Kind, ...]:
 
 
 def _candidate(calls: tuple[Call, ...], wish: Wish, stage: Factorize) -> Candidate:
-    name, kernel = calls[0].name, _kernel(calls[0].operation)
+    name, kernel = calls[0].name, kernel_of(calls[0].operation)
     if not np.isfinite(kernel).all():
         raise ModelError(
             f"NaN or infinity in the weights {name + '/kernel'!r}",
             "the training diverged; take an earlier checkpoint or train again with a lower learning rate",
         )
     limits = Limits(stage.rank_multiple, stage.min_saving, stage.parameters is not None)
-    return candidate(name, kernel, [_geometry(call) for call in calls], _kinds(kernel, stage), wish, limits)
-
-
-def _kernel(layer: Any) -> Array:
-    return np.asarray(layer.kernel)
-
-
-def _geometry(call: Call) -> Geometry:
-    layer, sizes = call.operation, tuple(int(size) for size in call.inputs[0].shape[1:-1] if size is not None)
-    if not hasattr(layer, "kernel_size"):
-        return Geometry(repeats=math.prod(sizes))
-    return Geometry(layer.kernel_size, sizes, layer.strides, layer.dilation_rate, layer.padding)
-
-
-def _taken(graph: Graph) -> set[str]:
-    return {*graph.operations, *(source.name for source in graph.sources)}
-
-
-def _factor_names(split: Split, taken: set[str]) -> tuple[str, ...]:
-    """Names of the factors, first to last; the last is the layer's own."""
-    wished = [f"{split.name}_factor_{place}" for place in range(2 if split.kind == "tucker" else 1)]
-    return (*(next(free for free in _numbered(name) if free not in taken) for name in wished), split.name)
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}_{number}" for number in itertools.count(1))
-
-
-def _factored(call: Call, split: Split, taken: set[str]) -> Callable[..., Any]:
-    """The factors of a layer, one after the other, as one callable."""
-    layer, names = call.operation, _factor_names(split, taken)
-    parts = [part.astype(layer.kernel.dtype) for part in factors(_kernel(layer), split.kind, split.ranks)]
-    places = chain(split.kind, _geometry(call))
-    steps = []
-    for name, part, place in zip(names, parts, places, strict=True):
-        last = name == names[-1]
-        new = cloned(call, **_settings(layer, name, part, place, last))
-        bias = [np.asarray(layer.bias)] if last and layer.use_bias else []
-        steps.append(loaded(new, [part, *bias]))
-
-    def run(inputs: Any) -> Any:
-        for step in steps:
-            inputs = step(inputs)
-        return inputs
-
-    return run
-
-
-def _settings(layer: Any, name: str, kernel: Array, place: Geometry, last: bool) -> dict[str, Any]:
-    """How a factor differs from the layer that it comes from."""
-    plain = {"use_bias": False, "activation": None, "activity_regularizer": None}
-    common = {"name": name, "kernel_constraint": None, **({} if last else plain)}
-    if not place.window:
-        return {**common, "units": kernel.shape[-1]}
-    shape = {"kernel_size": place.window, "strides": place.strides, "dilation_rate": place.dilation}
-    return {**common, "filters": kernel.shape[-1], **shape}
+    return candidate(name, kernel, [geometry_of(call) for call in calls], _kinds(kernel, stage), wish, limits)
