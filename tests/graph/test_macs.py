@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import architectures
@@ -11,6 +12,7 @@ from edgekit.errors import ModelError
 from edgekit.graph.macs import costs, total, uncounted
 from edgekit.graph.walk import walk
 from edgekit.tf import import_keras
+from edgekit.tflite.inspect import inspect_model
 
 
 def _count(shape: tuple[int | None, ...], *layers: Any) -> int:
@@ -80,3 +82,8 @@ def test_layers_that_are_not_counted_are_named() -> None:
     inputs = keras.Input((4, 6, 6, 3))
     model = keras.Model(inputs, keras.layers.ConvLSTM2D(4, 3, name="memory")(inputs))
     assert uncounted(walk(model)) == ("memory",)
+
+
+def test_the_file_that_is_made_of_a_network_counts_the_same(digits: Path, float_file: bytes) -> None:
+    network = import_keras().models.load_model(digits / "digits.keras")
+    assert total(costs(walk(network))).macs == inspect_model(float_file).macs

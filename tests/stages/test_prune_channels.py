@@ -217,6 +217,13 @@ def test_a_budget_is_met_and_not_by_much(measure: str, allocation: str) -> None:
     assert 0.46 < getattr(after, measure) / getattr(before, measure) <= 0.5
 
 
+def test_a_budget_is_spent_although_counts_are_rounded() -> None:
+    """Eight channels are an eighth of every layer here; equal shares alone would leave a quarter of the budget."""
+    said = report(plan(architectures.build("ds_cnn"), PruneChannels(macs=0.5), multiple=8))
+    assert 0.45 < said.macs_after / said.macs_before <= 0.5
+    assert all(layer.channels_after % 8 == 0 for layer in said.layers if layer.channels_before == 64)
+
+
 def test_a_budget_out_of_reach_names_the_nearest() -> None:
     model = architectures.build("ds_cnn")
     with pytest.raises(RecipeError, match=r"macs = 0.001 cannot be met.*least this network gets is") as error:
