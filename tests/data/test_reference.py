@@ -79,7 +79,7 @@ def test_functions_that_do_not_exist_are_named(reference, tmp_path):
     with pytest.raises(DataError, match=r"none\.py"):
         load_dataset(f"{tmp_path / 'none.py'}:data")
     reference("return x", head="raise ValueError('no')\n")
-    with pytest.raises(DataError, match="importing .*mine.py raised ValueError"):
+    with pytest.raises(DataError, match=r"importing .*mine\.py raised ValueError"):
         load_dataset(f"{path}:data")
 
 
