@@ -32,7 +32,7 @@ Clusters = Annotated[int, Meta(ge=2, le=256, description="Values that a layer, o
 
 NOTE = (
     "TFLite has no operator that reads a codebook: clustering makes the compressed file smaller, which is what a store "
-    "or an update transports; the file in memory and the latency stay as they are. A batch normalization that is folded "
+    "or an update transports; the file in memory and the latency stay as they are. A batch normalization folded "
     "into a layer gives each channel its own multiples of the values, so the deflated file gains less than the tensors "
     "here, and an int8 file less than a float one"
 )
