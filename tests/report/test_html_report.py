@@ -17,6 +17,7 @@ from edgekit.artifact import Manifest, sha256
 from edgekit.check import Finding
 from edgekit.cli.optimize import command
 from edgekit.dataset import Preprocessing
+from edgekit.gate import Gate
 from edgekit.pipeline import Run
 from edgekit.report.html import render_report, reproduce
 from edgekit.report.snippet import snippet
@@ -197,7 +198,7 @@ def test_the_commands_are_the_ones_the_tool_takes(run: Run) -> None:
         (made.target, made.recipe.name) for made in run.artifacts
     }
     assert {one["model"] for one in taken} == {"my model; rm -rf $HOME.keras"}
-    assert {one["max_drop"] for one in taken} == {0.01}
+    assert {Gate.parse(one["max_drop"]).max_drop for one in taken} == {0.01}
 
 
 @pytest.mark.parametrize(
