@@ -25,6 +25,7 @@ from edgekit.graph.rebuild import copy
 from edgekit.metrics import load_metric
 from edgekit.stages import checkpoint as checkpoints
 from edgekit.stages import losses
+from edgekit.stages.fused_norm import training_twin
 from edgekit.tf import import_keras, import_tensorflow
 
 Array = npt.NDArray[Any]
@@ -260,6 +261,7 @@ class _Loop:
 
     def _finish_epoch(self, number: int, loss: float | None, started: float) -> None:
         """Judge the weights, keep them if they are the best that may be kept, and say so."""
+        self._refuse_unsound(number)
         validation_loss, value = self._judge(number)
         epoch = Epoch(number, loss, validation_loss, value, time.monotonic() - started)
         self.history.append(epoch)
@@ -269,6 +271,13 @@ class _Loop:
         if better:
             self.best, self.rank, self.best_weights = number, rank, self._values(self.model.variables)
         self.say(self._line(epoch, better))
+
+    def _refuse_unsound(self, number: int) -> None:
+        """Stop where weights are no numbers, which an activation may hide from the loss."""
+        for variable in self.model.weights:
+            value = variable.numpy()
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise self._diverged(f"the weights {variable.path} are not finite after epoch {number}")
 
     def _judge(self, number: int) -> tuple[float | None, float | None]:
         """Loss and metric of the validation part."""
@@ -353,14 +362,15 @@ class _Loop:
 
     def _compile(self) -> None:
         tf = import_tensorflow()
-        network, objective, total = self.objective.network, self.objective, float(self.steps * self.config.epochs)
+        objective, total = self.objective, float(self.steps * self.config.epochs)
+        network, twin = objective.network, training_twin(objective.network)
 
         def step(inputs: list[Any], targets: list[Any]) -> Any:
             progress = tf.cast(self.optimizer.iterations, "float32") / total
             with tf.GradientTape() as tape:
-                outputs = losses.call(network, inputs, training=True)
+                outputs = losses.call(twin, inputs, training=True)
                 loss = objective.loss(outputs, targets, progress)
-                loss = tf.add_n([loss, *(tf.cast(extra, loss.dtype) for extra in network.losses)])
+                loss = tf.add_n([loss, *(tf.cast(extra, loss.dtype) for extra in twin.losses)])
             self.optimizer.apply(tape.gradient(loss, self.trained), self.trained)
             for callback in self.callbacks:
                 callback.after_update()
@@ -370,10 +380,10 @@ class _Loop:
             outputs = losses.call(network, inputs, training=False)
             return outputs[: len(self.model.outputs)], objective.loss(outputs, targets, tf.constant(1.0))
 
-        inputs, targets = self._batch(self.train, self.targets, np.arange(1))
-        signature = [[_open(array) for array in inputs], [_open(array) for array in targets]]
-        self._step = tf.function(step, input_signature=signature, autograph=False)
-        self._measure = tf.function(measure, input_signature=signature, autograph=False)
+        first = self._batch(self.train, self.targets, np.arange(1))
+        whole, any_size = ([[_spec(array, size) for array in arrays] for arrays in first] for size in (self.size, None))
+        self._step = tf.function(step, input_signature=whole, autograph=False)
+        self._measure = tf.function(measure, input_signature=any_size, autograph=False)
 
     def _batch(self, part: Part, targets: Sequence[Array], rows: Array) -> tuple[list[Array], list[Array]]:
         inputs = [np.asarray(x) for x in part.select(rows).array()]
@@ -439,6 +449,6 @@ def _optimizer(config: Training, steps: int) -> Any:
     return keras.optimizers.Adam(rate)
 
 
-def _open(array: Array) -> Any:
+def _spec(array: Array, batch: int | None) -> Any:
     tf = import_tensorflow()
-    return tf.TensorSpec([None, *array.shape[1:]], array.dtype)
+    return tf.TensorSpec([batch, *array.shape[1:]], array.dtype)

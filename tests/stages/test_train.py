@@ -18,8 +18,9 @@ from edgekit.data.parts import Dataset
 from edgekit.dataset import load_dataset, match
 from edgekit.errors import DataError, EdgekitError, ModelError, RecipeError
 from edgekit.stages import losses
+from edgekit.stages.fused_norm import training_twin
 from edgekit.stages.train import Callback, Training, TrainingDiverged, copy_of, fine_tune
-from edgekit.tf import import_keras
+from edgekit.tf import import_keras, import_tensorflow
 
 QUICK = Training(epochs=3, batch_size=32, learning_rate=3e-3, patience=0)
 
@@ -164,25 +165,37 @@ def test_a_checkpoint_of_another_training_is_said_and_not_used(
     assert said[0] == "training: the checkpoint checkpoint is of another training, so it begins anew"
 
 
+class Poison(Callback):
+    """Make the weights of a layer NaN before a step."""
+
+    def __init__(self, layer: str, step: int) -> None:
+        self.layer, self.step = layer, step
+
+    def start(self, model: Any, steps: int) -> None:
+        self.kernel = model.get_layer(self.layer).kernel
+
+    def before_step(self, step: int) -> None:
+        if step == self.step:
+            self.kernel.assign(self.kernel * np.nan)
+
+
 def test_a_loss_that_is_no_number_stops_at_once_with_the_last_good_weights(model: Any, data: Dataset) -> None:
-    state: dict[str, Any] = {}
-
-    class Poison(Callback):
-        def start(self, model: Any, steps: int) -> None:
-            state["kernel"] = model.get_layer("conv").kernel
-
-        def before_step(self, step: int) -> None:
-            if step == 14:
-                state["kernel"].assign(state["kernel"] * np.nan)
-
     undisturbed = fine_tune(model, data, QUICK)
     with pytest.raises(TrainingDiverged, match=r"factor: the loss is nan in epoch 2, step 5 of 10") as caught:
-        fine_tune(model, data, QUICK, callbacks=[Poison()], stage="factor")
+        fine_tune(model, data, QUICK, callbacks=[Poison("digit", 14)], stage="factor")
     trained = caught.value.trained
     assert trained.best == 1
     assert trained.history[1].loss == undisturbed.history[1].loss
     assert all(np.isfinite(weight).all() for weight in trained.model.get_weights())
     assert "learning_rate" in caught.value.mend
+
+
+def test_weights_that_are_no_numbers_are_never_the_result(model: Any, data: Dataset) -> None:
+    blind = replace(data, validation=None)
+    with pytest.raises(TrainingDiverged) as caught:
+        fine_tune(model, blind, QUICK, callbacks=[Poison("conv", 29)])
+    assert caught.value.trained.best == 2
+    assert all(np.isfinite(weight).all() for weight in caught.value.trained.model.get_weights())
 
 
 def test_missing_parts_and_labels_are_named_with_their_mend(model: Any, data: Dataset) -> None:
@@ -301,6 +314,29 @@ def test_every_task_learns_with_the_automatic_loss(name: str, tmp_path: Path) ->
     data = match(load_dataset(tmp_path / "data.npz", overrides=settings), known.inputs, known.outputs)
     trained = fine_tune(model, data, Training(epochs=6, batch_size=8, learning_rate=0.02, patience=0))
     assert trained.history[6].validation_loss < trained.history[0].validation_loss * 0.8
+
+
+@pytest.mark.parametrize("settings", [{}, {"scale": False}, {"center": False, "epsilon": 0.1}, {"trainable": False}])
+def test_the_fused_twin_has_the_outputs_gradients_and_statistics_of_the_model(settings: dict[str, Any]) -> None:
+    keras, tf = import_keras(), import_tensorflow()
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    image = keras.Input((8, 8, 1))
+    hidden = layers.BatchNormalization(**settings, name="norm")(layers.Conv2D(6, 3, name="conv")(image))
+    model = keras.Model(image, layers.Dense(10)(layers.Flatten()(layers.ReLU()(hidden))))
+    samples = np.random.default_rng(0).normal(size=(32, 8, 8, 1)).astype(np.float32)
+    model.get_layer("norm").moving_variance.assign(np.linspace(0.5, 2, 6))
+    found = []
+    for network in (copy_of(model), copy_of(model)):
+        used = training_twin(network) if found else network
+        with tf.GradientTape() as tape:
+            outputs = used(samples, training=True)
+            loss = tf.reduce_mean(tf.square(outputs - 1))
+        found.append([outputs, *tape.gradient(loss, network.trainable_variables), *network.get_weights()])
+        assert (used is network) == (len(found) == 1)
+        assert np.allclose(used(samples, training=False), network(samples, training=False), atol=1e-6)
+    for plain, fused in zip(*found, strict=True):
+        assert np.allclose(plain, fused, atol=1e-4, rtol=1e-4)
 
 
 def test_a_loss_of_your_own_is_minimised(data: Dataset, model: Any, tmp_path: Path, monkeypatch: Any) -> None:
