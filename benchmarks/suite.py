@@ -135,7 +135,8 @@ def _verification(name: str, file: bytes, samples: np.ndarray[Any, Any]) -> Iter
         lambda: run_file(file, part, batch=BATCH),
     ]
     bare_one, bare_batch, one, batch = _turns(works, 7)
-    yield _claim(f"verify-{name}", f"verifying 10,000: batch 1 / batch {BATCH}", one / batch)
+    bound = 5 if name == "digits" else None
+    yield _claim(f"verify-{name}", f"verifying 10,000: batch 1 / batch {BATCH}", one / batch, at_least=bound)
     yield _claim(f"verify-{name}-loop", f"bare loop, batch 1 / verifying, batch {BATCH}", bare_one / batch)
     yield _claim(f"verify-{name}-limit", f"bare loop, batch 1 / bare loop, batch {BATCH}", bare_one / bare_batch)
 
