@@ -50,6 +50,8 @@ class Pattern:
 
 def scores(matrix: Array, pattern: Pattern) -> Array:
     """Mean magnitude of each block `[rows / block rows, columns / block columns]`; edge blocks may be smaller."""
+    if pattern.rows == pattern.columns == 1:
+        return np.abs(matrix)
     sums = np.add.reduceat(np.abs(matrix), np.arange(0, matrix.shape[0], pattern.rows), axis=0)
     sums = np.add.reduceat(sums, np.arange(0, matrix.shape[1], pattern.columns), axis=1)
     return sums / sizes(matrix.shape, pattern)

@@ -14,7 +14,7 @@ from edgekit.graph.rebuild import cloned, fresh, per_operation, rebuild
 from edgekit.graph.walk import Call, Graph, tensors, walk
 from edgekit.tf import import_keras
 
-_SIZES = ("filters", "units", "output_dim")
+_SIZES = ("filters", "units", "output_dim", "projection_dim")
 
 
 def narrowed(model: Any, width: float, *, multiple: int = 8, seed: int = 0) -> Any:
@@ -113,7 +113,7 @@ def _built(call: Call, config: dict[str, Any]) -> Callable[..., Any]:
         if not made:
             groups = config.get("groups", 1)
             whole = math.gcd(groups, int(args[0].shape[-1]), config["filters"]) if groups > 1 else groups
-            made.append(cloned(call, **config, **({"groups": whole} if groups != whole else {})))
+            made.append(cloned(call, **(config if groups == whole else {**config, "groups": whole})))
         return made[0](*args, **kwargs)
 
     return run

@@ -25,7 +25,7 @@ from edgekit.graph.rebuild import copy
 from edgekit.metrics import load_metric
 from edgekit.stages import checkpoint as checkpoints
 from edgekit.stages import losses
-from edgekit.stages.fused_norm import training_twin
+from edgekit.stages.fused import fused_adam, training_twin
 from edgekit.tf import import_keras, import_tensorflow
 
 Array = npt.NDArray[Any]
@@ -446,7 +446,7 @@ def _optimizer(config: Training, steps: int) -> Any:
         rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
     if config.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
-    return keras.optimizers.Adam(rate)
+    return fused_adam()(rate)
 
 
 def _spec(array: Array, batch: int | None) -> Any:

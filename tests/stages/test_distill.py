@@ -269,7 +269,8 @@ def test_channels_are_multiples_and_never_more() -> None:
     assert channels(30, 0.9, 8) == 24
 
 
-SWEEP = [name if name in OWN else pytest.param(name, marks=pytest.mark.slow) for name in ALL if name != "vit"]
+REFUSED = ("vit", "NASNetMobile")  # a constant, and a split into halves that are no multiples
+SWEEP = [name if name in OWN else pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in REFUSED]
 
 
 @pytest.mark.parametrize("name", SWEEP)

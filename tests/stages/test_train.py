@@ -18,7 +18,7 @@ from edgekit.data.parts import Dataset
 from edgekit.dataset import load_dataset, match
 from edgekit.errors import DataError, EdgekitError, ModelError, RecipeError
 from edgekit.stages import losses
-from edgekit.stages.fused_norm import training_twin
+from edgekit.stages.fused import fused_adam, training_twin
 from edgekit.stages.train import Callback, Training, TrainingDiverged, copy_of, fine_tune
 from edgekit.tf import import_keras, import_tensorflow
 
@@ -337,6 +337,20 @@ def test_the_fused_twin_has_the_outputs_gradients_and_statistics_of_the_model(se
         assert np.allclose(used(samples, training=False), network(samples, training=False), atol=1e-6)
     for plain, fused in zip(*found, strict=True):
         assert np.allclose(plain, fused, atol=1e-4, rtol=1e-4)
+
+
+def test_the_fused_adam_steps_as_the_one_of_keras() -> None:
+    keras = import_keras()
+    found = []
+    for kind in (keras.optimizers.Adam, fused_adam()):
+        variables = [keras.Variable(np.ones(3), dtype="float32"), keras.Variable(np.ones((2, 2)), dtype="float32")]
+        optimizer = kind(keras.optimizers.schedules.CosineDecay(0.1, 6))
+        optimizer.build(variables)
+        rng = np.random.default_rng(0)
+        for _ in range(5):
+            optimizer.apply([keras.ops.convert_to_tensor(rng.normal(size=v.shape), "float32") for v in variables])
+        found.append([*(v.numpy() for v in variables), *(v.numpy() for v in optimizer.variables)])
+    assert all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(*found, strict=True))
 
 
 def test_a_loss_of_your_own_is_minimised(data: Dataset, model: Any, tmp_path: Path, monkeypatch: Any) -> None:
