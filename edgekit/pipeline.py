@@ -1,9 +1,9 @@
 """The pipeline: the only place where stages are composed.
 
-load -> plan -> convert -> calibrate -> quantize -> verify -> check -> measure -> artifacts and report
+load -> plan -> compress -> convert -> calibrate -> quantize -> verify -> check -> measure -> artifacts and report
 
-A model is converted once and calibrated once; every variant is made from that one float32 file. Variants that are
-equal for several targets are made, verified and measured once.
+A model is compressed once for all recipes that begin alike, converted once and calibrated once; every variant is made
+from that one float32 file. Variants that are equal for several targets are made, verified and measured once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,16 +25,29 @@ from edgekit.bench.plan import Plan, RuntimeName
 from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
 from edgekit.check import check
+from edgekit.compress import (
+    StageReport,
+    Step,
+    Surroundings,
+    name_of,
+    refuse_without_keras,
+    refuse_without_training,
+    run_stage,
+)
 from edgekit.dataset import Dataset, DataSpec, Part, load_for
 from edgekit.errors import DataError, GateError, RecipeError, RunError
 from edgekit.gate import Gate, unrunnable
 from edgekit.metrics import Score, scores
 from edgekit.model import Model, load_model
-from edgekit.recipe import Quantize, Recipe
+from edgekit.model.live import from_keras
+from edgekit.recipe import Compression, Recipe
 from edgekit.report.html import render_report
 from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import Exported, export, take_tflite
+from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
+from edgekit.stages.train import TrainingDiverged
+from edgekit.talk import Say
 from edgekit.target import Target, load_target
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.inspect import ModelSummary, inspect_model
@@ -42,7 +55,6 @@ from edgekit.verify import Verification, run_file, verify
 from edgekit.versions import version, versions
 from edgekit.workspace import Workspace, workspace
 
-Say = Callable[[str], None]
 Array = np.ndarray[Any, Any]
 
 
@@ -58,7 +70,8 @@ class Reference(Struct, frozen=True):
 class Run(Struct, frozen=True):
     """Everything that `optimize` found; `run.json` in the output folder.
 
-    `measurements` are by the sha256 of the file measured; `gates` says what was not met, empty where all was.
+    `measurements` are by the sha256 of the file measured, `compression` by the name of the artifact; `gates` says what
+    was not met, empty where all was.
     """
 
     model: ModelRecord
@@ -70,6 +83,7 @@ class Run(Struct, frozen=True):
     warnings: tuple[str, ...]
     gates: tuple[str, ...]
     max_drop: float | None = None
+    compression: dict[str, tuple[StageReport, ...]] = {}
     format_version: Literal[1] = 1
 
     def accept(self) -> None:
@@ -147,7 +161,9 @@ def optimize(
         say("load the model")
         source = load_model(model, trust=trust)
         dataset = _data_for(source, data, request, data_options or {})
-        job = _Job(source, dataset, work, say)
+        for _, recipe in request.pairs:
+            refuse_without_keras(source, recipe)
+        job = _Job(source, dataset, work, say, trust)
         _refuse_early(request, dataset, gate)
         run = job.run(request, gate, benchmark)
         _write(run, job.files, work.folder)
@@ -166,6 +182,8 @@ def _data_for(
 
 
 def _refuse_early(request: Request, dataset: Dataset | None, gate: Gate | None) -> None:
+    for stage in (stage for _, recipe in request.pairs for stage in recipe.compression):
+        refuse_without_training(stage, dataset)
     if request.calibration_samples and dataset is None:
         raise DataError("no calibration data", "full int8 needs samples: give --data, or a recipe like dynamic-int8")
     if request.calibration_samples and dataset and dataset.calibration is None:
@@ -181,9 +199,10 @@ def _refuse_early(request: Request, dataset: Dataset | None, gate: Gate | None) 
 class _Job:
     """One run: what came in, and each stage's result made at most once."""
 
-    def __init__(self, model: Model, dataset: Dataset | None, work: Workspace, say: Say) -> None:
-        self.model, self.dataset, self.work, self.say = model, dataset, work, say
+    def __init__(self, model: Model, dataset: Dataset | None, work: Workspace, say: Say, trust: bool = False) -> None:
+        self.model, self.dataset, self.work, self.say, self.trust = model, dataset, work, say, trust
         self.files: dict[str, bytes] = {}
+        self._steps: dict[bytes, tuple[Model, StageReport]] = {}
         self.tools = versions()
 
     def run(self, request: Request, gate: Gate | None, benchmark: bool) -> Run:
@@ -191,7 +210,7 @@ class _Job:
         batches = sorted({recipe.convert.batch for _, recipe in request.pairs})
         reference = self.reference(batches, runtime_for(request.pairs[0][0]))
         manifests = tuple(self.manifest(target, recipe, reference) for target, recipe in request.pairs)
-        self.files.update((digest, self.float_file(batch)) for batch, digest in reference.sha256.items())
+        self.files.update((digest, self.float_file(self.model, batch)) for batch, digest in reference.sha256.items())
         measurements = {digest: self.measurement(file) for digest, file in self.files.items()} if benchmark else {}
         metric = self.dataset.metric if self.dataset else None
         return Run(
@@ -204,42 +223,76 @@ class _Job:
             warnings=tuple(self.warnings(request)),
             gates=tuple(fault for manifest in manifests for fault in self.unmet(manifest, gate)),
             max_drop=gate.max_drop if gate else None,
+            compression={
+                manifest.name: tuple(report for _, report in self.compressed(target, recipe))
+                for manifest, (target, recipe) in zip(manifests, request.pairs, strict=True)
+                if recipe.compression
+            },
         )
 
     # The stages. Each is remembered in the workspace under all that it depends on.
 
-    def exported(self, batch: int) -> Exported:
+    def compressed(self, target: Target, recipe: Recipe) -> tuple[tuple[Model, StageReport], ...]:
+        """The model after each stage that works on Keras, and what the stage did; recipes that begin alike share it.
+
+        Models are not stored: the checkpoints of their trainings are, from which a repeated call goes on.
+        """
+        found: list[tuple[Model, StageReport]] = []
+        for place, stage in enumerate(recipe.compression):
+            begun = msgspec.json.encode([recipe.compression[: place + 1], recipe.seed])
+            if begun not in self._steps:
+                before = found[-1][0] if found else self.model
+                self._steps[begun] = self.step(before, stage, target, recipe, place)
+            found.append(self._steps[begun])
+        return tuple(found)
+
+    def step(
+        self, before: Model, stage: Compression, target: Target, recipe: Recipe, place: int
+    ) -> tuple[Model, StageReport]:
+        """The model after one stage."""
+        key = [self.model.sha256, recipe.compression[: place + 1], recipe.seed, self.fingerprint, self.tools]
+        folder = self.work.path("compress", key)
+        around = Surroundings(self.model.keras, self.dataset, (target,), recipe.seed, folder, self.trust, self.say)
+        try:
+            done: Step = run_stage(before.keras, stage, around)
+        except TrainingDiverged as cause:
+            kept = self.work.stages / f"{name_of(stage)}-last-good.keras"
+            cause.trained.model.save(kept)
+            raise RunError(cause.problem, f"{cause.mend}; the last good weights are in {kept}") from cause
+        return from_keras(done.model, self.model.origin, self.model.name, None), done.report
+
+    def exported(self, model: Model, batch: int) -> Exported:
         """The SavedModel with a static batch."""
-        folder = self.work.path("export", [self.model.sha256, batch, self.tools])
+        folder = self.work.path("export", [model.sha256, batch, self.tools])
         if folder.exists():
-            return Exported(folder, self.model.inputs, self.model.outputs)
-        return export(self.model, batch, folder)
+            return Exported(folder, model.inputs, model.outputs)
+        return export(model, batch, folder)
 
-    def float_file(self, batch: int) -> bytes:
-        """The float32 TFLite file."""
-        if self.model.kind == "tflite":
-            return take_tflite(self.model, batch)
-        key = [self.model.sha256, batch, self.tools]
-        return self.work.remember("convert to float32", key, lambda: self.exported(batch).lower(), bytes)
+    def float_file(self, model: Model, batch: int) -> bytes:
+        """The float32 TFLite file of the model that came in, or of a compressed one."""
+        if model.kind == "tflite":
+            return take_tflite(model, batch)
+        key = [model.sha256, batch, self.tools]
+        return self.work.remember("convert to float32", key, lambda: self.exported(model, batch).lower(), bytes)
 
-    def ranges(self, batch: int, samples: int) -> Ranges:
-        """The ranges of all activations of the float32 file."""
-        file, part = self.float_file(batch), self.part("calibration").take(samples)
+    def ranges(self, file: bytes, samples: int) -> Ranges:
+        """The ranges of all activations of a float32 file."""
+        part = self.part("calibration").take(samples)
         key = [artifacts.sha256(file), self.fingerprint, samples]
         return self.work.remember(
             f"calibrate on {len(part)} samples", key, lambda: calibrate(file, part.array()), Ranges
         )
 
-    def variant(self, batch: int, stage: Quantize) -> bytes:
+    def variant(self, model: Model, batch: int, stage: Quantize) -> bytes:
         """The quantized file."""
-        file = self.float_file(batch)
+        file = self.float_file(model, batch)
         if stage.scheme == "float32":
             return file
         calibrated = stage.scheme in CALIBRATED
         source = Source(
             model=file,
-            ranges=self.ranges(batch, stage.calibration_samples) if calibrated else {},
-            exported=None if self.model.kind == "tflite" else lambda: self.exported(batch),
+            ranges=self.ranges(file, stage.calibration_samples) if calibrated else {},
+            exported=None if model.kind == "tflite" else lambda: self.exported(model, batch),
             samples=self.part("calibration").take(stage.calibration_samples).array() if calibrated else (),
         )
         key = [artifacts.sha256(file), self.fingerprint if calibrated else "", stage, self.tools]
@@ -282,7 +335,7 @@ class _Job:
         """The float model and the float32 files."""
         dataset = self.dataset
         judged = dataset.judged(self.part("test"), self.float_outputs()) if dataset else None
-        files = {batch: self.float_file(batch) for batch in batches}
+        files = {batch: self.float_file(self.model, batch) for batch in batches}
         checked = {batch: self.verification(file, "float32", runtime) for batch, file in files.items()}
         return Reference(
             scores=tuple(scores(dataset.metric, *judged, dataset.output_names))
@@ -295,8 +348,8 @@ class _Job:
 
     def manifest(self, target: Target, recipe: Recipe, reference: Reference) -> Manifest:
         """Make one variant and write down all about it."""
-        batch, stage = recipe.convert.batch, recipe.quantize
-        file = self.variant(batch, stage)
+        steps = self.compressed(target, recipe)
+        file = self.variant(steps[-1][0] if steps else self.model, recipe.convert.batch, recipe.quantize)
         digest, summary = artifacts.sha256(file), inspect_model(file)
         self.files[digest] = file
         verification = self.verification(file, recipe.name, runtime_for(target))
@@ -315,7 +368,7 @@ class _Job:
             data=self.data_record(),
             inputs=inputs,
             outputs=outputs,
-            history=self.history(batch, stage, file, reference, verification),
+            history=self.history(target, recipe, file, reference, verification),
             operators=operator_table(summary),
             verification=verification,
             findings=check(summary, target).findings,
@@ -323,10 +376,15 @@ class _Job:
         )
 
     def history(
-        self, batch: int, stage: Quantize, file: bytes, reference: Reference, verification: Verification | None
+        self, target: Target, recipe: Recipe, file: bytes, reference: Reference, verification: Verification | None
     ) -> tuple[StageRecord, ...]:
-        """The savings ledger: a line after each stage."""
+        """The savings ledger: a line after each stage, that of a Keras stage being of the float32 file made then."""
+        batch, stage = recipe.convert.batch, recipe.quantize
         lines = [artifacts.scored(reference.files[batch], reference.tflite.get(batch))]
+        for model, report in self.compressed(target, recipe):
+            made = self.float_file(model, batch)
+            judged = self.verification(made, f"{recipe.name} after {report.stage}", runtime_for(target))
+            lines.append(artifacts.scored(artifacts.ledger_line(report.stage, report.detail, made), judged))
         if stage.scheme != "float32":
             lines.append(artifacts.scored(artifacts.ledger_line("quantize", self.describe(stage), file), verification))
         return tuple(lines)

@@ -13,14 +13,15 @@ PACKAGE = Path(__file__).parent.parent / "edgekit"
 
 # A module may import only modules of a lower layer, or of its own.
 LAYERS = (
-    {"errors", "units", "versions"},
+    {"errors", "units", "versions", "talk"},
     {"strict_toml", "tf", "environment", "python_reference"},
     {"tflite", "device", "intervals", "formulas"},
     {"target", "operators"},
-    {"recipe"},
     {"check", "data", "metrics", "bench"},
     {"model", "dataset", "compare", "graph"},
     {"stages"},
+    {"recipe"},
+    {"phrase", "compress"},
     {"verify"},
     {"artifact"},
     {"evaluate", "workspace", "gate", "report"},

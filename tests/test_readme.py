@@ -29,7 +29,8 @@ def test_every_command_is_told_and_no_other() -> None:
 
 
 def test_every_recipe_phrase_is_one() -> None:
-    from edgekit.recipe import PRESETS, Recipe
+    from edgekit.phrase import PRESETS
+    from edgekit.recipe import Recipe
 
     for phrase in re.findall(r"`((?:int8|int16x8|float16|float32|dynamic-int8)[^`]*)`", README):
         assert Recipe.parse(phrase).name == phrase

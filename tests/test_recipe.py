@@ -7,7 +7,9 @@ import pytest
 
 from edgekit import strict_toml
 from edgekit.errors import RecipeError
-from edgekit.recipe import PRESETS, Quantize, Recipe
+from edgekit.phrase import PRESETS
+from edgekit.recipe import Recipe
+from edgekit.stages.numerics import Quantize
 from edgekit.target import load_target
 
 INVALID = Path(__file__).parent / "invalid_recipes"

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from edgekit.talk import Line
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -30,8 +32,13 @@ def say(text: str) -> None:
 
 
 def progress(text: str) -> None:
-    """One line that is replaced by the next, on a terminal only; cut to its width, since a wrapped line would stay."""
-    if sys.stderr.isatty():
+    """Say a line worth keeping; or show one that the next replaces, on a terminal only.
+
+    The latter is cut to the width, since a wrapped line would stay.
+    """
+    if isinstance(text, Line):
+        click.echo(f"\r\033[K{text}" if sys.stderr.isatty() else text, err=True)
+    elif sys.stderr.isatty():
         width = shutil.get_terminal_size().columns - 1
         click.echo(f"\r\033[K{text[:width]}", nl=False, err=True)
 

@@ -20,7 +20,7 @@ def targets(context: Context, parameter: Parameter, incomplete: str) -> list[Com
 
 def recipes(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:
     """Preset recipes, or a path."""
-    from edgekit.recipe import PRESETS
+    from edgekit.phrase import PRESETS
 
     return _words(list(PRESETS), incomplete)
 

@@ -31,7 +31,7 @@ def command(context: click.Context) -> None:
 @json_option
 def list_(as_json: bool = False) -> None:
     """List the preset recipes."""
-    from edgekit.recipe import PRESETS
+    from edgekit.phrase import PRESETS
     from edgekit.report.table import render_table
 
     emit(PRESETS, as_json, lambda presets: render_table(["recipe", "what it does"], list(presets.items())))

@@ -22,7 +22,8 @@ from edgekit.stages.codebook import Init, assign, codebook, huffman_bytes
 from edgekit.stages.kernels import Kernel, kernels_of
 from edgekit.stages.masks import Preserve
 from edgekit.stages.patterns import any_matching, matching
-from edgekit.stages.train import Epoch, Say, Training, fine_tune
+from edgekit.stages.train import Epoch, Training, fine_tune
+from edgekit.talk import Say
 from edgekit.tflite.inspect import deflated_bytes
 from edgekit.units import format_bytes, format_count
 
@@ -75,6 +76,12 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True, tag="cluster", ta
 
     def __post_init__(self) -> None:
         _check_clusters(self.clusters)
+
+    @property
+    def detail(self) -> str:
+        """The stage in a few words."""
+        where = "channel" if self.granularity == "per-channel" else "layer"
+        return f"{self.clusters} values a {where}, {'one shot' if self.one_shot else self.training.detail}"
 
 
 def _check_clusters(clusters: int) -> None:

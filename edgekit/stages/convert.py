@@ -13,7 +13,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from edgekit.errors import ModelError, RecipeError
 from edgekit.model import Model, TensorSpec
@@ -21,6 +23,12 @@ from edgekit.model.saved_model import serving_signature
 from edgekit.tf import import_keras, import_tensorflow, quiet
 from edgekit.tflite.inspect import inspect_model
 from edgekit.tflite.surgery import with_contract, with_static_batch
+
+
+class Convert(Struct, frozen=True, forbid_unknown_fields=True, tag="convert", tag_field="stage"):
+    """Convert the model to a float32 TFLite file, once; every quantized variant is made from that file."""
+
+    batch: Annotated[int, Meta(ge=1, le=65_536, description="Static batch size of the deployed file.")] = 1
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from edgekit.stages.losses import hard_loss, hard_targets, output_kinds
 from edgekit.stages.soft_losses import attention_loss, feature_loss, form_of, projection_for, soft_loss
 from edgekit.stages.student import narrowed
 from edgekit.stages.teacher import Look, answers, with_features
-from edgekit.stages.train import Callback, Epoch, Objective, Say, Trained, Training, fine_tune
+from edgekit.stages.train import Callback, Epoch, Objective, Trained, Training, fine_tune
+from edgekit.talk import Say
 from edgekit.tf import import_tensorflow
 
 Array = npt.NDArray[Any]
@@ -59,6 +60,12 @@ class Distill(Struct, frozen=True, forbid_unknown_fields=True, tag="distill", ta
         Annotated[float, Meta(gt=0, lt=1)] | None,
         Meta(description="Derive the student: this many times the channels of the teacher in each layer."),
     ] = None
+    student: Annotated[
+        str | None, Meta(description="Instead of a width: a model file, or module:function, of the same contract.")
+    ] = None
+    teachers: Annotated[
+        tuple[str, ...], Meta(description="More teachers beside the model that came in: files, or module:function.")
+    ] = ()
     multiple: Annotated[int, Meta(ge=1, le=256, description="Channels of a derived student are multiples.")] = 8
     hints: tuple[Hint, ...] = ()
     training: Training = Training(epochs=30)
@@ -68,6 +75,15 @@ class Distill(Struct, frozen=True, forbid_unknown_fields=True, tag="distill", ta
             raise ValueError("tune_alpha takes two values or more, and no alpha_end")
         if not self.tune_alpha and not self.alpha and not self.alpha_end and not self.hints:
             raise ValueError("alpha 0 without hints asks the teacher nothing: give alpha above 0, or hints")
+        if self.width is not None and self.student is not None:
+            raise ValueError("give a `width` to derive the student, or a `student` of your own, not both")
+
+    @property
+    def detail(self) -> str:
+        """The stage in a few words."""
+        who = f"a student of {self.width:.0%} width" if self.width else self.student or "the smaller model"
+        alpha = "tuned" if self.tune_alpha else f"{self.alpha:g}"
+        return f"{who}, temperature {self.temperature:g}, alpha {alpha}, {self.training.detail}"
 
 
 class DistillReport(Struct, frozen=True):

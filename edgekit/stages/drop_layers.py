@@ -38,6 +38,11 @@ class DropLayers(Struct, frozen=True, forbid_unknown_fields=True, tag="drop_laye
     keep: Annotated[tuple[str, ...], Meta(description="Patterns of layers in branches that stay.")] = ()
     samples: Annotated[int, Meta(ge=2, description="Samples to judge by.")] = 256
 
+    @property
+    def detail(self) -> str:
+        """The stage in a few words."""
+        return f"branches that change the outputs by at most {self.threshold:.0%}"
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -72,6 +77,9 @@ class DroppedBranch(Struct, frozen=True):
     change: float
 
 
+HEADER = ("addition", "layers in its branch", "change of the outputs", "note")
+
+
 class DropReport(Struct, frozen=True):
     """What was done; `kept` would each have brought the change that is said with it."""
 
@@ -81,6 +89,14 @@ class DropReport(Struct, frozen=True):
     macs_after: int
     parameters_before: int
     parameters_after: int
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Cells of a table under `HEADER`: the branches that went, then those that stay, by what they would cost."""
+        return [
+            (branch.join, ", ".join(branch.layers), f"{branch.change:.2%}", note)
+            for found, note in ((self.dropped, "dropped"), (self.kept, "stays"))
+            for branch in found
+        ]
 
 
 def branches(graph: Graph) -> tuple[Branch, ...]:

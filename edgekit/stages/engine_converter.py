@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError, RecipeError
-from edgekit.recipe import Quantize
+from edgekit.stages.numerics import Quantize
 from edgekit.tf import import_tensorflow, quiet
 from edgekit.tflite.surgery import with_ranges
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import MissingDependency, ModelError, RecipeError
-from edgekit.recipe import Quantize
+from edgekit.stages.numerics import Quantize
 from edgekit.tf import quiet
 from edgekit.tflite.inspect import inspect_model
 

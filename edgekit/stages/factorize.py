@@ -28,7 +28,8 @@ from edgekit.stages.low_rank import Kind, kinds_of, product
 from edgekit.stages.masks import Preserve
 from edgekit.stages.patterns import any_matching, matching
 from edgekit.stages.rank_choice import WORDS, Candidate, Limits, Split, Wish, candidate, energy_for
-from edgekit.stages.train import Epoch, Say, Training, fine_tune
+from edgekit.stages.train import Epoch, Training, fine_tune
+from edgekit.talk import Say
 from edgekit.units import format_count
 
 Array = npt.NDArray[Any]
@@ -87,6 +88,13 @@ class Factorize(Struct, frozen=True, forbid_unknown_fields=True, tag="factorize"
             raise ValueError(f"rank_multiple must be 1 or more, not {self.rank_multiple}")
         if not 0 <= self.min_saving < 1:
             raise ValueError(f"min_saving must be 0 or more and below 1, not {self.min_saving}")
+
+    @property
+    def detail(self) -> str:
+        """The stage in a few words."""
+        measures = {"energy": "energy", "rank_ratio": "rank", "macs": "MACs", "parameters": "parameters"}
+        name, value = next((name, value) for name in measures if (value := getattr(self, name)) is not None)
+        return f"{value:.0%} of the {measures[name]} kept, {'one shot' if self.one_shot else self.training.detail}"
 
 
 def _check_shares(**shares: float | None) -> None:
@@ -175,6 +183,7 @@ class Factorized:
     """The model with its layers split, what was done to each, and the history of the training, if there was one."""
 
     model: Any
+    plan: FactorizePlan
     report: FactorizeReport
     history: tuple[Epoch, ...]
 
@@ -212,7 +221,7 @@ def factorize(
             stage="factorize",
         )
         split, history = trained.model, trained.history
-    return Factorized(split, report(model, split, made), history)
+    return Factorized(split, made, report(model, split, made), history)
 
 
 def plan(model: Any, stage: Factorize) -> FactorizePlan:

@@ -23,6 +23,7 @@ from edgekit.stages.channel_choice import Allocation, Chooser, Costs, Limits, Ra
 from edgekit.stages.channel_scores import Criterion, Evidence, Scores, scores
 from edgekit.stages.patterns import matching
 from edgekit.stages.train import Training, labels_objective
+from edgekit.units import format_count
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
 
@@ -67,6 +68,16 @@ class PruneChannels(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_
                 f"prune_channels takes one of `retain`, `macs` and `parameters`, not {' and '.join(asked) or 'none'}"
             )
 
+    @property
+    def detail(self) -> str:
+        """The stage in a few words."""
+        wish = next(
+            f"{getattr(self, name):.0%} of the {words}"
+            for name, words in (("retain", "channels"), ("macs", "MACs"), ("parameters", "parameters"))
+            if getattr(self, name) is not None
+        )
+        return f"{wish} stay, by {self.criterion}"
+
 
 @dataclass(frozen=True, eq=False)
 class ChannelPlan:
@@ -103,6 +114,9 @@ class PrunedLayer(Struct, frozen=True):
     reason: str
 
 
+HEADER = ("layer", "kind", "channels", "parameters", "MACs", "note")
+
+
 class ChannelReport(Struct, frozen=True):
     """What was done; `reason` of a layer says why it kept all channels it makes.
 
@@ -118,6 +132,24 @@ class ChannelReport(Struct, frozen=True):
     parameters_before: int
     parameters_after: int
     uncounted: tuple[str, ...]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Cells of a table under `HEADER`; what stayed is said once, what changed as before -> after."""
+        return [
+            (
+                layer.name,
+                layer.kind,
+                "" if layer.channels_before is None else _change(layer.channels_before, layer.channels_after or 0),
+                _change(layer.parameters_before, layer.parameters_after),
+                _change(layer.macs_before, layer.macs_after) if layer.macs_before else "",
+                f"keeps all: {layer.reason}" if layer.reason else "",
+            )
+            for layer in self.layers
+        ]
+
+
+def _change(before: int, after: int) -> str:
+    return format_count(before) if before == after else f"{format_count(before)} -> {format_count(after)}"
 
 
 def plan(model: Any, stage: PruneChannels, data: Dataset | Evidence | None = None, multiple: int = 8) -> ChannelPlan:

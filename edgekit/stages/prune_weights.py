@@ -22,7 +22,8 @@ from edgekit.stages.kernels import Kernel, kernels_of
 from edgekit.stages.masks import Pruner, masks_for
 from edgekit.stages.patterns import matching
 from edgekit.stages.sparsity import Pattern
-from edgekit.stages.train import Epoch, Say, Training, copy_of, fine_tune
+from edgekit.stages.train import Epoch, Training, copy_of, fine_tune
+from edgekit.talk import Say
 from edgekit.target import Target
 from edgekit.tflite.inspect import deflated_bytes
 from edgekit.units import format_bytes, format_count
@@ -92,6 +93,15 @@ class PruneWeights(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_w
             )
         if self.begin >= self.end:
             raise ValueError(f"begin {self.begin:g} must come before end {self.end:g}")
+
+    @property
+    def detail(self) -> str:
+        """The stage in a few words."""
+        fixed = Pattern.parse(self.pattern).sparsity
+        share = self.sparsity or fixed
+        what = f"{share:.0%} zeros" if share else f"weights below {self.threshold:g} to zero"
+        shape = f", pattern {self.pattern}" if self.pattern != "1x1" else ""
+        return f"{what}{shape}, {'one shot' if self.one_shot else self.training.detail}"
 
     def _check_group(self, fixed: float) -> None:
         if self.threshold is not None or self.scope != "layer":

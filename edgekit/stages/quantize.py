@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.recipe import Quantize
 from edgekit.stages import engine_converter, engine_litert
 from edgekit.stages.calibrate import Ranges
 from edgekit.stages.convert import Exported
+from edgekit.stages.numerics import Quantize
 from edgekit.tflite.surgery import inline_buffers, with_io_type
 
 CALIBRATED = ("int8", "int16x8")

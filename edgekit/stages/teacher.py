@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from edgekit.graph.walk import tensors, walk
 from edgekit.model.live import digest
 from edgekit.stages import losses
 from edgekit.stages.soft_losses import attention_map
+from edgekit.talk import Say
 from edgekit.tf import import_keras, import_tensorflow
 from edgekit.units import format_bytes
 
 Array = npt.NDArray[Any]
-Say = Callable[[str], None]
 
 _BATCH = 64
 _MOST_BYTES = 16 * 2**30

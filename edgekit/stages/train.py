@@ -26,10 +26,12 @@ from edgekit.metrics import load_metric
 from edgekit.stages import checkpoint as checkpoints
 from edgekit.stages import losses
 from edgekit.stages.fused import fused_adam, training_twin
+from edgekit.talk import Line, Say
 from edgekit.tf import import_keras, import_tensorflow
 
 Array = npt.NDArray[Any]
-Say = Callable[[str], None]
+
+_EVERY_SECONDS = 2.0
 
 
 class Training(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,15 +57,24 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     patience: Annotated[int, Meta(ge=0, description="Epochs without a better one before it stops; 0: never.")] = 5
     unfreeze: Annotated[bool, Meta(description="Train the layers that the model has frozen, too.")] = False
 
+    @property
+    def detail(self) -> str:
+        """The training in a few words."""
+        return f"at most {self.epochs} epoch{'s' if self.epochs > 1 else ''}"
+
 
 class Epoch(Struct, frozen=True):
-    """One line of the history; number 0 is the model as it came in, which has no training loss."""
+    """One line of the history; number 0 is the model as it came in, which has no training loss.
+
+    `best` says whether its weights were kept as the best so far; `value` is the metric of the validation part.
+    """
 
     number: int
     loss: float | None
     validation_loss: float | None
     value: float | None
     seconds: float
+    best: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +259,7 @@ class _Loop:
 
     def _epoch(self, number: int) -> float:
         order = np.random.default_rng((self.seed, number)).permutation(len(self.train))
-        total = 0.0
+        total, said = 0.0, time.monotonic()
         for index in range(self.steps):
             rows = np.sort(order[index * self.size : (index + 1) * self.size])
             for callback in self.callbacks:
@@ -257,6 +268,10 @@ class _Loop:
             if not math.isfinite(loss):
                 raise self._diverged(f"the loss is {loss} in epoch {number}, step {index + 1} of {self.steps}")
             total += loss
+            if time.monotonic() - said > _EVERY_SECONDS:
+                said = time.monotonic()
+                where = f"epoch {number}/{self.config.epochs}, step {index + 1}/{self.steps}"
+                self.say(f"{self.stage}: {where}, loss {total / (index + 1):.4g}")
         return total / self.steps
 
     def _finish_epoch(self, number: int, loss: float | None, started: float) -> None:
@@ -264,13 +279,12 @@ class _Loop:
         self._refuse_unsound(number)
         validation_loss, value = self._judge(number)
         epoch = Epoch(number, loss, validation_loss, value, time.monotonic() - started)
-        self.history.append(epoch)
-        settled = all(callback.settled(number * self.steps) for callback in self.callbacks)
         rank = self._ranked(epoch)
-        better = settled and rank > self.rank
-        if better:
+        if self._settled_at(number) and rank > self.rank:
             self.best, self.rank, self.best_weights = number, rank, self._values(self.model.variables)
-        self.say(self._line(epoch, better))
+            epoch = msgspec.structs.replace(epoch, best=True)
+        self.history.append(epoch)
+        self.say(Line(self._line(epoch)))
 
     def _refuse_unsound(self, number: int) -> None:
         """Stop where weights are no numbers, which an activation may hide from the loss."""
@@ -330,19 +344,19 @@ class _Loop:
         if last - begun < patience:
             return False
         if last < self.config.epochs:
-            self.say(f"{self.stage}: stopped after epoch {last}, none was better than epoch {self.best}")
+            self.say(Line(f"{self.stage}: stopped after epoch {last}, none was better than epoch {self.best}"))
         return True
 
     def _settled_at(self, number: int) -> bool:
         return all(callback.settled(number * self.steps) for callback in self.callbacks)
 
-    def _line(self, epoch: Epoch, better: bool) -> str:
+    def _line(self, epoch: Epoch) -> str:
         words = [f"loss {epoch.loss:.4g}"] if epoch.loss is not None else []
         if epoch.validation_loss is not None:
             words.append(f"validation loss {epoch.validation_loss:.4g}")
         if epoch.value is not None:
             words.append(f"{self.metric} {epoch.value:.4f}")
-        mark = " (best)" if better and self.validation is not None else ""
+        mark = " (best)" if epoch.best and self.validation is not None else ""
         head = f"{self.stage}: epoch {epoch.number}/{self.config.epochs}" if epoch.number else f"{self.stage}: before"
         return f"{head}: {', '.join([*words, f'{epoch.seconds:.1f} s'])}{mark}"
 
@@ -426,7 +440,7 @@ class _Loop:
                 variable.assign(value)
         self.history, self.best, self.rank = list(record.history), record.best, record.rank
         self.best_weights = arrays["best"]
-        self.say(f"{self.stage}: goes on after epoch {self.history[-1].number} of {self.config.epochs}")
+        self.say(Line(f"{self.stage}: goes on after epoch {self.history[-1].number} of {self.config.epochs}"))
         return bool(record.finished)
 
     @staticmethod

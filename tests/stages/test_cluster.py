@@ -21,13 +21,13 @@ from edgekit.data.parts import Dataset
 from edgekit.dataset import load_dataset, match
 from edgekit.errors import ModelError, RecipeError
 from edgekit.model import load_model
-from edgekit.recipe import Quantize
 from edgekit.stages.calibrate import calibrate
 from edgekit.stages.centroids import ClusterPreserve, centroids_of
 from edgekit.stages.cluster import HEADER, Cluster, ClusterLayers, apply, cluster, plan, report
 from edgekit.stages.codebook import assign, codebook, huffman_bytes, huffman_lengths
 from edgekit.stages.convert import export
 from edgekit.stages.kernels import kernels_of
+from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
 from edgekit.stages.train import Training, fine_tune
 from edgekit.tf import import_keras

@@ -12,9 +12,9 @@ import pytest
 from edgekit.bench.run import infer
 from edgekit.errors import DataError, ModelError, RecipeError
 from edgekit.model import load_model
-from edgekit.recipe import Quantize
 from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import export
+from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
 from edgekit.tflite.batch import batched_twin
 from edgekit.tflite.inspect import ModelSummary, inspect_model

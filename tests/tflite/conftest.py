@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.recipe import Quantize
 from edgekit.stages.calibrate import calibrate
+from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
 
 

@@ -1,0 +1,289 @@
+"""Compress: the stages of a recipe that work on the Keras model, in order, each keeping what the earlier ones did.
+
+    found = compress("model.keras", "channels50-int8", data="data.npz")
+    found.model.save("smaller.keras")
+
+A stage that trains keeps a checkpoint, and planning is deterministic: a repeated call after an interruption goes on at
+the epoch it was in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from edgekit.dataset import Dataset, load_for
+from edgekit.errors import DataError, ModelError
+from edgekit.model import Model, load_model
+from edgekit.recipe import Compression, Recipe
+from edgekit.stages import cluster, drop_layers, factorize, prune_channels, prune_weights
+from edgekit.stages.centroids import ClusterPreserve
+from edgekit.stages.cluster import Cluster
+from edgekit.stages.distill import Distill, distill
+from edgekit.stages.drop_layers import DropLayers
+from edgekit.stages.factorize import Factorize
+from edgekit.stages.fine_tune import FineTune
+from edgekit.stages.masks import Preserve
+from edgekit.stages.prune_channels import PruneChannels
+from edgekit.stages.prune_weights import PruneWeights
+from edgekit.stages.train import Callback, Epoch, fine_tune
+from edgekit.talk import Line, Say
+from edgekit.target import Target, load_target
+from edgekit.units import format_count
+
+Rows = Sequence[tuple[str, ...]]
+
+
+class StageReport(Struct, frozen=True):
+    """What a stage did: a table (`header` over `rows`), `notes` in words, and the epochs of its training."""
+
+    stage: str
+    detail: str
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
+    metric: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """The Keras model after a stage, and what the stage did to it."""
+
+    model: Any
+    report: StageReport
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """The Keras model after all stages, and each stage in order."""
+
+    model: Any
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What stages need beside the model and their settings.
+
+    `original` is the model that came in, which teaches; `folder` keeps checkpoints and what teachers said.
+    """
+
+    original: Any
+    data: Dataset | None
+    targets: tuple[Target, ...] = ()
+    seed: int = 0
+    folder: Path | None = None
+    trust: bool = False
+    say: Say = lambda _: None
+
+    def training_data(self, stage: Compression) -> Dataset:
+        """The data, with a training part. Raises DataError where there is none."""
+        refuse_without_training(stage, self.data)
+        assert self.data is not None
+        return self.data
+
+    def checkpoint(self, place: int) -> Path | None:
+        """Where stage number `place` keeps the state of its training."""
+        return self.folder / f"{place}.checkpoint.npz" if self.folder else None
+
+
+def compress(
+    model: str | Path | Any,
+    recipe: str | Path | Recipe,
+    *,
+    data: str | Path | Dataset | None = None,
+    target: str | Path = "host",
+    folder: str | Path | None = None,
+    trust: bool = False,
+    say: Say = lambda _: None,
+) -> Compressed:
+    """Run the stages of a recipe that come before conversion, and give the smaller Keras model.
+
+    `folder` keeps what an interrupted call goes on from. Raises what `optimize` raises.
+    """
+    source, board = load_model(model, trust=trust), load_target(target)
+    asked = recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe)
+    refuse_without_keras(source, asked)
+    dataset = None if data is None else load_for(source.inputs, source.outputs, data)
+    home = Path(folder) if folder else None
+    around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say)
+    steps: list[Step] = []
+    for place, stage in enumerate(asked.resolve(board).compression):
+        steps.append(run_stage(steps[-1].model if steps else source.keras, stage, around, place))
+    return Compressed(steps[-1].model if steps else source.keras, tuple(steps))
+
+
+def run_stage(model: Any, stage: Compression, around: Surroundings, place: int = 0) -> Step:
+    """The model after one stage. Raises what the stage raises, naming it."""
+    around.say(Line(f"{name_of(stage)}: {stage.detail}"))
+    return _RUN[type(stage)](model, stage, around, place)
+
+
+def name_of(stage: Compression) -> str:
+    """The stage's word in a recipe."""
+    return str(stage.__struct_config__.tag)
+
+
+def trains(stage: Compression) -> bool:
+    """Whether a stage needs training data."""
+    return hasattr(stage, "training") and not getattr(stage, "one_shot", False)
+
+
+def refuse_without_training(stage: Compression, data: Dataset | None) -> None:
+    """Raise DataError where a stage trains and there is no training part."""
+    if not trains(stage) or (data is not None and data.train is not None and len(data.train)):
+        return
+    found = "no data was given" if data is None else f"the data has only {', '.join(part.name for part in data.parts)}"
+    shot = ", or say one_shot = true" if hasattr(stage, "one_shot") else ""
+    raise DataError(f"{name_of(stage)} trains, and {found}", f"give data with a training part (docs/data.md){shot}")
+
+
+def refuse_without_keras(model: Model, recipe: Recipe) -> None:
+    """Raise ModelError where a recipe changes the network and the model is not a Keras one."""
+    if recipe.compression and model.keras is None:
+        raise ModelError(
+            f"{model.origin}: {name_of(recipe.compression[0])} works on a Keras model, and this is a {model.kind}",
+            "give the .keras or .h5 file, or module:function, that it was made from",
+        )
+
+
+def _step(
+    stage: Compression,
+    model: Any,
+    around: Surroundings,
+    header: Sequence[str] = (),
+    rows: Rows = (),
+    notes: Sequence[str] = (),
+    epochs: Sequence[Epoch] = (),
+) -> Step:
+    metric = around.data.metric if around.data else None
+    return Step(
+        model,
+        StageReport(name_of(stage), stage.detail, tuple(header), tuple(rows), tuple(notes), tuple(epochs), metric),
+    )
+
+
+def _keeping() -> list[Callback]:
+    """What keeps the zeros and the shared values of earlier stages while a later one trains."""
+    return [Preserve(), ClusterPreserve()]
+
+
+def _prune_weights(model: Any, stage: PruneWeights, around: Surroundings, place: int) -> Step:
+    done = prune_weights.prune_weights(
+        model,
+        stage,
+        around.data,
+        targets=around.targets,
+        checkpoint=around.checkpoint(place),
+        say=around.say,
+        seed=around.seed,
+    )
+    notes = [
+        f"{done.report.sparsity:.1%} of the weights are zero",
+        *(f"{name}: {gain}" for name, gain in done.report.gain.items()),
+    ]
+    return _step(stage, done.model, around, prune_weights.HEADER, done.report.rows(), notes, done.history)
+
+
+def _prune_channels(model: Any, stage: PruneChannels, around: Surroundings, _: int) -> Step:
+    made = prune_channels.plan(model, stage, around.data if stage.criterion == "taylor" else None)
+    report = prune_channels.report(made)
+    notes = [_saved(report)]
+    if report.uncounted:
+        notes.append(f"multiply-accumulates are not known, and count zero, of {', '.join(report.uncounted)}")
+    return _step(stage, prune_channels.apply(made), around, prune_channels.HEADER, report.rows(), notes)
+
+
+def _drop_layers(model: Any, stage: DropLayers, around: Surroundings, _: int) -> Step:
+    if around.data is None:
+        raise DataError("drop_layers looks at outputs, and no data was given", "give the data")
+    part = around.data.validation or around.data.part("train")
+    made = drop_layers.plan(model, stage, part.take(stage.samples).array())
+    report = drop_layers.report(made)
+    return _step(stage, drop_layers.apply(made), around, drop_layers.HEADER, report.rows(), [_saved(report)])
+
+
+def _factorize(model: Any, stage: Factorize, around: Surroundings, place: int) -> Step:
+    done = factorize.factorize(
+        model, stage, around.data, checkpoint=around.checkpoint(place), say=around.say, seed=around.seed
+    )
+    return _step(stage, done.model, around, factorize.HEADER, done.plan.rows(), [_saved(done.report)], done.history)
+
+
+def _cluster(model: Any, stage: Cluster, around: Surroundings, place: int) -> Step:
+    done = cluster.cluster(
+        model, stage, around.data, checkpoint=around.checkpoint(place), say=around.say, seed=around.seed
+    )
+    return _step(stage, done.model, around, cluster.HEADER, done.report.rows(), [done.report.note], done.history)
+
+
+def _distill(model: Any, stage: Distill, around: Surroundings, place: int) -> Step:
+    done = distill(
+        [around.original, *(_other(name, around) for name in stage.teachers)],
+        _student(model, stage, around),
+        stage,
+        around.training_data(stage),
+        callbacks=_keeping(),
+        cache=around.folder / "teachers" if around.folder else None,
+        checkpoint=around.checkpoint(place),
+        say=around.say,
+        seed=around.seed,
+    )
+    teacher, student = map(format_count, (done.report.teacher_parameters, done.report.student_parameters))
+    sizes = f"parameters: teacher {teacher}, student {student}"
+    alpha = [f"alpha {done.report.alpha:g} did best"] if stage.tune_alpha else []
+    return _step(stage, done.model, around, notes=[sizes, *alpha, *done.report.notes], epochs=done.history)
+
+
+def _student(model: Any, stage: Distill, around: Surroundings) -> Any | None:
+    if stage.student is not None:
+        return _other(stage.student, around)
+    return None if stage.width is not None else model
+
+
+def _other(reference: str, around: Surroundings) -> Any:
+    found = load_model(reference, trust=around.trust)
+    if found.keras is None:
+        raise ModelError(f"{reference}: distill needs Keras models, and this is a {found.kind}", "give a .keras file")
+    return found.keras
+
+
+def _fine_tune(model: Any, stage: FineTune, around: Surroundings, place: int) -> Step:
+    done = fine_tune(
+        model,
+        around.training_data(stage),
+        stage.training,
+        callbacks=_keeping(),
+        checkpoint=around.checkpoint(place),
+        say=around.say,
+        seed=around.seed,
+        stage="fine_tune",
+    )
+    return _step(stage, done.model, around, epochs=done.history)
+
+
+def _saved(report: Any) -> str:
+    """What a stage took away, in multiply-accumulates and parameters."""
+    return ", ".join(
+        f"{words} {format_count(before)} -> {format_count(after)}{f' ({after / before:.0%})' if before else ''}"
+        for words, before, after in (
+            ("MACs", report.macs_before, report.macs_after),
+            ("parameters", report.parameters_before, report.parameters_after),
+        )
+    )
+
+
+_RUN: dict[type, Callable[[Any, Any, Surroundings, int], Step]] = {
+    Cluster: _cluster,
+    Distill: _distill,
+    DropLayers: _drop_layers,
+    Factorize: _factorize,
+    FineTune: _fine_tune,
+    PruneChannels: _prune_channels,
+    PruneWeights: _prune_weights,
+}

@@ -1,0 +1,215 @@
+"""The little language of recipes: what to do to the network, the number format, and options.
+
+    recipe  = { step "-" } preset [ ":" option { "," option } ]  |  "small" [ ":" options ]
+    step    = "student" PERCENT | "drop" PERCENT | "channels" PERCENT | "factorize" PERCENT | "prune" PERCENT
+            | "cluster" COUNT | "small"
+    preset  = "float32" | "float16" | "dynamic-int8" | "int8" | "int16x8"
+    option  = "per-tensor" | "per-channel" | "dense-per-tensor" | "dense-per-channel"
+            | "io=" ("float32" | "int8" | "uint8" | "int16")
+            | "engine=" ("litert" | "converter")
+            | "keep-float=" OPERATOR { "+" OPERATOR }
+            | "calibration=" COUNT | "batch=" COUNT | "seed=" NUMBER
+            | "epochs=" COUNT | "one-shot"
+
+`int8:io=uint8,per-tensor` reads: full int8, uint8 input and output, one scale for each weight tensor.
+`channels50-prune80-int8:epochs=5` reads: cut channels until half of the multiply-accumulates are left, then set 80 % of
+the weights to zero, each with 5 epochs of training; then full int8.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, get_args
+
+import msgspec
+
+from edgekit.errors import RecipeError, did_you_mean
+from edgekit.recipe import LONGEST, Compression, Recipe, Stage
+from edgekit.stages.cluster import Cluster
+from edgekit.stages.convert import Convert
+from edgekit.stages.distill import Distill
+from edgekit.stages.drop_layers import DropLayers
+from edgekit.stages.factorize import Factorize
+from edgekit.stages.fine_tune import FineTune
+from edgekit.stages.numerics import Engine, IoType, Quantize
+from edgekit.stages.prune_channels import PruneChannels
+from edgekit.stages.prune_weights import PruneWeights
+from edgekit.tflite.flatbuffer import operator_names
+
+SCHEMES: dict[str, str] = {
+    "float32": "no quantization: the reference every other variant is measured against",
+    "float16": "weights stored as float16: half the bytes, almost no loss, what GPUs like",
+    "dynamic-int8": "int8 weights, activations quantized while running: no calibration data needed",
+    "int8": "full int8: weights and activations; what Edge TPUs, microcontrollers and XNNPACK run fastest",
+    "int16x8": "int8 weights, int16 activations: for models that full int8 hurts",
+}
+PRESETS: dict[str, str] = SCHEMES | {
+    "prune50-int8": "half of the weights zero, trained, then int8: a smaller download, no speed",
+    "channels50-int8": "channels removed until half of the multiply-accumulates are left, distilled, then int8: faster",
+    "cluster16-int8": "16 values for the weights of each layer, trained, then int8: a smaller download, no speed",
+    "factorize50-int8": "layers split into thinner ones until half of the multiply-accumulates are left, then int8",
+    "small": "a quarter of the multiply-accumulates by removing channels, distilled, then int8",
+}
+
+_SMALL = 75
+_PERCENT: dict[str, tuple[str, Callable[[float], tuple[Compression, ...]]]] = {
+    "student": ("share of the channels that a derived student has", lambda part: (Distill(width=part),)),
+    "drop": ("change of the outputs that removing branches may bring", lambda part: (DropLayers(part), FineTune())),
+    "channels": (
+        "share of the multiply-accumulates to remove",
+        lambda part: (PruneChannels(macs=1 - part), Distill()),
+    ),
+    "factorize": ("share of the multiply-accumulates to remove", lambda part: (Factorize(macs=1 - part),)),
+    "prune": ("share of the weights to set to zero", lambda part: (PruneWeights(sparsity=part),)),
+}
+STEPS = {**{f"{word}N": f"N percent: {meaning}" for word, (meaning, _) in _PERCENT.items()}, "clusterN": "N values"}
+
+
+def recipe_of(text: str) -> Recipe:
+    """The recipe that a phrase says. Raises RecipeError for anything unknown or impossible."""
+    if len(text) > LONGEST:
+        raise RecipeError(f"a recipe phrase of {len(text)} characters", "write it as a TOML file")
+    head, colon, tail = text.partition(":")
+    said = _Said(text, *_read_head(text, head))
+    for option in tail.split(",") if colon else ():
+        said.read(option)
+    return said.recipe()
+
+
+def _read_head(text: str, head: str) -> tuple[tuple[Compression, ...], Quantize]:
+    """The steps and the number format of `prune50-int8`."""
+    scheme = max((name for name in SCHEMES if f"-{head}".endswith(f"-{name}")), key=len, default="")
+    front = head.removesuffix(scheme)
+    words = front.removesuffix("-" if scheme else "").split("-") if front or not scheme else []
+    steps = tuple(stage for word in words for stage in _step(text, word))
+    if not scheme and head != "small":
+        raise RecipeError(f"recipe {text!r} names no number format", f"did you mean {head + '-int8'!r}?")
+    return steps, Quantize(scheme or "int8")  # type: ignore[arg-type]
+
+
+def _step(text: str, word: str) -> tuple[Compression, ...]:
+    if word == "small":
+        return _step(text, f"channels{_SMALL}")
+    found = re.fullmatch(r"([a-z]+)([0-9]{1,3})", word)
+    name, number = (found[1], int(found[2])) if found else (word, -1)
+    if name == "cluster" and 2 <= number <= 256:
+        return (Cluster(clusters=number),)
+    if name in _PERCENT and 0 < number < 100:
+        return _PERCENT[name][1](number / 100)
+    if name in (*_PERCENT, "cluster"):
+        bounds = "a number from 2 to 256" if name == "cluster" else "a percentage from 1 to 99"
+        raise RecipeError(
+            f"recipe {text!r}: {word!r} needs {bounds}", f"for example {name}{16 if name == 'cluster' else 50}"
+        )
+    if word in SCHEMES:
+        raise RecipeError(
+            f"recipe {text!r}: {word!r} is not at the end", f"the number format comes last: prune50-{word}"
+        )
+    known = [f"{step}{number if number > 0 else 'N'}" for step in (*_PERCENT, "cluster")]
+    raise RecipeError(f"recipe {text!r}: unknown step {word!r}", did_you_mean(word, [*PRESETS, *known]))
+
+
+_FLAGS: dict[str, tuple[str, str]] = {
+    "per-tensor": ("granularity", "per-tensor"),
+    "per-channel": ("granularity", "per-channel"),
+    "dense-per-tensor": ("dense_granularity", "per-tensor"),
+    "dense-per-channel": ("dense_granularity", "per-channel"),
+}
+_CHOICES: dict[str, tuple[str, ...]] = {"io": get_args(IoType)[1:], "engine": get_args(Engine)[1:]}
+_COUNTS = {"calibration": 200, "batch": 1, "seed": 1, "epochs": 10}
+_OPTIONS = {*_FLAGS, *_CHOICES, *_COUNTS, "keep-float", "one-shot"}
+
+
+class _Said:
+    """A recipe while its options are read."""
+
+    def __init__(self, text: str, steps: tuple[Compression, ...], quantize: Quantize) -> None:
+        self.text, self.steps, self.quantize, self.convert, self.seed = text, steps, quantize, Convert(), 0
+        self._fields: set[str] = set()
+
+    def read(self, option: str) -> None:
+        """Take over one option."""
+        key, _, value = option.partition("=")
+        field = _FLAGS[option][0] if option in _FLAGS else key
+        if field in self._fields:
+            raise self._error(f"{field} is said twice", "say each option once (keep-float=ADD+MUL)")
+        self._fields.add(field)
+        if option in _FLAGS:
+            self._quantize(**{field: _FLAGS[option][1]})
+        elif key in _CHOICES:
+            if value not in _CHOICES[key]:
+                raise self._error(f"unknown {key} {value!r}", did_you_mean(value, _CHOICES[key]))
+            self._quantize(**{key: value})
+        elif key == "keep-float":
+            self._quantize(keep_float=tuple(map(self._operator, value.split("+"))))
+        elif key in _COUNTS:
+            self._number(key, self._count(key, value))
+        elif option == "one-shot":
+            self.steps = tuple(
+                one_shot(stage) for stage in self._trained() if not isinstance(stage, (Distill, FineTune))
+            )
+        else:
+            raise self._error(f"unknown option {option!r}", did_you_mean(key, _OPTIONS))
+
+    def recipe(self) -> Recipe:
+        """The whole, its numbers held to the bounds of the schema, which constructors do not look at."""
+        plain = self.quantize.scheme == "float32"
+        if plain and self.quantize != Quantize("float32"):
+            raise self._error("float32 takes no quantization option", "drop the option")
+        stages: tuple[Stage, ...] = (*self.steps, self.convert, *(() if plain else (self.quantize,)))
+        try:
+            made = Recipe(self.text, stages, PRESETS.get(self.text.partition(":")[0], ""), self.seed)
+            return msgspec.convert(msgspec.to_builtins(made), Recipe)
+        except msgspec.ValidationError as cause:
+            raise self._error(str(cause), "choose a smaller number") from None
+        except ValueError as cause:
+            raise self._error(str(cause), "change the order of the steps") from None
+
+    def _number(self, key: str, number: int) -> None:
+        if key == "calibration":
+            self._quantize(calibration_samples=number)
+        elif key == "batch":
+            self.convert = Convert(batch=number)
+        elif key == "seed":
+            self.seed = number
+        else:
+            self.steps = tuple(_with_epochs(stage, number) for stage in self._trained())
+
+    def _trained(self) -> tuple[Compression, ...]:
+        if not self.steps:
+            raise self._error("nothing in it trains", "the options epochs and one-shot go with steps like prune50-int8")
+        return self.steps
+
+    def _quantize(self, **changes: object) -> None:
+        try:
+            self.quantize = msgspec.structs.replace(self.quantize, **changes)
+        except ValueError as cause:
+            raise self._error(str(cause)) from None
+
+    def _operator(self, name: str) -> str:
+        known = operator_names().values()
+        if name.upper() not in known:
+            raise self._error(f"unknown operator {name!r}", did_you_mean(name.upper(), known))
+        return name.upper()
+
+    def _count(self, key: str, value: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", value) or (key != "seed" and int(value) == 0):
+            example = f"for example {key}={_COUNTS[key]}"
+            raise self._error(f"{key} must be a whole number of at most 9 digits, not {value!r}", example)
+        return int(value)
+
+    def _error(self, problem: str, mend: str = "") -> RecipeError:
+        return RecipeError(f"recipe {self.text!r}: {problem}", mend)
+
+
+def _with_epochs(stage: Any, epochs: int) -> Any:
+    """The stage with this many epochs of training; as it is where it does not train."""
+    if not hasattr(stage, "training"):
+        return stage
+    return msgspec.structs.replace(stage, training=msgspec.structs.replace(stage.training, epochs=epochs))
+
+
+def one_shot(stage: Any) -> Any:
+    """The stage without its training."""
+    return msgspec.structs.replace(stage, one_shot=True) if hasattr(stage, "one_shot") else stage
