@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgekit.bench.run import infer, measure
     from edgekit.check import check_model
     from edgekit.compare import compare_models
+    from edgekit.compress import Compressed, compress_model
     from edgekit.dataset import Dataset, load_dataset
     from edgekit.errors import EdgekitError
     from edgekit.evaluate import evaluate_model
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Artifact": "artifact",
+    "Compressed": "compress",
     "Dataset": "dataset",
     "EdgekitError": "errors",
     "Model": "model",
@@ -39,6 +41,7 @@ _HOME = {
     "Target": "target",
     "check_model": "check",
     "compare_models": "compare",
+    "compress_model": "compress",
     "evaluate_model": "evaluate",
     "infer": "bench.run",
     "inspect_model": "tflite.inspect",
@@ -51,6 +54,7 @@ _HOME = {
 
 __all__ = [
     "Artifact",
+    "Compressed",
     "Dataset",
     "EdgekitError",
     "Model",
@@ -60,6 +64,7 @@ __all__ = [
     "Target",
     "check_model",
     "compare_models",
+    "compress_model",
     "evaluate_model",
     "infer",
     "inspect_model",

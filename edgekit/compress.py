@@ -1,6 +1,6 @@
 """Compress: the stages of a recipe that work on the Keras model, in order, each keeping what the earlier ones did.
 
-    found = compress("model.keras", "channels50-int8", data="data.npz")
+    found = compress_model("model.keras", "channels50", data="data.npz")
     found.model.save("smaller.keras")
 
 A stage that trains keeps a checkpoint, and planning is deterministic: a repeated call after an interruption goes on at
@@ -9,7 +9,7 @@ the epoch it was in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from edgekit.dataset import Dataset, load_for
-from edgekit.errors import DataError, ModelError
+from edgekit.errors import DataError, ModelError, RecipeError
 from edgekit.model import Model, load_model
 from edgekit.recipe import Compression, Recipe
 from edgekit.stages import cluster, drop_layers, factorize, prune_channels, prune_weights
@@ -92,11 +92,12 @@ class Surroundings:
         return self.folder / f"{place}.checkpoint.npz" if self.folder else None
 
 
-def compress(
+def compress_model(
     model: str | Path | Any,
     recipe: str | Path | Recipe,
     *,
     data: str | Path | Dataset | None = None,
+    data_options: Mapping[str, object] | None = None,
     target: str | Path = "host",
     folder: str | Path | None = None,
     trust: bool = False,
@@ -104,18 +105,21 @@ def compress(
 ) -> Compressed:
     """Run the stages of a recipe that come before conversion, and give the smaller Keras model.
 
-    `folder` keeps what an interrupted call goes on from. Raises what `optimize` raises.
+    A phrase needs no number format here (`channels50`). `folder` keeps what an interrupted call goes on from. Raises
+    what `optimize` raises.
     """
     source, board = load_model(model, trust=trust), load_target(target)
-    asked = recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe)
+    asked = recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe, "float32")
+    if not asked.compression:
+        raise RecipeError(f"recipe {asked.name!r} changes nothing in the network", "name a step, such as channels50")
     refuse_without_keras(source, asked)
-    dataset = None if data is None else load_for(source.inputs, source.outputs, data)
+    dataset = None if data is None else load_for(source.inputs, source.outputs, data, data_options or {})
     home = Path(folder) if folder else None
     around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say)
     steps: list[Step] = []
     for place, stage in enumerate(asked.resolve(board).compression):
         steps.append(run_stage(steps[-1].model if steps else source.keras, stage, around, place))
-    return Compressed(steps[-1].model if steps else source.keras, tuple(steps))
+    return Compressed(steps[-1].model, tuple(steps))
 
 
 def run_stage(model: Any, stage: Compression, around: Surroundings, place: int = 0) -> Step:

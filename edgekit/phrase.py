@@ -66,26 +66,29 @@ _PERCENT: dict[str, tuple[str, Callable[[float], tuple[Compression, ...]]]] = {
 STEPS = {**{f"{word}N": f"N percent: {meaning}" for word, (meaning, _) in _PERCENT.items()}, "clusterN": "N values"}
 
 
-def recipe_of(text: str) -> Recipe:
-    """The recipe that a phrase says. Raises RecipeError for anything unknown or impossible."""
+def recipe_of(text: str, scheme: str = "") -> Recipe:
+    """The recipe that a phrase says; `scheme` is the number format where it names none, as it otherwise must.
+
+    Raises RecipeError for anything unknown or impossible.
+    """
     if len(text) > LONGEST:
         raise RecipeError(f"a recipe phrase of {len(text)} characters", "write it as a TOML file")
     head, colon, tail = text.partition(":")
-    said = _Said(text, *_read_head(text, head))
+    said = _Said(text, *_read_head(text, head, scheme))
     for option in tail.split(",") if colon else ():
         said.read(option)
     return said.recipe()
 
 
-def _read_head(text: str, head: str) -> tuple[tuple[Compression, ...], Quantize]:
+def _read_head(text: str, head: str, default: str) -> tuple[tuple[Compression, ...], Quantize]:
     """The steps and the number format of `prune50-int8`."""
     scheme = max((name for name in SCHEMES if f"-{head}".endswith(f"-{name}")), key=len, default="")
     front = head.removesuffix(scheme)
     words = front.removesuffix("-" if scheme else "").split("-") if front or not scheme else []
     steps = tuple(stage for word in words for stage in _step(text, word))
-    if not scheme and head != "small":
+    if not (scheme or default) and head != "small":
         raise RecipeError(f"recipe {text!r} names no number format", f"did you mean {head + '-int8'!r}?")
-    return steps, Quantize(scheme or "int8")  # type: ignore[arg-type]
+    return steps, Quantize(scheme or default or "int8")  # type: ignore[arg-type]
 
 
 def _step(text: str, word: str) -> tuple[Compression, ...]:

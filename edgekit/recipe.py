@@ -72,8 +72,10 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         return slug if len(slug) <= 100 else f"{slug[:91]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
     @classmethod
-    def parse(cls, text: str | Path) -> Recipe:
+    def parse(cls, text: str | Path, scheme: str = "") -> Recipe:
         """Read a TOML file (`*.toml`) or a phrase of the little language.
+
+        `scheme` is the number format of a phrase that names none; without it such a phrase is an error.
 
         Raises RecipeError for anything unknown or impossible.
         """
@@ -81,7 +83,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
             return strict_toml.load(Path(text), cls, RecipeError)
         from edgekit.phrase import recipe_of
 
-        return recipe_of(text)
+        return recipe_of(text, scheme)
 
     def to_toml(self) -> str:
         """The recipe as a TOML file; `Recipe.parse` gives it back."""

@@ -11,7 +11,8 @@ from edgekit.errors import EdgekitError
 
 # name -> one line of help; the line is here so that `edgekit --help` imports no command.
 _COMMANDS = {
-    "optimize": "Take a model to one or more targets: convert, quantize, verify, measure, report.",
+    "optimize": "Take a model to one or more targets: compress, convert, quantize, verify, measure, report.",
+    "compress": "Make a Keras model smaller: prune, factorize, cluster, distill; convert nothing.",
     "inspect": "Show what is inside a .tflite file.",
     "check": "Say whether a model will run on a target, and what to change.",
     "evaluate": "Measure the accuracy of a model on a data set.",

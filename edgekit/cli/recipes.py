@@ -16,12 +16,20 @@ def command(context: click.Context) -> None:
     """List, show and validate recipes. Without a subcommand: the list of presets.
 
     \b
-    A recipe is a TOML file or a phrase: PRESET[:OPTION,...]
-      presets  float32 float16 dynamic-int8 int8 int16x8
+    A recipe is a TOML file or a phrase: [STEP-...]FORMAT[:OPTION,...]
+      steps    channelsN  remove channels until N % fewer multiply-accumulates are left, distill
+               factorizeN split layers into thinner ones, to N % fewer multiply-accumulates
+               dropN      remove residual branches that change the outputs by at most N %
+               studentN   distill into a student with N % of the channels
+               pruneN     set N % of the weights to zero while training
+               clusterN   let the weights of each layer share N values
+               small      channels75
+      formats  float32 float16 dynamic-int8 int8 int16x8
       options  per-tensor per-channel dense-per-tensor dense-per-channel
                io=float32|int8|uint8|int16  engine=litert|converter
                keep-float=OPERATOR+OPERATOR  calibration=COUNT  batch=COUNT  seed=NUMBER
-    For example: int8:io=uint8,per-tensor
+               epochs=COUNT  one-shot (no training)
+    For example: int8:io=uint8,per-tensor, channels50-prune80-int8:epochs=20
     """
     if context.invoked_subcommand is None:
         context.invoke(list_)

@@ -20,6 +20,7 @@ from edgekit.report import words
 from edgekit.report.charts import File, charts, distinct_files
 from edgekit.report.layers import Layers, layers
 from edgekit.report.snippet import snippet
+from edgekit.report.training import TrainingStage, training_stage
 from edgekit.report.words import Verdict
 from edgekit.tflite.inspect import ModelSummary, inspect_model
 from edgekit.units import format_count
@@ -71,6 +72,7 @@ class Variant:
     layers: Layers | None
     float_line: StageRecord
     snippet: str
+    stages: tuple[TrainingStage, ...]
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def _variant(run: Run, index: int, known: Mapping[str, File], summaries: Mapping
         layers=layers(own, summaries.get(run.reference.sha256[batch])) if own else None,
         float_line=run.reference.files[batch],
         snippet=snippet(manifest),
+        stages=tuple(map(training_stage, run.compression.get(manifest.name, ()))),
     )
 
 

@@ -98,6 +98,46 @@ def distributions(rows: Sequence[Samples], axis: Axis) -> Markup:
     return _svg(parts, bottom + _UNDER, axis.title)
 
 
+@dataclass(frozen=True)
+class Curve:
+    """One line through (x, y) points; `kind` is its CSS class."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    kind: str = "variant"
+
+
+def curves(lines: Sequence[Curve], x: Axis, y: Axis, marks: Sequence[Point] = ()) -> Markup:
+    """Lines that share both axes, each named at its end; `marks` are points of interest on them."""
+    ends = [point for line in lines for point in line.points]
+    across = Scale(*_wide([value for value, _ in ends]), _LEFT, _RIGHT - 70)
+    up = Scale(*span([value for _, value in ends]), _BOTTOM, _TOP)
+    parts = [*x_axis(x, across, _TOP - 16, _BOTTOM), *y_axis(y, up, _LEFT, _RIGHT - 70)]
+    taken: list[Box] = []
+    for line in lines:
+        spots = [(across(a), up(b)) for a, b in line.points]
+        path = "M" + "L".join(f"{digits(a)} {digits(b)}" for a, b in spots)
+        parts.append(
+            Markup('<g class="curve {}"><title>{}</title><path d="{}"/></g>').format(line.kind, line.label, path)
+        )
+        (left, top), width = spots[-1], labels.text_width(line.label)
+        places = [
+            Place((left + 6, top + shift, left + 6 + width, top + shift + labels.LINE), "start")
+            for shift in (-labels.LINE / 2, -labels.LINE * 1.5, labels.LINE / 2)
+        ]
+        if found := labels.first_free(places, (_LEFT, 0, WIDTH + 60, _BOTTOM + 8), taken):
+            taken.append(found.box)
+            parts.append(labels.draw(line.label, line.kind, found, spots[-1]))
+    parts += [_mark(mark, across, up) for mark in marks]
+    return _svg(parts, HEIGHT, f"{y.title} against {x.title}")
+
+
+def _wide(values: Sequence[float]) -> Interval:
+    """The ends of an axis that may hold a single value."""
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low, low + 1)
+
+
 def bar(share: float, ghost: float = 0.0, note: str = "") -> Markup:
     """A bar of `share` (0..1) of its cell, before a pale one of `ghost`: what it was before."""
     rect = Markup('<rect class="{}" width="{}" height="10"/>')

@@ -9,29 +9,39 @@ from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
+    from edgekit.artifact import Manifest, StageRecord
     from edgekit.metrics import Difference, Score
     from edgekit.pipeline import Run
     from edgekit.verify import Verification
 
 
 def summary_table(run: Run) -> str:
-    """Score, change against the float model, size and median latency of every variant; 80 columns in the usual case."""
+    """Score, change against the float model, size and median latency of every variant; 80 columns in the usual case.
+
+    The deflated size is shown where weights were pruned or clustered, whose gain is there and nowhere else.
+    """
     metric = run.metric or "score"
     judged = bool(run.reference.scores)
     header = ["target", "recipe", metric, "change [95 % interval]", "size", "p50 here"]
+    deflated = any(manifest.recipe.compression for manifest in run.artifacts)
+    header[-1:-1] = ["deflated"] if deflated else []
     if not judged:
         header[2:4] = ["agreement"]
-    rows = [["(float model)", "-", *_float(run, judged), "", ""]]
+    rows = [["(float model)", "-", *_float(run, judged), *[""] * (3 if deflated else 2)]]
     for batch, verification in run.reference.tflite.items():
-        size = format_bytes(run.reference.files[batch].file_bytes)
+        sizes = _sizes(run.reference.files[batch], deflated)
         name = "float32" if batch == 1 else f"float32, batch {batch}"
-        rows.append(["(converted)", name, *_judged(verification), size, _latency(run, run.reference.sha256[batch])])
+        rows.append(["(converted)", name, *_judged(verification), *sizes, _latency(run, run.reference.sha256[batch])])
     for manifest in run.artifacts:
         cells = _judged(manifest.verification) if run.data else ["-"]
-        row = [manifest.target, manifest.recipe.name, *cells, format_bytes(manifest.file_bytes)]
+        row = [manifest.target, manifest.recipe.name, *cells, *_sizes(manifest, deflated)]
         rows.append([*row, _latency(run, manifest.sha256)])
     table = render_table(header, rows)
     return f"{table}\n\nchange: file minus float model, on the same test samples" if judged else table
+
+
+def _sizes(found: StageRecord | Manifest, deflated: bool) -> list[str]:
+    return [format_bytes(found.file_bytes), *([format_bytes(found.deflated_bytes)] if deflated else [])]
 
 
 def _float(run: Run, judged: bool) -> list[str]:

@@ -322,7 +322,8 @@ def _dense_by_default(kernel: Kernel, stage: PruneWeights) -> str:
     if stage.policy == "xnnpack" and kernel.kind != "pointwise":
         return "not a 1x1 convolution, and XNNPACK's sparse kernels take no other"
     if kernel.kind in ("convolution", "pointwise") and kernel.channels <= _FEW_CHANNELS:
-        return f"it sees only {kernel.channels} channels: few weights, and each is needed"
+        seen = "one channel" if kernel.channels == 1 else f"{kernel.channels} channels"
+        return f"it sees only {seen}: few weights, and each is needed"
     return _DENSE.get(kernel.kind, "")
 
 

@@ -1,0 +1,106 @@
+"""`edgekit compress`: the Keras part of the road alone, from a Keras model to a smaller one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekit.cli import complete
+from edgekit.cli.common import emit, json_option, progress, results_only, say
+from edgekit.cli.data_options import collect, data_options
+from edgekit.errors import OutputError
+
+if TYPE_CHECKING:
+    from edgekit.compress import StageReport
+
+
+@click.command("compress")
+@click.argument("model", shell_complete=complete.files)
+@click.option(
+    "--data",
+    metavar="DATA",
+    shell_complete=complete.files,
+    help="An .npz, a folder of images, a .csv, a data.toml, or module:function.",
+)
+@click.option(
+    "--recipe", "-r", required=True, metavar="RECIPE", shell_complete=complete.recipes, help="Such as channels50."
+)
+@click.option("--target", "-t", default="host", show_default=True, metavar="TARGET", shell_complete=complete.targets)
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The .keras file to write.")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
+@data_options
+@json_option
+def command(
+    model: str,
+    data: str | None,
+    recipe: str,
+    target: str,
+    out: Path,
+    overwrite: bool,
+    trust: bool,
+    metric: str | None,
+    task: str | None,
+    pairs: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Make MODEL smaller and save it as a Keras model: prune, factorize, cluster, distill; convert nothing.
+
+    What the recipe says about number formats is left out, and may be left out of it.
+
+    \b
+    edgekit compress model.keras --data digits.npz -r channels50-prune80 -o smaller.keras
+    """
+    from edgekit.compress import compress_model
+
+    _refuse(out, overwrite)
+    kept = out.with_name(f"{out.name}.partial")
+    try:
+        with results_only():
+            found = compress_model(
+                model,
+                recipe,
+                data=data,
+                target=target,
+                folder=kept,
+                trust=trust,
+                data_options=collect(metric, task, pairs),
+                say=progress,
+            )
+    except KeyboardInterrupt:
+        progress("")
+        if kept.exists():
+            say(f"the training so far is kept in {kept}; the same command goes on from there")
+        raise
+    saved = kept.with_suffix(".keras")
+    found.model.save(saved)
+    saved.replace(out)
+    shutil.rmtree(kept, ignore_errors=True)
+    progress("")
+    emit([step.report for step in found.steps], as_json, lambda reports: render(reports, out))
+
+
+def _refuse(out: Path, overwrite: bool) -> None:
+    if out.suffix != ".keras":
+        raise OutputError(f"{out}: not the name of a Keras file", f"write {out.with_suffix('.keras')}")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already", "choose another file with -o, or give --overwrite")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out.parent}: no such folder", "make it first, or choose another file with -o")
+
+
+def render(reports: Sequence[StageReport], out: Path) -> str:
+    """What each stage did, as tables."""
+    from edgekit.report.table import render_table
+
+    parts = []
+    for report in reports:
+        parts.append(f"{report.stage}: {report.detail}")
+        parts += [f"  {note}" for note in report.notes]
+        parts += [render_table(list(report.header), [list(row) for row in report.rows])] if report.rows else []
+        parts.append("")
+    return "\n".join([*parts, f"file: {out}"])

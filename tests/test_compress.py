@@ -1,0 +1,186 @@
+"""Compression in a recipe: stages in order, each keeping the earlier ones, resumed, and told in words."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgekit import compress as compressing
+from edgekit.compress import compress_model
+from edgekit.errors import DataError, ModelError, RecipeError, RunError
+from edgekit.pipeline import Run, optimize
+from edgekit.recipe import Recipe
+from edgekit.stages.centroids import centroids_of
+from edgekit.stages.distill import Distill
+from edgekit.stages.kernels import kernels_of
+from edgekit.stages.masks import masks_of
+from edgekit.stages.prune_weights import PruneWeights
+from edgekit.stages.train import Training
+from edgekit.tf import import_keras
+
+ALL = "channels50-prune80-cluster16-int8:epochs=2"
+
+
+@pytest.fixture(scope="module")
+def few(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A third of the digits, so that an epoch takes a moment."""
+    path = tmp_path_factory.mktemp("few") / "few.npz"
+    with np.load(digits / "digits.npz") as arrays:
+        np.savez(path, **{name: array[:400] for name, array in arrays.items()})
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(digits: Path, few: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, list[str]]:
+    """Two recipes that begin alike."""
+    out, said = tmp_path_factory.mktemp("built") / "out", list[str]()
+    recipes = [ALL, "channels50-prune80-float16:epochs=2"]
+    run = optimize(digits / "digits.keras", data=few, recipes=recipes, out=out, benchmark=False, say=said.append)
+    return run, out, said
+
+
+def test_the_ledger_has_a_line_for_each_stage(built: tuple[Run, Path, list[str]]) -> None:
+    run, out, _ = built
+    first = run.artifacts[0]
+    stages = ["convert", "prune_channels", "distill", "prune_weights", "cluster", "quantize"]
+    assert [line.stage for line in first.history] == stages
+    lines = dict(zip(stages, first.history, strict=True))
+    assert lines["prune_channels"].macs <= lines["convert"].macs / 2
+    assert lines["prune_weights"].deflated_bytes < 0.5 * lines["distill"].deflated_bytes  # type: ignore[operator]
+    assert lines["cluster"].deflated_bytes < 0.8 * lines["prune_weights"].deflated_bytes  # type: ignore[operator]
+    assert lines["quantize"].file_bytes < 0.5 * lines["cluster"].file_bytes  # type: ignore[operator]
+    assert lines["distill"].value > lines["prune_channels"].value  # type: ignore[operator]
+    assert all(line.metric == "accuracy" and line.value is not None for line in first.history)
+    assert msgspec.json.decode((out / "run.json").read_bytes(), type=Run) == run
+
+
+def test_what_each_stage_did_is_told(built: tuple[Run, Path, list[str]]) -> None:
+    run, out, said = built
+    reports = run.compression[run.artifacts[0].name]
+    assert [report.stage for report in reports] == ["prune_channels", "distill", "prune_weights", "cluster"]
+    assert all(len(row) == len(report.header) for report in reports for row in report.rows)
+    assert [len(report.epochs) for report in reports] == [0, 3, 3, 3]
+    assert any("no speed" in note for note in reports[2].notes)
+    page = (out / "report.html").read_text()
+    assert page.count("What prune_weights did") == 2
+    assert "validation" in page
+    assert sum("prune_weights: epoch 2/2" in line for line in said) == 1, (
+        "recipes that begin alike share their training"
+    )
+
+
+def test_the_reference_stays_the_model_that_came_in(built: tuple[Run, Path, list[str]]) -> None:
+    run, _, _ = built
+    assert run.reference.scores[0].value > 0.98
+    assert {manifest.model.sha256 for manifest in run.artifacts} == {run.model.sha256}
+
+
+def test_each_stage_keeps_what_the_earlier_ones_did(digits: Path, few: Path) -> None:
+    found = compress_model(digits / "digits.keras", ALL, data=few)
+    original = import_keras().saving.load_model(digits / "digits.keras")
+    assert found.model.count_params() < 0.6 * original.count_params()
+    masks, shared = masks_of(found.model, 0.7), centroids_of(found.model)
+    named = {kernel.name for kernel in kernels_of(found.model) if kernel.kind in ("convolution", "pointwise")}
+    pruned = {name for name in named if not name.startswith("conv2d/")}
+    assert pruned <= masks.keys()
+    assert pruned <= shared.keys()
+    assert all(max(found.sizes) <= 17 for found in shared.values())
+
+
+def test_an_interrupted_training_goes_on_after_a_kill(digits: Path, few: Path, tmp_path: Path) -> None:
+    """The bytes are those of an undisturbed run."""
+    command = [sys.executable, "-m", "edgekit", "optimize", str(digits / "digits.keras"), "--data", str(few)]
+    command += ["-r", "prune50-int8:epochs=6", "--no-benchmark", "-o"]
+    process = subprocess.Popen(
+        [*command, "out"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert any("epoch 3/6" in line for line in process.stderr)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = subprocess.run([*command, "out"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "prune_weights: goes on after epoch" in again.stderr
+    assert "epoch 1/6" not in again.stderr
+    subprocess.run([*command, "whole"], cwd=tmp_path, check=True, capture_output=True)
+    place = "host/prune50-int8-epochs-6/digits-prune50-int8-epochs-6.tflite"
+    assert (tmp_path / "out" / place).read_bytes() == (tmp_path / "whole" / place).read_bytes()
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_training_that_diverges_keeps_the_last_good_weights(digits: Path, few: Path, tmp_path: Path) -> None:
+    stage = PruneWeights(sparsity=0.5, training=Training(epochs=3, learning_rate=900.0))
+    recipe = tmp_path / "wild.toml"
+    plain = Recipe.parse("prune50-float32")
+    recipe.write_text(Recipe("wild", (stage, plain.convert)).to_toml())
+    poisoned = tmp_path / "poisoned.npz"
+    with np.load(few) as arrays:
+        changed = {name: np.array(array) for name, array in arrays.items()}
+    changed["x_train"] *= 1e30
+    np.savez(poisoned, **changed)
+    with pytest.raises(RunError, match="prune_weights") as caught:
+        optimize(digits / "digits.keras", data=poisoned, recipes=[recipe], out=tmp_path / "out", benchmark=False)
+    kept = Path(caught.value.mend.rpartition(" in ")[2])
+    assert import_keras().saving.load_model(kept).count_params() == 61_834 or kept.exists()
+
+
+def test_a_student_and_more_teachers_are_named_in_the_recipe(digits: Path, few: Path, tmp_path: Path) -> None:
+    keras = import_keras()
+    student = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    student.save(tmp_path / "student.keras")
+    stage = Distill(
+        student=str(tmp_path / "student.keras"),
+        teachers=(str(digits / "digits.keras"),),
+        training=Training(epochs=1),
+    )
+    recipe = Recipe("mine", (stage, Recipe.parse("float32").convert))
+    found = compress_model(digits / "digits.keras", recipe, data=few)
+    assert found.model.count_params() == 650
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data", "error", "message"),
+    [
+        ("prune50-float32", None, DataError, "prune_weights trains, and no data was given"),
+        ("channels50-float32", None, DataError, "distill trains"),
+        ("prune50-float32", "test", DataError, "the data has only"),
+        ("drop10-float32", "all", RecipeError, "no residual branch"),
+        ("factorize1-float32:one-shot", "all", None, ""),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(
+    recipe: str, data: str | None, error: type[Exception] | None, message: str, digits: Path, few: Path, tmp_path: Path
+) -> None:
+    given: Any = few if data == "all" else None
+    if data == "test":
+        given = tmp_path / "test.npz"
+        with np.load(few) as arrays:
+            np.savez(given, x_test=arrays["x_test"], y_test=arrays["y_test"])
+    settings: dict[str, Any] = {"data": given, "recipes": [recipe], "out": tmp_path / "out", "benchmark": False}
+    if error is None:
+        assert optimize(digits / "digits.keras", **settings).artifacts
+        return
+    with pytest.raises(error) as caught:
+        optimize(digits / "digits.keras", **settings)
+    assert message in str(caught.value)
+
+
+def test_a_tflite_file_cannot_be_compressed_and_the_way_out_is_named(float_file: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(float_file)
+    with pytest.raises(ModelError, match="works on a Keras model, and this is a tflite"):
+        optimize(path, recipes=["prune50-float32:one-shot"], out=tmp_path / "out")
+
+
+def test_every_stage_of_a_recipe_can_be_run() -> None:
+    from typing import get_args
+
+    from edgekit.recipe import Compression
+
+    assert set(get_args(Compression)) == set(compressing._RUN)

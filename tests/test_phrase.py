@@ -1,0 +1,89 @@
+"""The little language: steps before the number format, and what each of them stands for."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgekit.errors import RecipeError
+from edgekit.phrase import PRESETS
+from edgekit.recipe import Recipe
+from edgekit.stages.cluster import Cluster
+from edgekit.stages.distill import Distill
+from edgekit.stages.drop_layers import DropLayers
+from edgekit.stages.factorize import Factorize
+from edgekit.stages.fine_tune import FineTune
+from edgekit.stages.prune_channels import PruneChannels
+from edgekit.stages.prune_weights import PruneWeights
+from edgekit.target import load_target
+
+
+@pytest.mark.parametrize(
+    ("phrase", "stages"),
+    [
+        ("int8", ()),
+        ("prune80-int8", (PruneWeights(sparsity=0.8),)),
+        ("channels75-float16", (PruneChannels(macs=0.25), Distill())),
+        ("factorize40-dynamic-int8", (Factorize(macs=0.6),)),
+        ("cluster32-int16x8", (Cluster(clusters=32),)),
+        ("student25-float32", (Distill(width=0.25),)),
+        ("drop10-int8", (DropLayers(threshold=0.1), FineTune())),
+        ("prune50-cluster16-int8", (PruneWeights(sparsity=0.5), Cluster(clusters=16))),
+        ("small", (PruneChannels(macs=0.25), Distill())),
+        ("small-float16", (PruneChannels(macs=0.25), Distill())),
+    ],
+)
+def test_steps_say_what_is_done_to_the_network(phrase: str, stages: tuple[object, ...]) -> None:
+    recipe = Recipe.parse(phrase)
+    assert recipe.compression == stages
+    assert recipe.name == phrase
+    assert recipe.quantize.scheme == (phrase.partition("-")[2].removeprefix("cluster16-") or "int8") or not stages
+
+
+def test_epochs_are_those_of_every_training_and_one_shot_leaves_all_of_them_out() -> None:
+    recipe = Recipe.parse("channels50-prune80-cluster16-int8:epochs=3,seed=5")
+    assert [stage.training.epochs for stage in recipe.compression if not isinstance(stage, PruneChannels)] == [3, 3, 3]  # type: ignore[union-attr]
+    once = Recipe.parse("channels50-prune80-cluster16-int8:one-shot").compression
+    assert once == (PruneChannels(macs=0.5), PruneWeights(sparsity=0.8, one_shot=True), Cluster(16, one_shot=True))
+
+
+def test_channels_come_in_multiples_that_the_target_likes() -> None:
+    asked = Recipe.parse("channels50-int8")
+    for name in ("host", "coral-usb", "cortex-m4"):
+        target = load_target(name)
+        cut = asked.resolve(target).compression[0]
+        assert isinstance(cut, PruneChannels)
+        assert cut.multiple == target.numerics.channel_multiple
+    kept = Recipe("mine", (PruneChannels(macs=0.5, multiple=3), FineTune(), asked.convert))
+    assert kept.resolve(load_target("host")).compression[0].multiple == 3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("phrase", "message"),
+    [
+        ("prune50", "did you mean 'prune50-int8'"),
+        ("prun50-int8", "did you mean 'prune50'"),
+        ("prune50-int9", "did you mean 'int8'"),
+        ("int8-prune50", "the number format comes last"),
+        ("prune-int8", "'prune' needs a percentage from 1 to 99"),
+        ("prune0-int8", "needs a percentage"),
+        ("prune100-int8", "needs a percentage"),
+        ("cluster1-int8", "needs a number from 2 to 256"),
+        ("prune50--int8", "unknown step ''"),
+        ("smal", "did you mean 'small'"),
+        ("int8:epochs=3", "nothing in it trains"),
+        ("prune50-int8:epochs=0", "whole number"),
+        ("prune50-int8:epoch=3", "did you mean 'epochs'"),
+        ("cluster16-prune50-int8", "put `cluster` last"),
+        ("prune50-factorize50-int8", "put `factorize` before"),
+        ("prune50-student50-int8", "put it before all other stages"),
+    ],
+)
+def test_a_wrong_step_is_refused_with_the_mend(phrase: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.parse(phrase)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_says_what_it_is_for(name: str) -> None:
+    assert Recipe.parse(name).description == PRESETS[name]
