@@ -127,7 +127,8 @@ def test_a_training_that_diverges_keeps_the_last_good_weights(digits: Path, few:
     with pytest.raises(RunError, match="prune_weights") as caught:
         optimize(digits / "digits.keras", data=poisoned, recipes=[recipe], out=tmp_path / "out", benchmark=False)
     kept = Path(caught.value.mend.rpartition(" in ")[2])
-    assert import_keras().saving.load_model(kept).count_params() == 61_834 or kept.exists()
+    weights = import_keras().saving.load_model(kept).get_weights()
+    assert all(np.isfinite(weight).all() for weight in weights)
 
 
 def test_a_student_and_more_teachers_are_named_in_the_recipe(digits: Path, few: Path, tmp_path: Path) -> None:
