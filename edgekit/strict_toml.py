@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*?)`")
 _MISSING = re.compile(r"Object missing required field `(?P<key>.*?)`")
-_CHOICE = re.compile(r"Invalid enum value '(?P<value>.*?)'")
+_CHOICE = re.compile(r"Invalid (?:enum )?value '(?P<value>.*?)'")
 _PATH = re.compile(r" - at `\$(?P<path>.*?)`$")
 
 

@@ -20,9 +20,23 @@ _SIZES = ("filters", "units", "output_dim", "projection_dim")
 def narrowed(model: Any, width: float, *, multiple: int = 8, seed: int = 0) -> Any:
     """The network with about `width` times as many channels in each layer, in multiples; the last layers keep theirs.
 
-    The same seed gives the same weights. Raises RecipeError where the form does not allow it.
+    Where the form does not allow the multiple, as that of NASNet with its halves of halves, a smaller one is taken. The
+    same seed gives the same weights. Raises RecipeError where no multiple fits.
     """
     graph = walk(model)
+    failure: Exception | None = None
+    for size in [multiple, *(smaller for smaller in (4, 2, 1) if smaller < multiple)]:
+        try:
+            return _narrowed(graph, width, size, seed)
+        except (ModelError, ValueError, TypeError) as cause:
+            failure = failure or cause
+    assert failure is not None
+    raise RecipeError(
+        f"{model.name!r} cannot be narrowed to {width:g}: {_first_line(failure)}", "give a student of your own"
+    ) from failure
+
+
+def _narrowed(graph: Graph, width: float, multiple: int, seed: int) -> Any:
     last = _last(graph)
     rng = np.random.default_rng(seed)
 
@@ -34,12 +48,7 @@ def narrowed(model: Any, width: float, *, multiple: int = 8, seed: int = 0) -> A
             config = _scaled(config, width, multiple)
         return _built(call, {**config, "name": call.name, "trainable": True})
 
-    try:
-        return rebuild(graph, per_operation(make))
-    except (ModelError, ValueError, TypeError) as cause:
-        raise RecipeError(
-            f"{model.name!r} cannot be narrowed to {width:g}: {_first_line(cause)}", "give a student of your own"
-        ) from cause
+    return rebuild(graph, per_operation(make))
 
 
 def _first_line(cause: Exception) -> str:
