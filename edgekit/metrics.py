@@ -125,6 +125,12 @@ def scores(
     return tuple(_score(found, name, y, out, seed) for name, (y, out) in rows)
 
 
+def mean_value(metric: str, labels: Sequence[Array], outputs: Sequence[Array]) -> float:
+    """The metric alone, without an interval; over several judged outputs its mean. Raises what `scores` raises."""
+    found = load_metric(metric)
+    return float(np.mean([_mean(found, y, out) for y, out in _pairs(labels, outputs)]))
+
+
 def paired_difference(
     metric: str, labels: Sequence[Array], outputs_a: Sequence[Array], outputs_b: Sequence[Array], *, seed: int = 0
 ) -> Difference:
@@ -178,6 +184,12 @@ def _difference(metric: Metric, y: Array, a: Array, b: Array, seed: int) -> Diff
     value = _value(second, len(y), metric.name) - _value(first, len(y), metric.name)
     low, high = bootstrap(lambda w: second(w) - first(w), len(y), seed=seed, draws=metric.draws)
     return Difference(value, min(low, value), max(high, value), f"paired bootstrap, {metric.draws} draws", len(y))
+
+
+def _mean(metric: Metric, y: Array, out: Array) -> float:
+    if metric.per_sample is not None:
+        return float(metric.per_sample(y, out).mean())
+    return _value(_statistic(metric, y, out), len(y), metric.name)
 
 
 def _interval(values: Array) -> tuple[float, float, str]:

@@ -15,10 +15,11 @@ from edgekit.errors import RecipeError
 from edgekit.graph.channels import Channels, Group, Kept
 from edgekit.graph.identities import Ids
 from edgekit.graph.macs import Cost, cost, total, uses
+from edgekit.stages.allocation import Curve, prices
 from edgekit.stages.channel_scores import Scores
 
 Measure = Literal["macs", "parameters"]
-Allocation = Literal["uniform", "global"]
+Allocation = Literal["uniform", "global", "sensitivity"]
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,18 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """A group with its classes by falling score; `retain` is the share that was asked for by name."""
+    """A group with its classes by falling score; `retain` is the share that was asked for by name.
+
+    `curve` says what the loss of a share changes, where that was measured.
+    """
 
     order: Ids = field(repr=False)
     scores: npt.NDArray[np.float64] = field(repr=False)
-    retain: float | None
+    retain: float | None = None
+    curve: Curve | None = None
 
     @classmethod
-    def of(cls, group: Group, scores: Scores, retain: float | None) -> Ranked:
+    def of(cls, group: Group, scores: Scores, retain: float | None = None) -> Ranked:
         """Equal scores stay in the order of the channels."""
         own = scores[group.classes]
         order = np.argsort(-own, kind="stable")
@@ -53,7 +58,7 @@ class Ranked:
 
 @dataclass(frozen=True, eq=False)
 class Chooser:
-    """Turns one number, a ratio or a threshold, into the classes that stay."""
+    """Turns one number, a ratio, a threshold or a price, into the classes that stay."""
 
     classes: int
     groups: tuple[Ranked, ...]
@@ -66,6 +71,32 @@ class Chooser:
     def by_threshold(self, threshold: float) -> Kept:
         """What scores above `threshold` stays."""
         return self._kept(lambda group: int((group.scores > threshold).sum()))
+
+    def by_price(self, price: float) -> Kept:
+        """What is worth more than `price` stays, by the curves of the groups."""
+        return self._kept(lambda group: _part(1 - group.curve.share(price) if group.curve else 1.0, len(group.order)))
+
+    def choices(self, allocation: Allocation) -> tuple[Callable[[float], Kept], list[float]]:
+        """What makes a choice of a number, and the numbers, each of which keeps at most what those before it keep."""
+        if allocation == "uniform":
+            return self.by_ratio, _ratios(self.groups)
+        if allocation == "global":
+            return self.by_threshold, _thresholds(self.groups)
+        return self.by_price, prices([group.curve for group in self.groups if group.curve])
+
+    def chain(self, allocation: Allocation) -> list[Kept]:
+        """The choices from the network as it is to the smallest, one group shrinking at a time, the worst first."""
+        choose, values = self.choices(allocation)
+        found = [np.ones(self.classes, bool)]
+        for value in values:
+            wanted, last = choose(value), found[-1]
+            steps = [(group, last[group.order] & ~wanted[group.order]) for group in self.groups]
+            for group, _ in sorted(
+                [(group, float(group.scores[goes].mean())) for group, goes in steps if goes.any()], key=lambda s: s[1]
+            ):
+                found.append(found[-1].copy())
+                found[-1][group.order] = wanted[group.order]
+        return found
 
     def _kept(self, count: Callable[[Ranked], int]) -> Kept:
         kept = np.ones(self.classes, bool)
@@ -80,11 +111,7 @@ class Chooser:
 
         Raises RecipeError naming the smallest that the limits allow where that is too much.
         """
-        choose, values = (
-            (self.by_ratio, _ratios(self.groups))
-            if allocation == "uniform"
-            else (self.by_threshold, _thresholds(self.groups))
-        )
+        choose, values = self.choices(allocation)
         whole = costs.share(np.ones(self.classes, bool), measure, 1)
 
         def fits(value: float) -> bool:

@@ -7,7 +7,9 @@ of full size with the same channels at zero: both compute the same. Which channe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,13 +21,20 @@ from edgekit.graph import channels as graph_channels
 from edgekit.graph.channels import Channels, Group, Kept, analyse
 from edgekit.graph.macs import total, uncounted
 from edgekit.graph.walk import walk
+from edgekit.stages.allocation import Curve
 from edgekit.stages.channel_choice import Allocation, Chooser, Costs, Limits, Ranked
 from edgekit.stages.channel_scores import Criterion, Evidence, Scores, scores
+from edgekit.stages.harm import Judge, curves
+from edgekit.stages.latency_choice import Candidate, within_latency
 from edgekit.stages.patterns import matching
-from edgekit.stages.train import Training, labels_objective
+from edgekit.stages.probes import channel_probes
+from edgekit.stages.train import Training, copy_of, labels_objective
+from edgekit.talk import Say
 from edgekit.units import format_count
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
+
+_TRIED = (0.125, 0.25, 0.5, 0.75, 1.0)
 
 
 class PruneChannelsLayers(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,9 +57,14 @@ class PruneChannels(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_
         None
     )
     parameters: Annotated[Share | None, Meta(description="Parameters at most, as a share of the original's.")] = None
+    latency: Annotated[Share | None, Meta(description="Measured latency at most, as a share of the original's.")] = None
     criterion: Annotated[Criterion, Meta(description="What makes a channel important; taylor needs data.")] = "l2"
     allocation: Annotated[
-        Allocation, Meta(description="A budget takes the same share of each group, or what scores least anywhere.")
+        Allocation,
+        Meta(
+            description="A budget takes the same share of each group; what scores least anywhere; or shares that "
+            "together change the outputs least, which needs data."
+        ),
     ] = "uniform"
     multiple: Annotated[
         Annotated[int, Meta(ge=1)] | None,
@@ -59,13 +73,20 @@ class PruneChannels(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_
     minimum: Annotated[int, Meta(ge=1, description="Fewest channels of a group.")] = 1
     floor: Annotated[float, Meta(ge=0, lt=1, description="Smallest share of a group that stays.")] = 0.1
     layers: Annotated[tuple[PruneChannelsLayers, ...], Meta(description="Exceptions; the last that matches wins.")] = ()
-    samples: Annotated[int, Meta(ge=1, description="Training samples that taylor looks at.")] = 512
+    samples: Annotated[int, Meta(ge=2, description="Samples that taylor and sensitivity look at.")] = 512
 
     def __post_init__(self) -> None:
-        asked = [name for name in ("retain", "macs", "parameters") if getattr(self, name) is not None]
+        known = ("retain", "macs", "parameters", "latency")
+        asked = [name for name in known if getattr(self, name) is not None]
         if len(asked) != 1:
             raise ValueError(
-                f"prune_channels takes one of `retain`, `macs` and `parameters`, not {' and '.join(asked) or 'none'}"
+                "prune_channels takes one of `retain`, `macs`, `parameters` and `latency`, "
+                f"not {' and '.join(asked) or 'none'}"
+            )
+        if self.retain is not None and self.allocation != "uniform":
+            raise ValueError(
+                f"allocation {self.allocation!r} goes with a budget (`macs`, `parameters`, `latency`): `retain` is "
+                "the same share of each group"
             )
 
     @property
@@ -73,20 +94,30 @@ class PruneChannels(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_
         """The stage in a few words."""
         wish = next(
             f"{getattr(self, name):.0%} of the {words}"
-            for name, words in (("retain", "channels"), ("macs", "MACs"), ("parameters", "parameters"))
+            for name, words in (
+                ("retain", "channels"),
+                ("macs", "MACs"),
+                ("parameters", "parameters"),
+                ("latency", "latency"),
+            )
             if getattr(self, name) is not None
         )
-        return f"{wish} stay, by {self.criterion}"
+        how = "" if self.allocation == "uniform" else f", {self.allocation} allocation"
+        return f"{wish} stay, by {self.criterion}{how}"
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelPlan:
-    """Which classes of channels stay; `reasons` says for each layer that makes channels why it keeps them all."""
+    """Which classes of channels stay; `reasons` says for each layer that makes channels why it keeps them all.
+
+    `candidates` are the networks whose latency was measured on the way, in that order.
+    """
 
     channels: Channels = field(repr=False)
     kept: Kept = field(repr=False)
     criterion: Criterion
     reasons: dict[str, str]
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -120,7 +151,8 @@ HEADER = ("layer", "kind", "channels", "parameters", "MACs", "note")
 class ChannelReport(Struct, frozen=True):
     """What was done; `reason` of a layer says why it kept all channels it makes.
 
-    `uncounted` names layers whose multiply-accumulates are not known and count zero.
+    `uncounted` names layers whose multiply-accumulates are not known and count zero; `candidates` are the networks
+    whose latency was measured, for a budget of latency.
     """
 
     criterion: Criterion
@@ -132,6 +164,7 @@ class ChannelReport(Struct, frozen=True):
     parameters_before: int
     parameters_after: int
     uncounted: tuple[str, ...]
+    candidates: tuple[Candidate, ...] = ()
 
     def rows(self) -> list[tuple[str, ...]]:
         """Cells of a table under `HEADER`; what stayed is said once, what changed as before -> after."""
@@ -152,21 +185,26 @@ def _change(before: int, after: int) -> str:
     return format_count(before) if before == after else f"{format_count(before)} -> {format_count(after)}"
 
 
-def plan(model: Any, stage: PruneChannels, data: Dataset | Evidence | None = None, multiple: int = 8) -> ChannelPlan:
+def plan(
+    model: Any,
+    stage: PruneChannels,
+    data: Dataset | Evidence | None = None,
+    multiple: int = 8,
+    *,
+    latency: Callable[[Any], float] | None = None,
+    say: Say = lambda _: None,
+) -> ChannelPlan:
     """Decide which channels of a functional or Sequential Keras model stay; the model is only read.
 
-    `multiple` is what the target likes, where the stage says nothing. `data` is needed for the criterion taylor.
+    `multiple` is what the target likes, where the stage says nothing. `data` is needed for the criterion taylor and the
+    allocation sensitivity. `latency` measures a Keras model in seconds, for a budget of latency.
 
-    Raises RecipeError for a pattern that matches nothing, a budget that cannot be met, or taylor without data, and
-    ModelError for a model whose calls cannot be seen or that has its channels first.
+    Raises RecipeError for a pattern that matches nothing, a budget that cannot be met, and where data or `latency` is
+    needed and missing; ModelError for a model whose calls cannot be seen or that has its channels first.
     """
-    if stage.criterion == "taylor" and data is None:
-        raise RecipeError(
-            "prune_channels: the criterion taylor needs training data", "give data, or say criterion = 'l2'"
-        )
+    _refuse_missing(stage, data, latency)
     channels = analyse(walk(model))
-    found = evidence(model, data, stage.samples) if isinstance(data, Dataset) else data
-    scored = scores(channels, stage.criterion, model, found)
+    scored = _scores(channels, model, stage.criterion, data, stage.samples)
     retains, reasons = _wishes(channels, stage)
     groups = [group for group in channels.groups if not _reason(group, scored, reasons, stage)]
     if not groups:
@@ -174,10 +212,84 @@ def plan(model: Any, stage: PruneChannels, data: Dataset | Evidence | None = Non
             f"prune_channels: no channel of {model.name!r} can go: {_why_none(channels, scored, reasons, stage)}",
             "drop this stage, or another `criterion` or fewer `keep`",
         )
-    ranked = tuple(Ranked.of(group, scored, _retain(group, retains)) for group in groups)
+    ranked = [Ranked.of(group, scored, _retain(group, retains)) for group in groups]
+    if stage.allocation == "sensitivity":
+        assert isinstance(data, Dataset)  # _refuse_missing
+        found = _curves(model, channels, groups, scored, stage, data, say)
+        ranked = [replace(rank, curve=curve) for rank, curve in zip(ranked, found, strict=True)]
     limits = Limits(stage.multiple or multiple, stage.minimum, stage.floor)
-    kept = _choose(Chooser(channels.classes, ranked, limits), stage, Costs(channels))
-    return ChannelPlan(channels, kept, stage.criterion, _layer_reasons(channels, kept, scored, reasons, stage))
+    chooser, costs = Chooser(channels.classes, tuple(ranked), limits), Costs(channels)
+    candidates: tuple[Candidate, ...] = ()
+    if stage.latency is not None and latency is not None:
+        seconds = partial(_seconds, channels, latency)
+        kept, candidates = within_latency(chooser, stage.latency, stage.allocation, costs, seconds, say)
+    else:
+        kept = _choose(chooser, stage, costs)
+    why = _layer_reasons(channels, kept, scored, reasons, stage)
+    return ChannelPlan(channels, kept, stage.criterion, why, candidates)
+
+
+def ranking(
+    channels: Channels, model: Any, criterion: Criterion, data: Dataset | None, samples: int
+) -> tuple[list[Group], Scores]:
+    """The groups of which channels may go, and the score of every class.
+
+    Raises RecipeError where no channel can go, DataError for taylor without labels.
+    """
+    stage = PruneChannels(retain=0.5, criterion=criterion)
+    scored = _scores(channels, model, criterion, data, samples)
+    groups = [group for group in channels.groups if not _reason(group, scored, {}, stage)]
+    if not groups:
+        raise RecipeError(
+            f"no channel of {model.name!r} can go: {_why_none(channels, scored, {}, stage)}",
+            "try weights instead, or another criterion",
+        )
+    return groups, scored
+
+
+def _refuse_missing(stage: PruneChannels, data: Dataset | Evidence | None, latency: object) -> None:
+    if stage.criterion == "taylor" and data is None:
+        raise RecipeError(
+            "prune_channels: the criterion taylor needs training data", "give data, or say criterion = 'l2'"
+        )
+    if stage.allocation == "sensitivity" and not isinstance(data, Dataset):
+        raise RecipeError(
+            "prune_channels: allocation 'sensitivity' judges each group on samples, and no data was given",
+            "give the data, or say allocation = 'uniform'",
+        )
+    if stage.latency is not None and latency is None:
+        raise RecipeError(
+            "prune_channels: a budget of latency needs a place to measure it, and none was given",
+            "say macs = SHARE, or give plan(..., latency=function): edgekit.latency.host_latency makes one",
+        )
+
+
+def _scores(
+    channels: Channels, model: Any, criterion: Criterion, data: Dataset | Evidence | None, samples: int
+) -> Scores:
+    wanted = criterion == "taylor" and isinstance(data, Dataset)
+    known = evidence(model, data, samples) if wanted else data  # type: ignore[arg-type]
+    return scores(channels, criterion, model, known if isinstance(known, Evidence) else None)
+
+
+def _curves(
+    model: Any,
+    channels: Channels,
+    groups: list[Group],
+    scored: Scores,
+    stage: PruneChannels,
+    data: Dataset,
+    say: Say,
+) -> list[Curve]:
+    """What the loss of a share of each group changes, beside what it saves of the budget's kind."""
+    network = copy_of(model)
+    probes = channel_probes(channels, walk(network), groups, scored)
+    judge = Judge(network, data, stage.samples)
+    return curves(judge, probes, _TRIED, lambda p: p.weights if stage.parameters is not None else p.macs, say)
+
+
+def _seconds(channels: Channels, latency: Callable[[Any], float], kept: Kept) -> float:
+    return latency(graph_channels.shrink(channels, kept))
 
 
 def apply(plan: ChannelPlan) -> Any:
@@ -222,6 +334,7 @@ def report(plan: ChannelPlan) -> ChannelReport:
         old.parameters,
         new.parameters,
         uncounted(channels.graph),
+        plan.candidates,
     )
 
 
@@ -241,7 +354,7 @@ def _choose(chooser: Chooser, stage: PruneChannels, costs: Costs) -> Kept:
     if stage.retain is not None:
         return chooser.by_ratio(stage.retain)
     budget, measure = (stage.macs, "macs") if stage.macs is not None else (stage.parameters, "parameters")
-    assert budget is not None  # one of the three is set
+    assert budget is not None  # __post_init__
     return chooser.within(budget, measure, stage.allocation, costs)  # type: ignore[arg-type]
 
 

@@ -17,10 +17,12 @@ from msgspec import Meta, Struct
 
 from edgekit.data.parts import Dataset
 from edgekit.errors import RecipeError
-from edgekit.stages import sparsity, xnnpack_sparse
+from edgekit.stages import allocation, sparsity, xnnpack_sparse
+from edgekit.stages.harm import Judge, curves
 from edgekit.stages.kernels import Kernel, kernels_of
 from edgekit.stages.masks import Pruner, masks_for
 from edgekit.stages.patterns import matching
+from edgekit.stages.probes import kernel_probes
 from edgekit.stages.sparsity import Pattern
 from edgekit.stages.train import Epoch, Training, copy_of, fine_tune
 from edgekit.talk import Say
@@ -31,6 +33,7 @@ from edgekit.units import format_bytes, format_count
 Share = Annotated[float, Meta(description="Share of the weights that become zero, above 0 and below 1.")]
 
 _FEW_CHANNELS = 4
+_TRIED = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 
 class PruneLayers(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,9 +59,13 @@ class PruneWeights(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_w
         Meta(description="Instead of a sparsity: weights of a smaller magnitude become zero."),
     ] = None
     scope: Annotated[
-        Literal["layer", "global", "lamp"],
-        Meta(description="The same share in each layer; or the smallest of all layers, by magnitude or LAMP score."),
+        Literal["layer", "global", "lamp", "sensitivity"],
+        Meta(
+            description="The same share in each layer; the smallest of all layers, by magnitude or LAMP score; or "
+            "shares that together change the outputs least, which needs data."
+        ),
     ] = "layer"
+    samples: Annotated[int, Meta(ge=2, description="Samples that scope 'sensitivity' looks at.")] = 512
     pattern: Annotated[
         str, Meta(description="Zeros in blocks of outputs x inputs (1x1, 1x4), or N of M inputs kept (2:4).")
     ] = "1x1"
@@ -204,7 +211,7 @@ def prune_weights(
     Raises RecipeError for patterns that match nothing and graphs that the policy does not allow, DataError without
     training data, and what `fine_tune` raises.
     """
-    made = plan(model, stage)
+    made = plan(model, stage, data, say=say)
     history: tuple[Epoch, ...] = ()
     if stage.one_shot:
         pruned = apply(model, made)
@@ -233,11 +240,11 @@ def _pruner(plan: PrunePlan) -> Pruner:
     return Pruner(plan.shares, Pattern.parse(stage.pattern), stage.begin, end, stage.power)
 
 
-def plan(model: Any, stage: PruneWeights) -> PrunePlan:
-    """The share of zeros for each kernel of a Keras model, from its weights.
+def plan(model: Any, stage: PruneWeights, data: Dataset | None = None, *, say: Say = lambda _: None) -> PrunePlan:
+    """The share of zeros for each kernel of a Keras model, from its weights; scope `sensitivity` looks at `data`, too.
 
-    Raises RecipeError for a pattern that matches nothing, a policy that the graph does not allow, and where nothing
-    would be pruned.
+    Raises RecipeError for a pattern that matches nothing, a policy that the graph does not allow, scope `sensitivity`
+    without data, and where nothing would be pruned.
     """
     kernels = kernels_of(model)
     if not kernels:
@@ -249,7 +256,8 @@ def plan(model: Any, stage: PruneWeights) -> PrunePlan:
         )
     wishes, reasons_by_name = _wishes(kernels, stage)
     free = [kernel for kernel in kernels if kernel.name not in reasons_by_name and kernel.name not in wishes]
-    wishes |= dict(zip((kernel.name for kernel in free), _shares(free, stage), strict=True))
+    shares = _by_harm(model, free, stage, data, say) if stage.scope == "sensitivity" else _shares(free, stage)
+    wishes |= dict(zip((kernel.name for kernel in free), shares, strict=True))
     if not any(wishes.values()):
         raise RecipeError(_nothing(kernels, stage, reasons_by_name), "raise the threshold, or name layers to prune")
     found = tuple(
@@ -299,7 +307,7 @@ def report(before: Any, after: Any, plan: PrunePlan, targets: Sequence[Target] =
 def _wishes(kernels: list[Kernel], stage: PruneWeights) -> tuple[dict[str, float], dict[str, str]]:
     """Sparsity by name where a rule names it, and the reason of each kernel that stays dense."""
     wishes: dict[str, float] = {}
-    reasons = {kernel.name: reason for kernel in kernels if (reason := _dense_by_default(kernel, stage))}
+    reasons = {kernel.name: reason for kernel in kernels if (reason := dense_by_default(kernel, stage))}
     known = {name: kernel for kernel in kernels for name in (kernel.layer, kernel.name)}
     for rule in stage.layers:
         hits = matching(rule.pattern, known, "prune_weights")
@@ -318,8 +326,9 @@ def _wishes(kernels: list[Kernel], stage: PruneWeights) -> tuple[dict[str, float
     return wishes, reasons
 
 
-def _dense_by_default(kernel: Kernel, stage: PruneWeights) -> str:
-    if stage.policy == "xnnpack" and kernel.kind != "pointwise":
+def dense_by_default(kernel: Kernel, stage: PruneWeights | None = None) -> str:
+    """Why a kernel that no rule names stays dense; empty where it is pruned."""
+    if stage and stage.policy == "xnnpack" and kernel.kind != "pointwise":
         return "not a 1x1 convolution, and XNNPACK's sparse kernels take no other"
     if kernel.kind in ("convolution", "pointwise") and kernel.channels <= _FEW_CHANNELS:
         seen = "one channel" if kernel.channels == 1 else f"{kernel.channels} channels"
@@ -349,6 +358,22 @@ def _shares(kernels: list[Kernel], stage: PruneWeights) -> list[float]:
         return [share] * len(kernels)
     matrices = [kernel.matrix(kernel.value) for kernel in kernels]
     return sparsity.shares(matrices, share, pattern, comparable=stage.scope == "lamp")
+
+
+def _by_harm(model: Any, kernels: list[Kernel], stage: PruneWeights, data: Dataset | None, say: Say) -> list[float]:
+    """Share of the blocks of each kernel that together reach the sparsity and change the outputs least."""
+    assert stage.sparsity is not None  # __post_init__
+    if data is None:
+        raise RecipeError(
+            "prune_weights: scope 'sensitivity' judges each layer on samples, and no data was given",
+            "give the data, or say scope = 'lamp', which needs none",
+        )
+    names = {kernel.name for kernel in kernels}
+    network = copy_of(model)
+    probes = kernel_probes([k for k in kernels_of(network) if k.name in names], Pattern.parse(stage.pattern))
+    tried = sorted({*_TRIED, (1 + max(stage.sparsity, _TRIED[-1])) / 2})
+    found = curves(Judge(network, data, stage.samples), probes, tried, lambda probe: probe.weights, say)
+    return allocation.shares(found, stage.sparsity)
 
 
 def _nothing(kernels: list[Kernel], stage: PruneWeights, reasons: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgekit.dataset import load_dataset, match
-from edgekit.errors import ModelError, RecipeError
+from edgekit.errors import ModelError, RecipeError, RunError
 from edgekit.graph.channels import analyse
 from edgekit.graph.macs import costs, total
 from edgekit.graph.walk import walk
@@ -58,8 +59,12 @@ def _kept(found: ChannelPlan, layer: str) -> list[int]:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "takes one of `retain`, `macs` and `parameters`, not none"),
+        ({}, "takes one of `retain`, `macs`, `parameters` and `latency`, not none"),
         ({"retain": 0.5, "macs": 0.5}, "not retain and macs"),
+        ({"macs": 0.5, "latency": 0.5}, "not macs and latency"),
+        ({"latency": 1.0}, "`float` < 1"),
+        ({"retain": 0.5, "allocation": "global"}, "allocation 'global' goes with a budget"),
+        ({"retain": 0.5, "allocation": "sensitivity"}, "allocation 'sensitivity' goes with a budget"),
         ({"retain": 0.0}, "`float` > 0"),
         ({"retain": 1.0}, "`float` < 1"),
         ({"macs": -0.5}, "`float` > 0"),
@@ -138,6 +143,7 @@ def _evidence(model: Any) -> Evidence:
 
 def test_taylor_is_the_slope_of_the_loss_when_a_channel_fades() -> None:
     """Against a finite difference: the loss with one channel scaled by 1 - h after its normalization, or its kernel."""
+    import_keras().utils.set_random_seed(0)
     model = _two_convolutions()
     architectures.randomize(model)
     known = _evidence(model)
@@ -231,6 +237,53 @@ def test_a_budget_out_of_reach_names_the_nearest() -> None:
     nearest = float(error.value.mend.split("macs = ")[1].split(" ")[0])
     found = report(plan(model, PruneChannels(macs=nearest)))
     assert found.macs_after / found.macs_before <= nearest
+
+
+# A budget of latency.
+
+
+def _clock(start: float, slope: float, noise: float = 0.0) -> Callable[[Any], float]:
+    """A pretended device: so many seconds for a start and for each multiply-accumulate, and noise."""
+    rng = np.random.default_rng(0)
+    return lambda model: (start + slope * total(costs(walk(model))).macs) * float(1 + noise * rng.uniform(-1, 1))
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
+@pytest.mark.parametrize("name", ["resnet8", "ds_cnn", "conv1d"])
+@pytest.mark.parametrize(("start", "noise"), [(0.0, 0.0), (1e-3, 0.0), (1e-3, 0.03)])
+def test_a_budget_of_latency_is_met_by_few_measurements(name: str, start: float, noise: float, allocation: Any) -> None:
+    model = architectures.build(name)
+    clock = _clock(start, 4e-3 / total(costs(walk(model))).macs, noise)
+    stage = PruneChannels(latency=0.6, allocation=allocation, multiple=1)
+    found = plan(model, stage, latency=clock)
+    assert found.candidates[0].latency == 1.0
+    assert len(found.candidates) <= 9
+    share = total(costs(walk(apply(found)))).macs / total(costs(walk(model))).macs
+    (chosen,) = [one for one in found.candidates if one.macs == pytest.approx(share)]
+    assert 0.5 < chosen.latency <= 0.6
+    assert chosen.latency == max(one.latency for one in found.candidates if one.latency <= 0.6 and one.macs <= share)
+    assert report(found).candidates == found.candidates
+
+
+def test_a_latency_out_of_reach_names_the_nearest() -> None:
+    model = architectures.build("ds_cnn")
+    clock = _clock(1.0, 1 / total(costs(walk(model))).macs)
+    with pytest.raises(RecipeError, match=r"latency = 0.3 cannot be met: the least this network gets is 5\d") as error:
+        plan(model, PruneChannels(latency=0.3), latency=clock)
+    nearest = float(error.value.mend.split("latency = ")[1].split(" ")[0])
+    assert plan(model, PruneChannels(latency=nearest), latency=clock).candidates[-1].latency <= nearest
+
+
+def test_a_budget_of_latency_without_a_place_to_measure_says_what_to_do() -> None:
+    with pytest.raises(RecipeError, match="needs a place to measure") as error:
+        plan(architectures.build("ds_cnn"), PruneChannels(latency=0.5))
+    assert "macs = SHARE" in error.value.mend
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_latency_that_is_none_is_an_error(seconds: float) -> None:
+    with pytest.raises(RunError, match="was measured"):
+        plan(architectures.build("ds_cnn"), PruneChannels(latency=0.5), latency=lambda model: seconds)
 
 
 def test_exceptions_by_name() -> None:

@@ -1,0 +1,123 @@
+"""Harm: how far a network gets from what it said, and from the labels, when a part of it goes.
+
+The change of the outputs is that of `drop_layers`, over some samples
+
+    change = || y' - y || / || y - mean(y) ||
+
+0 says nothing changed, 1 that the network might as well always give its mean. It needs no labels and, unlike the share
+of right answers of a few hundred samples, has no steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from edgekit.data.parts import Dataset, Part
+from edgekit.errors import DataError
+from edgekit.metrics import mean_value
+from edgekit.stages import losses
+from edgekit.stages.allocation import Curve
+from edgekit.stages.probes import Probe, Values
+from edgekit.talk import Say
+from edgekit.tf import import_tensorflow
+
+Array = npt.NDArray[Any]
+_BATCH = 128
+_FEWEST = 2
+
+
+class Harm(Struct, frozen=True):
+    """What happened when `share` of a part went: the metric (None where nothing is labelled), the change of outputs."""
+
+    share: float
+    value: float | None
+    change: float
+
+
+class Judge:
+    """A network, compiled once, and the samples it is judged on: of the validation part, else of the train part.
+
+    The test part is never looked at. `baseline` is the metric of the network as it came.
+    """
+
+    def __init__(self, network: Any, data: Dataset, samples: int) -> None:
+        tf = import_tensorflow()
+        size = network.inputs[0].shape[0]
+        self.data, self.part = _judged_by(data, _chosen(data, samples, size or 1))
+        self.metric = None if self.part.labels is None and self.data.task != "autoencoder" else self.data.metric
+        self._batches = [[tf.constant(x) for x in batch] for batch in self.part.batches(size or _BATCH)]
+        specs = [tf.TensorSpec([size, *x.shape[1:]], x.dtype) for x in self._batches[0]]
+        self._run = tf.function(
+            lambda *inputs: losses.call(network, inputs, training=False), input_signature=specs, autograph=False
+        )
+        self._wanted = self._outputs()
+        self._spreads = [float(np.linalg.norm(output - output.mean(axis=0))) for output in self._wanted]
+        self.baseline = self._value(self._wanted)
+
+    def harm(self, probe: Probe, share: float) -> Harm:
+        """What happens when this share of a part goes; the network is as before afterwards."""
+        with _assigned(probe.values(share)):
+            outputs = self._outputs()
+        moved = [float(np.linalg.norm(now - then)) for now, then in zip(outputs, self._wanted, strict=True)]
+        change = max(
+            size / spread if spread else float(size > 0) for size, spread in zip(moved, self._spreads, strict=True)
+        )
+        return Harm(share, self._value(outputs), change)
+
+    def _outputs(self) -> list[Array]:
+        parts = [self._run(*batch) for batch in self._batches]
+        return [np.concatenate([part.numpy() for part in output]) for output in zip(*parts, strict=True)]
+
+    def _value(self, outputs: Sequence[Array]) -> float | None:
+        judged = self.data.judged(self.part, outputs) if self.metric else None
+        return None if judged is None or self.metric is None else mean_value(self.metric, *judged)
+
+
+def curves(
+    judge: Judge, probes: Sequence[Probe], tried: Sequence[float], cost: Callable[[Probe], float], say: Say
+) -> list[Curve]:
+    """The change of the outputs over the share of each part, measured at the shares `tried`, which rise."""
+    found = []
+    for number, probe in enumerate(probes):
+        say(f"sensitivity: {number + 1} of {len(probes)}, {probe.name}")
+        found.append(Curve.of(cost(probe), tried, [judge.harm(probe, share).change for share in tried]))
+    return found
+
+
+@contextmanager
+def _assigned(values: Values) -> Iterator[None]:
+    before = [variable.numpy().copy() for variable, _ in values]
+    try:
+        for variable, value in values:
+            variable.assign(value)
+        yield
+    finally:
+        for (variable, _), value in zip(values, before, strict=True):
+            variable.assign(value)
+
+
+def _chosen(data: Dataset, samples: int, multiple: int) -> Part:
+    """Samples of the first part that is for choosing, as many as whole batches hold."""
+    part = next((part for part in (data.validation, data.train, data.calibration) if part is not None), None)
+    if part is None or len(part) < max(_FEWEST, multiple):
+        have = ", ".join(f"{part.name} ({len(part)})" for part in data.parts)
+        raise DataError(
+            f"sensitivity is judged on validation samples, and the data has only {have}",
+            "give x_validation or x_train (docs/data.md); the test part is for the end",
+        )
+    return part.take(min(samples, len(part)) // multiple * multiple)
+
+
+def _judged_by(data: Dataset, part: Part) -> tuple[Dataset, Part]:
+    """An autoencoder is judged by what it rebuilds: what anomalies look like is for the test part."""
+    if data.task != "autoencoder":
+        return data, part
+    return replace(data, spec=msgspec.structs.replace(data.spec, metric="mse")), replace(part, labels=None)
