@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from edgekit.dataset import Dataset, load_for
 from edgekit.errors import DataError, ModelError, RecipeError
+from edgekit.latency import host_latency
 from edgekit.model import Model, load_model
 from edgekit.recipe import Compression, Recipe
 from edgekit.stages import cluster, drop_layers, factorize, prune_channels, prune_weights
@@ -30,10 +31,11 @@ from edgekit.stages.fine_tune import FineTune
 from edgekit.stages.masks import Preserve
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
+from edgekit.stages.sensitivity import Sensitivity, SensitivityReport, sensitivity
 from edgekit.stages.train import Callback, Epoch, fine_tune
 from edgekit.talk import Line, Say
 from edgekit.target import Target, load_target
-from edgekit.units import format_count
+from edgekit.units import format_count, format_seconds
 
 Rows = Sequence[tuple[str, ...]]
 
@@ -70,7 +72,8 @@ class Compressed:
 class Surroundings:
     """What stages need beside the model and their settings.
 
-    `original` is the model that came in, which teaches; `folder` keeps checkpoints and what teachers said.
+    `original` is the model that came in, which teaches; `folder` keeps checkpoints and what teachers said; `latency`
+    measures a Keras model, in seconds.
     """
 
     original: Any
@@ -80,6 +83,7 @@ class Surroundings:
     folder: Path | None = None
     trust: bool = False
     say: Say = lambda _: None
+    latency: Callable[[Any], float] | None = None
 
     def training_data(self, stage: Compression) -> Dataset:
         """The data, with a training part. Raises DataError where there is none."""
@@ -115,11 +119,37 @@ def compress_model(
     refuse_without_keras(source, asked)
     dataset = None if data is None else load_for(source.inputs, source.outputs, data, data_options or {})
     home = Path(folder) if folder else None
-    around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say)
+    resolved = asked.resolve(board)
+    calibration = dataset.calibration.array() if dataset and dataset.calibration else ()
+    clock = host_latency(resolved.quantize, calibration, batch=resolved.convert.batch)
+    around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say, clock)
     steps: list[Step] = []
-    for place, stage in enumerate(asked.resolve(board).compression):
+    for place, stage in enumerate(resolved.compression):
         steps.append(run_stage(steps[-1].model if steps else source.keras, stage, around, place))
     return Compressed(steps[-1].model, tuple(steps))
+
+
+def sensitivity_of(
+    model: str | Path | Any,
+    data: str | Path | Dataset,
+    config: Sensitivity | None = None,
+    *,
+    data_options: Mapping[str, object] | None = None,
+    trust: bool = False,
+    say: Say = lambda _: None,
+) -> SensitivityReport:
+    """What each layer of a Keras model costs when a share of it goes; `model` and `data` are as for `optimize`.
+
+    Raises ModelError for a model that is no Keras one, and what `stages.sensitivity.sensitivity` raises.
+    """
+    source = load_model(model, trust=trust)
+    if source.keras is None:
+        raise ModelError(
+            f"{source.origin}: sensitivity works on a Keras model, and this is a {source.kind}",
+            "give the .keras or .h5 file, or module:function, that it was made from",
+        )
+    dataset = load_for(source.inputs, source.outputs, data, data_options or {})
+    return sensitivity(source.keras, config or Sensitivity(), dataset, say=say)
 
 
 def run_stage(model: Any, stage: Compression, around: Surroundings, place: int = 0) -> Step:
@@ -195,9 +225,13 @@ def _prune_weights(model: Any, stage: PruneWeights, around: Surroundings, place:
 
 
 def _prune_channels(model: Any, stage: PruneChannels, around: Surroundings, _: int) -> Step:
-    made = prune_channels.plan(model, stage, around.data if stage.criterion == "taylor" else None)
+    made = prune_channels.plan(model, stage, around.data, latency=around.latency, say=around.say)
     report = prune_channels.report(made)
     notes = [_saved(report)]
+    notes += [
+        f"measured: {one.macs:.1%} of the MACs take {format_seconds(one.seconds)}, {one.latency:.1%} of the latency"
+        for one in report.candidates
+    ]
     if report.uncounted:
         notes.append(f"multiply-accumulates are not known, and count zero, of {', '.join(report.uncounted)}")
     return _step(stage, prune_channels.apply(made), around, prune_channels.HEADER, report.rows(), notes)

@@ -24,6 +24,7 @@ from edgekit.artifact import Artifact, DataRecord, Manifest, ModelRecord, StageR
 from edgekit.bench.plan import Plan, RuntimeName
 from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
+from edgekit.bench.statistics import summarize
 from edgekit.check import check
 from edgekit.compress import (
     StageReport,
@@ -252,7 +253,16 @@ class _Job:
         """The model after one stage."""
         key = [self.model.sha256, recipe.compression[: place + 1], recipe.seed, self.fingerprint, self.tools]
         folder = self.work.path("compress", key)
-        around = Surroundings(self.model.keras, self.dataset, (target,), recipe.seed, folder, self.trust, self.say)
+        around = Surroundings(
+            self.model.keras,
+            self.dataset,
+            (target,),
+            recipe.seed,
+            folder,
+            self.trust,
+            self.say,
+            latency=lambda network: self.seconds(network, recipe),
+        )
         try:
             done: Step = run_stage(before.keras, stage, around)
         except TrainingDiverged as cause:
@@ -260,6 +270,12 @@ class _Job:
             cause.trained.model.save(kept)
             raise RunError(cause.problem, f"{cause.mend}; the last good weights are in {kept}") from cause
         return from_keras(done.model, self.model.origin, self.model.name, None), done.report
+
+    def seconds(self, network: Any, recipe: Recipe) -> float:
+        """The median latency of a Keras model on this host, as the file that the recipe makes of it."""
+        model = from_keras(network, self.model.origin, self.model.name, None)
+        file = self.variant(model, recipe.convert.batch, recipe.quantize)
+        return float(summarize(self.measurement(file)).p50_seconds.value)
 
     def exported(self, model: Model, batch: int) -> Exported:
         """The SavedModel with a static batch."""

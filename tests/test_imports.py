@@ -20,7 +20,7 @@ LAYERS = (
     {"check", "data", "metrics", "bench"},
     {"model", "dataset", "compare", "graph"},
     {"stages"},
-    {"recipe"},
+    {"recipe", "latency"},
     {"phrase", "compress"},
     {"verify"},
     {"artifact"},

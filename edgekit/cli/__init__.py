@@ -13,6 +13,7 @@ from edgekit.errors import EdgekitError
 _COMMANDS = {
     "optimize": "Take a model to one or more targets: compress, convert, quantize, verify, measure, report.",
     "compress": "Make a Keras model smaller: prune, factorize, cluster, distill; convert nothing.",
+    "sensitivity": "Show what each layer of a Keras model costs when a share of it is pruned.",
     "inspect": "Show what is inside a .tflite file.",
     "check": "Say whether a model will run on a target, and what to change.",
     "evaluate": "Measure the accuracy of a model on a data set.",

@@ -62,7 +62,7 @@ class PruneWeights(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_w
         Literal["layer", "global", "lamp", "sensitivity"],
         Meta(
             description="The same share in each layer; the smallest of all layers, by magnitude or LAMP score; or "
-            "shares that together change the outputs least, which needs data."
+            "shares that together change the outputs least, by data."
         ),
     ] = "layer"
     samples: Annotated[int, Meta(ge=2, description="Samples that scope 'sensitivity' looks at.")] = 512
@@ -108,6 +108,7 @@ class PruneWeights(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_w
         share = self.sparsity or fixed
         what = f"{share:.0%} zeros" if share else f"weights below {self.threshold:g} to zero"
         shape = f", pattern {self.pattern}" if self.pattern != "1x1" else ""
+        shape += f", scope {self.scope}" if self.scope == "sensitivity" else ""
         return f"{what}{shape}, {'one shot' if self.one_shot else self.training.detail}"
 
     def _check_group(self, fixed: float) -> None:

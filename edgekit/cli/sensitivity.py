@@ -1,0 +1,151 @@
+"""`edgekit sensitivity`: what each layer costs when a share of it is pruned, and budgets made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli import complete
+from edgekit.cli.common import emit, json_option, progress, results_only, say
+from edgekit.cli.data_options import collect, data_options
+from edgekit.errors import OutputError, RecipeError
+
+if TYPE_CHECKING:
+    from edgekit.stages.sensitivity import Sensitivity, SensitivityReport
+
+
+@click.command("sensitivity")
+@click.argument("model", shell_complete=complete.files)
+@click.option(
+    "--data",
+    required=True,
+    metavar="DATA",
+    shell_complete=complete.files,
+    help="An .npz, a folder of images, a .csv, a data.toml, or module:function.",
+)
+@click.option("--kind", default="weights", show_default=True, type=click.Choice(["weights", "channels"]))
+@click.option("--shares", default="0.5,0.7,0.9", show_default=True, help="Shares of each layer to take away, rising.")
+@click.option(
+    "--samples", default=512, show_default=True, type=click.IntRange(2), help="Validation samples to judge by."
+)
+@click.option("--layers", multiple=True, metavar="PATTERN", help="Only layers like this, such as block3/*. Repeatable.")
+@click.option("--max-drop", metavar="DROP", help="Print budgets that cost each layer at most this: 0.01 or 1%.")
+@click.option("--toml", type=click.Path(path_type=Path), metavar="FILE", help="Write the budgets there instead.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw a plot, .svg or .html.")
+@click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
+@data_options
+@json_option
+def command(
+    model: str,
+    data: str,
+    kind: str,
+    shares: str,
+    samples: int,
+    layers: tuple[str, ...],
+    max_drop: str | None,
+    toml: Path | None,
+    plot: Path | None,
+    trust: bool,
+    metric: str | None,
+    task: str | None,
+    pairs: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Prune each layer of MODEL alone, without training, and show what that costs on validation samples of DATA.
+
+    \b
+    edgekit sensitivity model.keras --data digits.npz --plot layers.html
+    edgekit sensitivity model.keras --data digits.npz --kind channels --max-drop 1%
+    """
+    from edgekit.compress import sensitivity_of
+    from edgekit.gate import Gate
+
+    gate = None if max_drop is None else Gate.parse(max_drop)
+    if toml and not gate:
+        raise click.UsageError("--toml writes budgets, which need --max-drop: say --max-drop 1%")
+    _refuse_place(plot, (".svg", ".html"))
+    _refuse_place(toml, (".toml",))
+    config = _config(kind=kind, shares=shares.split(","), samples=samples, layers=layers)
+    with results_only():
+        options = collect(metric, task, pairs)
+        found = sensitivity_of(model, data, config, trust=trust, data_options=options, say=progress)
+    progress("")
+    if gate and found.metric:
+        gate.check(found.metric)
+    bound = gate.max_drop if gate else None
+    if plot:
+        _draw(found, plot, bound)
+    if toml and bound is not None:
+        toml.write_text(budgets_toml(found, bound), encoding="utf-8")
+        say(f"budgets: {toml}")
+    emit(found, as_json, lambda report: render(report, bound if toml is None else None))
+
+
+def _refuse_place(path: Path | None, endings: tuple[str, ...]) -> None:
+    if path and path.suffix not in endings:
+        raise OutputError(
+            f"{path}: not the name of a {' or '.join(endings)} file", f"write {path.with_suffix(endings[0])}"
+        )
+    if path and not path.parent.is_dir():
+        raise OutputError(f"{path.parent}: no such folder", "make it first, or choose another file")
+
+
+def _config(**settings: Any) -> Sensitivity:
+    import msgspec
+
+    from edgekit.stages.sensitivity import Sensitivity
+
+    try:
+        return msgspec.convert(settings, Sensitivity, strict=False)
+    except msgspec.ValidationError as cause:
+        raise RecipeError(f"sensitivity: {cause}", "for example --shares 0.5,0.7,0.9") from None
+
+
+def _draw(report: SensitivityReport, path: Path, bound: float | None) -> None:
+    from edgekit.report.sensitivity import page, svg
+
+    path.write_text((svg if path.suffix == ".svg" else page)(report, bound), encoding="utf-8")
+    say(f"plot: {path}")
+
+
+def budgets_toml(report: SensitivityReport, bound: float) -> str:
+    """The `layers` of a pruning stage, to be pasted under it in a recipe."""
+    import msgspec
+    import tomli_w
+
+    from edgekit.stages.sensitivity import budgets
+
+    rules = [msgspec.to_builtins(rule) for rule in budgets(report, bound)]
+    tables = [{key: value for key, value in rule.items() if value not in (None, False)} for rule in rules]
+    what = report.metric or "change of the outputs"
+    head = f"# Paste this under a stage prune_{report.kind}: alone, each of these costs at most {bound:g} {what}.\n"
+    return head + "\n".join(f"[[stages.layers]]\n{tomli_w.dumps(table)}" for table in tables)
+
+
+def render(report: SensitivityReport, bound: float | None) -> str:
+    """The table, what its columns mean, and the budgets or how to get them."""
+    from edgekit.report.table import render_table
+
+    gone = "its smallest weights become zero" if report.kind == "weights" else "its least channels"
+    what, end = report.metric or "change of the outputs", "there are no labels"
+    if report.baseline is not None:
+        end = f"as it is: {report.baseline:.4f}"
+    notes = [
+        f"{what} on {report.samples} {report.part} samples when that share of one layer goes ({gone}); {end}",
+        "change: how far the outputs move, as a share of how much they vary; the most sensitive layer is first",
+        "each layer is pruned alone and nothing is trained, so compare layers; training brings much of a loss back",
+    ]
+    parts = [render_table(report.header(), report.rows()), "\n".join(notes)]
+    parts.append(budgets_toml(report, bound).rstrip() if bound is not None else _hint(report))
+    return "\n\n".join(parts)
+
+
+def _hint(report: SensitivityReport) -> str:
+    word = "scope" if report.kind == "weights" else "allocation"
+    drop = "1%" if report.metric in ("accuracy", "auc", "mean_iou") else "0.01"
+    return (
+        f'hint: --max-drop {drop} makes budgets for a recipe of it; {word} = "sensitivity" in a stage '
+        f"prune_{report.kind} divides one budget among all layers"
+    )

@@ -1,0 +1,151 @@
+"""The plot of a sensitivity report: a row for each layer, a dot for each share, and how far from the baseline it fell.
+
+As a drawing for a page, as a file of its own (SVG), or as a page with the table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+
+from markupsafe import Markup
+
+from edgekit.metrics import higher_is_better
+from edgekit.report import labels
+from edgekit.report.axes import PERCENT, Axis, Scale, digits, span, x_axis
+from edgekit.stages.sensitivity import LayerSensitivity, SensitivityReport
+from edgekit.units import format_count
+
+_WIDTH, _ROW, _TOP, _UNDER = 640.0, 17.0, 46.0, 42.0
+_START, _END = 214.0, 560.0
+_NAME, _LETTERS = 206.0, 33
+_PAGE = Markup(
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width"><title>Sensitivity</title><style>{}</style></head><body>'
+    '<h1>Sensitivity to pruning {}</h1><section><figure style="max-width: 60rem">{}</figure></section>'
+    '<section class="scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></section></body></html>\n'
+)
+
+
+def drawing(report: SensitivityReport, max_drop: float | None = None) -> Markup:
+    """The layers in the order of the graph; a line at the baseline, and one where `max_drop` is lost."""
+    values = [_value(report, layer, place) for layer in report.layers for place in range(len(report.shares))]
+    start = report.baseline if report.metric and report.baseline is not None else 0.0
+    bound = (
+        None
+        if max_drop is None
+        else start + max_drop * (-1 if report.metric and higher_is_better(report.metric) else 1)
+    )
+    across = Scale(*span([start, *values, *([] if bound is None else [bound])], 0.04), _START, _END)
+    bottom = _TOP + _ROW * len(report.layers)
+    title = f"{report.metric or 'change of the outputs'} of {report.samples} {report.part} samples"
+    percent = report.metric in (None, "accuracy", "auc", "mean_iou")
+    parts = [*x_axis(Axis(title, PERCENT if percent else ((1.0, ""),)), across, _TOP - 8, bottom)]
+    parts += [_rule(across(start), bottom, "reference", "as it is" if report.metric else "unchanged")]
+    parts += [] if bound is None else [_rule(across(bound), bottom, "gate", "greatest drop")]
+    parts += [*_legend(report), _text("weights", _WIDTH, _TOP - 14, "words", "end")]
+    parts += [_row(report, layer, number, across, start) for number, layer in enumerate(report.layers)]
+    svg = Markup('<svg class="chart sensitivity" viewBox="-10 -6 {} {}" role="img" aria-label="{}">{}</svg>')
+    return svg.format(digits(_WIDTH + 20), digits(bottom + _UNDER + 12), f"{title}, by layer", Markup("").join(parts))
+
+
+def svg(report: SensitivityReport, max_drop: float | None = None) -> str:
+    """The plot as an SVG file of its own, which follows light and dark."""
+    style = Markup("<style>{}</style>").format(Markup(_style()))
+    font = "ui-sans-serif, system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+    head = Markup('<svg xmlns="http://www.w3.org/2000/svg" style="background: var(--paper); font-family: {}" ').format(
+        font
+    )
+    inner = drawing(report, max_drop).removeprefix("<svg ")
+    opening, _, rest = inner.partition(">")
+    return f"{head}{opening}>{style}{rest}\n"
+
+
+def page(report: SensitivityReport, max_drop: float | None = None) -> str:
+    """The plot and the table as one HTML file, with no script and no request in it."""
+    cell, row = Markup("<td{}>{}</td>"), Markup("<tr>{}</tr>")
+    head = Markup("").join(Markup("<th>{}</th>").format(title) for title in report.header())
+    body = Markup("").join(
+        row.format(Markup("").join(cell.format(Markup(' class="number"') if i > 1 else "", c) for i, c in enumerate(r)))
+        for r in report.rows()
+    )
+    return _PAGE.format(Markup(_css() + _OWN), report.kind, drawing(report, max_drop), head, body)
+
+
+def _value(report: SensitivityReport, layer: LayerSensitivity, place: int) -> float:
+    harm = layer.harms[place]
+    return harm.change if harm.value is None else harm.value
+
+
+def _row(report: SensitivityReport, layer: LayerSensitivity, number: int, across: Scale, start: float) -> Markup:
+    y = _TOP + _ROW * (number + 0.5)
+    shown = [_value(report, layer, place) for place in range(len(report.shares))]
+    said = ", ".join(f"{share:.0%} gone: {value:.4g}" for share, value in zip(report.shares, shown, strict=True))
+    ends = [across(value) for value in (start, *shown)]
+    line = Markup('<line class="reached" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(
+        digits(min(ends)), digits(max(ends)), y=digits(y)
+    )
+    band = Markup('<rect class="band" x="0" y="{}" width="{}" height="{}"/>').format(
+        digits(y - _ROW / 2), digits(_WIDTH), digits(_ROW)
+    )
+    dots = [_dot(x, y, place, len(shown)) for place, x in enumerate(ends[1:])]
+    return Markup('<g class="layer"><title>{}: {}</title>{}{}{}{}{}</g>').format(
+        layer.name,
+        said,
+        band if number % 2 else "",
+        _text(labels.clip(layer.name, _LETTERS), _NAME, y + 4, "name", "end"),
+        _text(format_count(layer.weights), _WIDTH, y + 4, "words", "end"),
+        line,
+        Markup("").join(reversed(dots)),
+    )
+
+
+def _dot(x: float, y: float, place: int, count: int) -> Markup:
+    """Darker for a greater share."""
+    dot = Markup('<circle class="dot" cx="{}" cy="{}" r="4.5" fill-opacity="{}"/>')
+    return dot.format(digits(x), digits(y), digits(_strength(place, count)))
+
+
+def _strength(place: int, count: int) -> float:
+    return 1.0 if count == 1 else 0.2 + 0.8 * place / (count - 1)
+
+
+def _legend(report: SensitivityReport) -> Iterator[Markup]:
+    yield _text("share that goes", 0, 14, "words", "start")
+    for place, share in enumerate(report.shares):
+        x = 100 + 56.0 * place
+        yield _dot(x, 10, place, len(report.shares))
+        yield _text(f"{share:.0%}", x + 9, 14, "words", "start")
+
+
+def _rule(x: float, bottom: float, kind: str, words: str) -> Markup:
+    line = Markup('<g class="rule {}"><line x1="{x}" x2="{x}" y1="{}" y2="{}"/>{}</g>')
+    height = _TOP - (30 if kind == "gate" else 14)
+    text = _text(words, min(x + 30, _END + 20), height, "words", "end")
+    return line.format(kind, digits(height + 4), digits(bottom), text, x=digits(x))
+
+
+def _text(words: str, x: float, y: float, kind: str, anchor: str) -> Markup:
+    text = Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>')
+    return text.format(kind, digits(x), digits(y), anchor, words)
+
+
+_OWN = """
+.chart.sensitivity .name { font-weight: 400; }
+.chart.sensitivity .band { fill: var(--code); opacity: .6; }
+.chart.sensitivity .reached { stroke: var(--grey); stroke-width: 1; opacity: .6; }
+.chart.sensitivity .dot { fill: var(--accent); stroke: var(--accent); stroke-width: 1; }
+.chart.sensitivity .layer:hover .name { font-weight: 650; }
+"""
+
+
+def _css() -> str:
+    return resources.files("edgekit.report").joinpath("report.css").read_text(encoding="utf-8")
+
+
+def _style() -> str:
+    """The colours and the rules of charts, for a file without a page around it."""
+    css = _css()
+    colours = css[: css.index("* {")]
+    return colours + "\n".join(re.findall(r"^\.chart.*$", css, re.MULTILINE)) + _OWN
