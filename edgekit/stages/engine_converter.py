@@ -40,6 +40,7 @@ def _int8(source: Source, stage: Quantize) -> bytes:
             quantized = mlir_quantize(
                 with_ranges(source.model, source.ranges),
                 denylisted_ops=list(stage.keep_float) or None,
+                denylisted_nodes=list(source.keep) or None,
                 disable_per_channel=stage.granularity == "per-tensor",
                 disable_per_channel_for_dense_layers=stage.dense_granularity == "per-tensor",
                 input_data_type=tf.int8,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ def quantize(source: Source, stage: Quantize) -> bytes:
     except (ValueError, RuntimeError, LookupError, TypeError, AttributeError, struct.error) as cause:
         raise ModelError(f"litert-quantizer cannot read the model: {cause}", "export it again") from cause
     _configure(worker, stage, qtyping.QuantGranularity)
+    for name in source.keep:
+        _keep(worker, "*", f"^{re.escape(name)};")  # it names an operator by its outputs, each with a semicolon
     ranges = _statistics(source) if worker.need_calibration else None
     try:
         with quiet():  # it prints its progress
@@ -60,9 +63,9 @@ def _configure(worker: Any, stage: Quantize, granularities: Any) -> None:
         _keep(worker, operator)
 
 
-def _keep(worker: Any, operator: str) -> None:
+def _keep(worker: Any, operator: str, scope: str = ".*") -> None:
     try:
-        worker.update_quantization_recipe(".*", operator, algorithm_key="no_quantize")
+        worker.update_quantization_recipe(scope, operator, algorithm_key="no_quantize")
     except ValueError:
         return  # an operator that litert-quantizer does not know stays in float anyway
 

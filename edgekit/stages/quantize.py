@@ -23,12 +23,16 @@ CALIBRATED = ("int8", "int16x8")
 
 @dataclass(frozen=True)
 class Source:
-    """What an engine may start from: the float32 file, its ranges, the export it came from, the samples."""
+    """What an engine may start from: the float32 file, its ranges, the export it came from, the samples.
+
+    `keep` names tensors whose operators stay in float, beside the operator types that the stage keeps.
+    """
 
     model: bytes
     ranges: Ranges = field(default_factory=dict)
     exported: Callable[[], Exported] | None = None
     samples: Sequence[np.ndarray[Any, Any]] = ()
+    keep: tuple[str, ...] = ()
 
 
 _ENGINES: dict[str, Callable[[Source, Quantize], bytes]] = {

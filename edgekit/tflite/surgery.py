@@ -89,6 +89,39 @@ def with_ranges(model: bytes, ranges: Mapping[str, tuple[float, float]]) -> byte
     return pack(tree)
 
 
+def without_negation(model: bytes) -> bytes:
+    """The float32 file with each NEG of a float tensor as a product with -1, which quantizers know how to round.
+
+    The TFLite converter leaves NEG in float, in the middle of each layer normalization of Keras.
+    """
+    tree, fb = unpack(model), schema()
+    for graph in tree.subgraphs:
+        minus: int | None = None
+        for operator in graph.operators:
+            code = tree.operatorCodes[operator.opcodeIndex]
+            number = max(code.builtinCode, code.deprecatedBuiltinCode)
+            floats = graph.tensors[operator.inputs[0]].type == fb.TensorType.FLOAT32 if len(operator.inputs) else False
+            if number != fb.BuiltinOperator.NEG or not floats:
+                continue
+            minus = _constant(tree, graph, b"minus_one", -1.0) if minus is None else minus
+            operator.opcodeIndex = _operator_code(tree, "MUL")
+            operator.inputs = np.array([operator.inputs[0], minus], np.int32)
+            operator.builtinOptionsType, operator.builtinOptions = fb.BuiltinOptions.MulOptions, fb.MulOptionsT()
+    return pack(tree)
+
+
+def _constant(tree: Any, graph: Any, name: bytes, value: float) -> int:
+    """Append a float32 constant without axes to a graph."""
+    fb = schema()
+    buffer, tensor = fb.BufferT(), fb.TensorT()
+    buffer.data, buffer.offset, buffer.size = np.frombuffer(np.float32(value).tobytes(), np.uint8), 0, 0
+    tree.buffers.append(buffer)
+    tensor.name, tensor.shape, tensor.type = name, np.array([], np.int32), fb.TensorType.FLOAT32
+    tensor.buffer, tensor.hasRank = len(tree.buffers) - 1, True
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
 def with_static_batch(model: bytes) -> bytes:
     """The file with its open batch dimensions closed at the size they have in the file (1 in files of the converter).
 

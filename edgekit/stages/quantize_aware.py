@@ -1,0 +1,377 @@
+"""Quantization-aware training: train the network that the integer file computes, then write what it learned into it.
+
+The float32 file is calibrated and quantized first, by the very engine and settings that the recipe names. What is
+trained is that file (`integer_model`): its operators, its fused groups, its shared scales, its islands of float. So
+normalizations are folded, nothing is guessed about the quantizer, and `integer_file` only replaces numbers. Weights and
+ranges move together (Jacob et al. 2018, arXiv:1712.05877, section 3). `agreement` is the proof.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from edgekit.data.parts import Dataset, Part
+from edgekit.errors import ModelError, RecipeError, RunError
+from edgekit.model.live import from_keras
+from edgekit.recipe import Quantize
+from edgekit.stages.agreement import SimulationAgreement, agreement
+from edgekit.stages.calibrate import calibrate
+from edgekit.stages.calibrate import Ranges as Calibrated
+from edgekit.stages.centroids import ClusterPreserve
+from edgekit.stages.convert import export
+from edgekit.stages.integer_file import with_integers
+from edgekit.stages.integer_graph import IntegerGraph, read_graph
+from edgekit.stages.integer_model import Ranges, bounds_of, integer_model, integers_of
+from edgekit.stages.integer_names import operators_of_layers
+from edgekit.stages.integer_weights import weights_of
+from edgekit.stages.losses import output_kinds
+from edgekit.stages.masks import Preserve
+from edgekit.stages.patterns import matching
+from edgekit.stages.quantize import CALIBRATED, Source, quantize
+from edgekit.stages.soft_losses import form_of, soft_loss
+from edgekit.stages.teacher import answers
+from edgekit.stages.train import Callback, Epoch, Objective, Say, Training, fine_tune, labels_objective
+from edgekit.tflite.inspect import ModelContents, read_contents
+from edgekit.tflite.surgery import with_io_type, without_negation
+
+_FEWEST_STEPS = 50
+_WIDEST = 64.0
+_PROOF_SAMPLES = 512
+
+
+class QuantizeLayers(Struct, frozen=True, forbid_unknown_fields=True):
+    """Fewer bits for the weights of the layers that a pattern matches, or no quantization at all."""
+
+    pattern: str
+    bits: Annotated[
+        Annotated[int, Meta(ge=2, le=8)] | None,
+        Meta(description="Levels of the weights, as a power of two; they are stored as int8."),
+    ] = None
+    keep: Annotated[bool, Meta(description="Leave these layers in float.")] = False
+
+    def __post_init__(self) -> None:
+        if self.keep == (self.bits is not None):
+            raise ValueError(f"layers {self.pattern!r}: give either `bits = N` or `keep = true`")
+        if self.bits is not None and not 2 <= self.bits <= 8:
+            raise ValueError(f"layers {self.pattern!r}: bits must be 2 to 8, not {self.bits}")
+
+
+class QuantizeAware(Struct, frozen=True, forbid_unknown_fields=True, tag="quantize_aware", tag_field="stage"):
+    """Train with the rounding of the integer file: what post-training quantization loses is learned back."""
+
+    ranges: Annotated[
+        Ranges, Meta(description="Activation ranges are learned, follow the activations, or stay as calibrated.")
+    ] = "learned"
+    bits: Annotated[
+        Annotated[int, Meta(ge=2, le=8)],
+        Meta(description="Levels of all weights, as a power of two; they are stored as int8."),
+    ] = 8
+    layers: Annotated[tuple[QuantizeLayers, ...], Meta(description="Exceptions; the last that matches wins.")] = ()
+    teacher: Annotated[
+        Annotated[float, Meta(ge=0, le=1)],
+        Meta(description="Share of the float model's answers in the loss; with 1 no labels are needed."),
+    ] = 0.0
+    preserve: Annotated[bool, Meta(description="Zeros of pruned and values of clustered weights stay.")] = True
+    training: Training = Training(epochs=5, learning_rate=1e-4)
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 8:
+            raise ValueError(f"bits must be 2 to 8, not {self.bits}")
+        if not 0 <= self.teacher <= 1:
+            raise ValueError(f"teacher is a share between 0 and 1, not {self.teacher:g}")
+
+
+class KernelPlan(Struct, frozen=True):
+    """What will be done to one kernel, by the tensor that its operator writes: bits, or `keep` for float."""
+
+    tensor: str
+    operator: str
+    weights: int
+    bits: int
+    keep: bool
+
+
+class QuantizePlan(Struct, frozen=True):
+    """The stage and what it will do to each kernel; `kept` are the tensors whose operators stay in float."""
+
+    stage: QuantizeAware
+    kernels: tuple[KernelPlan, ...]
+    kept: tuple[str, ...]
+
+
+class QuantizedKernel(Struct, frozen=True):
+    """A kernel in the file: distinct integers, share of zeros, share of the integers that training has changed."""
+
+    tensor: str
+    operator: str
+    weights: int
+    bits: int
+    values: int
+    sparsity: float
+    changed: float
+
+
+class MovedRange(Struct, frozen=True):
+    """The range of the activations that share one scale: as calibrated, and as trained."""
+
+    tensor: str
+    before: tuple[float, float]
+    after: tuple[float, float]
+
+
+class QuantizeAwareReport(Struct, frozen=True):
+    """What was trained, the proof that the file computes it, and the operators that stayed in float."""
+
+    kernels: tuple[QuantizedKernel, ...]
+    ranges: tuple[MovedRange, ...]
+    agreement: SimulationAgreement
+    float_operators: tuple[str, ...]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Cells of a table under `HEADER`."""
+        return [
+            (k.tensor, k.operator, str(k.weights), str(k.bits), str(k.values), f"{k.sparsity:.1%}", f"{k.changed:.1%}")
+            for k in self.kernels
+        ]
+
+
+HEADER = ("tensor", "operator", "weights", "bits", "values", "zeros", "changed")
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedAware:
+    """The integer file, the simulation it was written from (a Keras model), what was done, and the history."""
+
+    file: bytes
+    model: Any
+    report: QuantizeAwareReport
+    history: tuple[Epoch, ...]
+
+
+def quantize_aware(
+    model: Any,
+    stage: QuantizeAware,
+    data: Dataset,
+    *,
+    numerics: Quantize | None = None,
+    float_file: bytes | None = None,
+    ranges: Calibrated | None = None,
+    callbacks: Sequence[Callback] = (),
+    objective: Callable[[Any, Dataset, Training], Objective] | None = None,
+    checkpoint: Path | None = None,
+    say: Say = lambda _: None,
+    seed: int = 0,
+) -> QuantizedAware:
+    """Train a Keras model as the integer file of `numerics` (resolved; int8 by the converter where None).
+
+    `float_file` is the model as `convert` lowers it and `ranges` its calibration, both made here where None; `data` is
+    matched to the model. `objective` replaces the loss by the labels and the float model.
+
+    Raises RecipeError for a scheme that has no ranges, patterns that match nothing and too few steps, ModelError for a
+    model that is quantized already and operators that cannot be trained, RunError where ranges collapse or explode or
+    the file is not what was trained, and what `fine_tune` raises.
+    """
+    numerics = numerics or Quantize("int8", granularity="per-channel", dense_granularity="per-channel", io="float32", engine="converter")
+    _refuse_scheme(numerics)
+    _refuse_few_steps(stage, data)
+    _refuse_quantized(model, float_file)
+    start = without_negation(float_file or lowered(model))
+    made = plan(model, stage, start)
+    source = Source(start, ranges or calibrate(start, data.part("calibration").array()), keep=made.kept)
+    graph = read_graph(_integer_file(source, numerics), start)
+    network = integer_model(graph, weights_of(graph, model), stage.ranges, _bits(graph, made))
+    trained = fine_tune(
+        network,
+        data,
+        stage.training,
+        callbacks=[*callbacks, *((Preserve(), ClusterPreserve()) if stage.preserve else ())],
+        objective=objective or _objective(model, stage),
+        checkpoint=checkpoint,
+        say=say,
+        seed=seed,
+        stage="quantize_aware",
+    )
+    moved = _moved(graph, bounds_of(network), bounds_of(trained.model))
+    file = with_integers(graph, integers_of(trained.model))
+    proof = agreement(trained.model, file, graph, _proof_samples(data).array())
+    proof.accept()
+    report = QuantizeAwareReport(tuple(_kernels(graph, file, made)), moved, proof, _floats(file))
+    return QuantizedAware(with_io_type(file, numerics.io), trained.model, report, trained.history)
+
+
+def plan(model: Any, stage: QuantizeAware, float_file: bytes) -> QuantizePlan:
+    """Bits of each kernel and the operators that stay in float, by the names of the Keras layers in the file.
+
+    Raises RecipeError for a pattern that matches nothing.
+    """
+    layers = operators_of_layers(read_contents(float_file), model)
+    bits: dict[str, int] = {}
+    kept: dict[str, None] = {}
+    for rule in stage.layers:
+        for layer in sorted(matching(rule.pattern, layers, "quantize_aware")):
+            for tensor in layers[layer]:
+                kept.pop(tensor, None)
+                if rule.keep:
+                    kept[tensor] = None
+                else:
+                    bits[tensor] = rule.bits or stage.bits
+    contents = read_contents(float_file)
+    kernels = tuple(
+        KernelPlan(
+            operator.output_name,
+            operator.name,
+            operator.weight_bytes // 4,
+            bits.get(operator.output_name, stage.bits),
+            operator.output_name in kept,
+        )
+        for operator in contents.operators
+        if operator.weight_dtype and operator.macs
+    )
+    return QuantizePlan(stage, kernels, tuple(kept))
+
+
+def lowered(model: Any) -> bytes:
+    """The float32 file of a Keras model, for one sample at a time."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        return export(from_keras(model, model.name, model.name, None), 1, Path(folder) / "export").lower()
+
+
+def _integer_file(source: Source, numerics: Quantize) -> bytes:
+    """The quantized file with integer inputs and outputs."""
+    from msgspec.structs import replace
+
+    return quantize(source, replace(numerics, io="int8" if numerics.scheme == "int8" else "int16"))
+
+
+def _bits(graph: IntegerGraph, plan: QuantizePlan) -> dict[int, int]:
+    wished = {kernel.tensor: kernel.bits for kernel in plan.kernels}
+    return {
+        index: wished.get(graph.tensors[constant.operator.outputs[0]].name, plan.stage.bits)
+        for index, constant in graph.constants.items()
+        if constant.role == "kernel"
+    }
+
+
+def _objective(model: Any, stage: QuantizeAware) -> Callable[[Any, Dataset, Training], Objective]:
+    """The loss by the labels and by the float model, each with its share."""
+
+    def make(network: Any, data: Dataset, config: Training) -> Objective:
+        hard = labels_objective(model, data, config) if stage.teacher < 1 else None
+        if hard and not stage.teacher:
+            return dataclasses.replace(hard, network=network)
+        return _taught(model, network, data, stage.teacher, hard)
+
+    return make
+
+
+def _taught(model: Any, network: Any, data: Dataset, share: float, hard: Objective | None) -> Objective:
+    kinds = output_kinds(model, next(data.part("train").batches(32)))
+    decides = data.task in ("classification", "segmentation")
+    judged = data.labelled_outputs or tuple(range(len(kinds)))
+    forms = [
+        form_of(kind, int(output.shape[-1]), decides and index in judged)
+        for index, (kind, output) in enumerate(zip(kinds, model.outputs, strict=True))
+    ]
+
+    def targets(part: Part) -> tuple[Any, ...]:
+        return (*answers(model, part), *(hard.targets(part) if hard else ()))
+
+    def loss(outputs: list[Any], found: list[Any], progress: Any) -> Any:
+        said, labels = found[: len(kinds)], found[len(kinds) :]
+        soft = sum(
+            soft_loss([answer], [kind], output, kind, form, 1.0)
+            for answer, kind, output, form in zip(said, kinds, outputs, forms, strict=True)
+        )
+        return share * soft + (1 - share) * hard.loss(outputs, labels, progress) if hard else soft
+
+    return Objective(network=network, targets=targets, loss=loss, key=f"teacher {share}")
+
+
+def _proof_samples(data: Dataset) -> Part:
+    part = data.test or data.validation or data.part("train")
+    return part.take(_PROOF_SAMPLES)
+
+
+# What goes wrong.
+
+
+def _refuse_scheme(numerics: Quantize) -> None:
+    if numerics.scheme not in CALIBRATED:
+        raise RecipeError(
+            f"quantize_aware trains the integers of int8 and int16x8 files, not {numerics.scheme}",
+            "quantize to int8, or leave this stage out",
+        )
+
+
+def _refuse_few_steps(stage: QuantizeAware, data: Dataset) -> None:
+    training, count = stage.training, len(data.part("train"))
+    steps = training.epochs * max(count // training.batch_size, 1)
+    if stage.ranges != "calibrated" and steps < _FEWEST_STEPS:
+        raise RecipeError(
+            f"quantize_aware: {steps} steps are too few to learn ranges, {_FEWEST_STEPS} are needed",
+            "raise training.epochs, lower training.batch_size, or say ranges = 'calibrated'",
+        )
+
+
+def _refuse_quantized(model: Any, float_file: bytes | None) -> None:
+    layers = [layer.name for layer in model._flatten_layers() if getattr(layer, "quantization_mode", None)]
+    if layers:
+        raise ModelError(f"layer {layers[0]!r} of {model.name!r} is quantized already", "give the float model")
+    found = read_contents(float_file).numeric if float_file else "float32"
+    if found != "float32":
+        raise ModelError(f"the file is {found} already, and training starts from float32", "give the float32 file")
+
+
+def _moved(graph: IntegerGraph, before: Any, after: Any) -> tuple[MovedRange, ...]:
+    """The ranges that could move. Raises RunError for one that collapsed or exploded."""
+    found = []
+    for group, fixed, old, new in zip(graph.groups, graph.fixed, before, after, strict=True):
+        name, width = graph.tensors[group[0]].name, float((new[1] - new[0]) / (old[1] - old[0]))
+        if not 1 / _WIDEST <= width <= _WIDEST:
+            raise RunError(
+                f"quantize_aware: the range of {name!r} {'exploded' if width > 1 else 'collapsed'}: "
+                f"{old[0]:.3g}..{old[1]:.3g} became {new[0]:.3g}..{new[1]:.3g}",
+                "use a lower learning_rate, or say ranges = 'calibrated'",
+            )
+        if not fixed:
+            found.append(MovedRange(name, (float(old[0]), float(old[1])), (float(new[0]), float(new[1]))))
+    return tuple(found)
+
+
+# What came out.
+
+
+def _kernels(graph: IntegerGraph, file: bytes, plan: QuantizePlan) -> list[QuantizedKernel]:
+    bits, after = _bits(graph, plan), read_graph(file, graph.source).tensors
+    found = []
+    for index, constant in graph.constants.items():
+        old, new = constant.tensor.data, after[index].data
+        if constant.role == "kernel" and constant.tensor.quantized and old is not None and new is not None:
+            found.append(
+                QuantizedKernel(
+                    graph.tensors[constant.operator.outputs[0]].name,
+                    constant.operator.name,
+                    new.size,
+                    bits[index],
+                    len(np.unique(new)),
+                    float((new == 0).mean()),
+                    float((new != old).mean()),
+                )
+            )
+    return found
+
+
+def _floats(file: bytes) -> tuple[str, ...]:
+    contents: ModelContents = read_contents(file)
+    casts = {"QUANTIZE", "DEQUANTIZE"}
+    return tuple(
+        f"{op.name} {op.output_name}" for op in contents.operators if op.dtype == "float32" and op.name not in casts
+    )
