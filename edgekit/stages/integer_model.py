@@ -8,7 +8,6 @@ scale is that of the largest of the channel; a bias is an int32 with the scale o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -148,7 +147,9 @@ def _layer_class() -> Any:
             return _Pass(self, training, values).run(list(inputs))
 
         def one(self, operator: Operator, values: dict[int, Array]) -> dict[int, Any]:
-            only = _Pass(self, False, {index: tf.constant(values[index]) for index in operator.inputs if index in values})
+            only = _Pass(
+                self, False, {index: tf.constant(values[index]) for index in operator.inputs if index in values}
+            )
             only.step(operator)
             return {index: only.values[index] for index in operator.outputs}
 
@@ -339,8 +340,10 @@ def _layer_class() -> Any:
             self.layer.spans.assign(tf.reshape(rows, [-1]))
 
         def _is_cut(self, index: int) -> bool:
+            """Whether the grid begins at zero, and nobody looks at what is below it."""
             tensor = self.graph.tensors[index]
-            return tensor.dtype == "int8" and tensor.quantized and tensor.zero == -128
+            watched = self.training and self.layer.ranges == "moving"
+            return tensor.dtype == "int8" and tensor.quantized and tensor.zero == -128 and not watched
 
         def _same_grid(self, operator: Operator) -> bool:
             groups = {self.graph.group_of.get(i) for i in (*operator.outputs, *operator.inputs) if self._gridded(i)}

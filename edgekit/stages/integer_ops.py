@@ -130,9 +130,7 @@ def _transposed(step: Step) -> Any:
     tf, options = step.tf, step.options
     sizes = [tf.shape(step.x[2])[0], *(int(size) for size in step.known(0)[1:])]
     strides = (options.strideH, options.strideW)
-    return _with_bias(
-        step, tf.nn.conv2d_transpose(step.x[2], step.x[1], sizes, strides, _PADDINGS[options.padding]), 3
-    )
+    return _with_bias(step, tf.nn.conv2d_transpose(step.x[2], step.x[1], sizes, strides, _PADDINGS[options.padding]), 3)
 
 
 def _dense(step: Step) -> Any:
@@ -159,7 +157,8 @@ def _binary(name: str) -> Rule:
 def _raised(step: Step, place: int, other: int) -> Any:
     """An operand of lower rank, its batch kept in front: in a file with a batch of one TFLite puts it anywhere."""
     own, wanted, value = step.ins[place], step.ins[other], step.x[place]
-    assert own is not None and wanted is not None
+    assert own is not None
+    assert wanted is not None
     missing = len(wanted.shape) - len(own.shape)
     if missing <= 0 or not own.shape or step.data[place] is not None:
         return value

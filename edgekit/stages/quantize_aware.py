@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from edgekit.data.parts import Dataset, Part
 from edgekit.errors import ModelError, RecipeError, RunError
 from edgekit.model.live import from_keras
 from edgekit.recipe import Quantize
 from edgekit.stages.agreement import SimulationAgreement, agreement
-from edgekit.stages.calibrate import calibrate
 from edgekit.stages.calibrate import Ranges as Calibrated
+from edgekit.stages.calibrate import calibrate
 from edgekit.stages.centroids import ClusterPreserve
 from edgekit.stages.convert import export
 from edgekit.stages.integer_file import with_integers
@@ -179,7 +179,9 @@ def quantize_aware(
     model that is quantized already and operators that cannot be trained, RunError where ranges collapse or explode or
     the file is not what was trained, and what `fine_tune` raises.
     """
-    numerics = numerics or Quantize("int8", granularity="per-channel", dense_granularity="per-channel", io="float32", engine="converter")
+    numerics = numerics or Quantize(
+        "int8", granularity="per-channel", dense_granularity="per-channel", io="float32", engine="converter"
+    )
     _refuse_scheme(numerics)
     _refuse_few_steps(stage, data)
     _refuse_quantized(model, float_file)
@@ -246,9 +248,7 @@ def lowered(model: Any) -> bytes:
 
 def _integer_file(source: Source, numerics: Quantize) -> bytes:
     """The quantized file with integer inputs and outputs."""
-    from msgspec.structs import replace
-
-    return quantize(source, replace(numerics, io="int8" if numerics.scheme == "int8" else "int16"))
+    return quantize(source, structs.replace(numerics, io="int8" if numerics.scheme == "int8" else "int16"))
 
 
 def _bits(graph: IntegerGraph, plan: QuantizePlan) -> dict[int, int]:
