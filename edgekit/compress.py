@@ -22,6 +22,7 @@ from edgekit.latency import host_latency
 from edgekit.model import Model, load_model
 from edgekit.recipe import Compression, Recipe
 from edgekit.stages import cluster, drop_layers, factorize, prune_channels, prune_weights
+from edgekit.stages.calibrate import Ranges
 from edgekit.stages.centroids import ClusterPreserve
 from edgekit.stages.cluster import Cluster
 from edgekit.stages.distill import Distill, distill
@@ -29,8 +30,10 @@ from edgekit.stages.drop_layers import DropLayers
 from edgekit.stages.factorize import Factorize
 from edgekit.stages.fine_tune import FineTune
 from edgekit.stages.masks import Preserve
+from edgekit.stages.numerics import Quantize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
+from edgekit.stages.quantize_aware import HEADER, QuantizeAware, quantize_aware
 from edgekit.stages.sensitivity import Sensitivity, SensitivityReport, sensitivity
 from edgekit.stages.train import Callback, Epoch, fine_tune
 from edgekit.talk import Line, Say
@@ -85,7 +88,7 @@ class Surroundings:
     say: Say = lambda _: None
     latency: Callable[[Any], float] | None = None
 
-    def training_data(self, stage: Compression) -> Dataset:
+    def training_data(self, stage: Compression | QuantizeAware) -> Dataset:
         """The data, with a training part. Raises DataError where there is none."""
         refuse_without_training(stage, self.data)
         assert self.data is not None
@@ -158,17 +161,44 @@ def run_stage(model: Any, stage: Compression, around: Surroundings, place: int =
     return _RUN[type(stage)](model, stage, around, place)
 
 
-def name_of(stage: Compression) -> str:
+def name_of(stage: Compression | QuantizeAware) -> str:
     """The stage's word in a recipe."""
     return str(stage.__struct_config__.tag)
 
 
-def trains(stage: Compression) -> bool:
+def trains(stage: Compression | QuantizeAware) -> bool:
     """Whether a stage needs training data."""
     return hasattr(stage, "training") and not getattr(stage, "one_shot", False)
 
 
-def refuse_without_training(stage: Compression, data: Dataset | None) -> None:
+def train_integers(
+    model: Any, stage: QuantizeAware, around: Surroundings, numerics: Quantize, file: bytes, ranges: Ranges
+) -> tuple[bytes, StageReport]:
+    """The quantized file of a Keras model after its quantization-aware training, and what that did.
+
+    `file` is the model's float32 file and `ranges` its calibration. Raises what `quantize_aware` raises.
+    """
+    done = quantize_aware(
+        model,
+        stage,
+        around.training_data(stage),
+        teacher=around.original,
+        numerics=numerics,
+        float_file=file,
+        ranges=ranges,
+        checkpoint=around.checkpoint(0),
+        say=around.say,
+        seed=around.seed,
+    )
+    proof = done.report.agreement
+    worst = min(output.within for output in proof.outputs)
+    notes = [f"the file computes what was trained: {worst:.2%} of outputs within 2 quanta on {proof.samples} samples"]
+    if done.report.float_operators:
+        notes.append(f"in float: {', '.join(done.report.float_operators)}")
+    return done.file, _step(stage, None, around, HEADER, done.report.rows(), notes, done.history).report
+
+
+def refuse_without_training(stage: Compression | QuantizeAware, data: Dataset | None) -> None:
     """Raise DataError where a stage trains and there is no training part."""
     if not trains(stage) or (data is not None and data.train is not None and len(data.train)):
         return
@@ -179,15 +209,15 @@ def refuse_without_training(stage: Compression, data: Dataset | None) -> None:
 
 def refuse_without_keras(model: Model, recipe: Recipe) -> None:
     """Raise ModelError where a recipe changes the network and the model is not a Keras one."""
-    if recipe.compression and model.keras is None:
+    if recipe.trained and model.keras is None:
         raise ModelError(
-            f"{model.origin}: {name_of(recipe.compression[0])} works on a Keras model, and this is a {model.kind}",
+            f"{model.origin}: {name_of(recipe.trained[0])} works on a Keras model, and this is a {model.kind}",
             "give the .keras or .h5 file, or module:function, that it was made from",
         )
 
 
 def _step(
-    stage: Compression,
+    stage: Compression | QuantizeAware,
     model: Any,
     around: Surroundings,
     header: Sequence[str] = (),

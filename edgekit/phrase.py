@@ -2,7 +2,7 @@
 
     recipe  = { step "-" } preset [ ":" option { "," option } ]  |  "small" [ ":" options ]
     step    = "student" PERCENT | "drop" PERCENT | "channels" PERCENT | "factorize" PERCENT | "prune" PERCENT
-            | "cluster" COUNT | "small"
+            | "cluster" COUNT | "small" | "qat"
     preset  = "float32" | "float16" | "dynamic-int8" | "int8" | "int16x8"
     option  = "per-tensor" | "per-channel" | "dense-per-tensor" | "dense-per-channel"
             | "io=" ("float32" | "int8" | "uint8" | "int16")
@@ -35,7 +35,10 @@ from edgekit.stages.fine_tune import FineTune
 from edgekit.stages.numerics import Engine, IoType, Quantize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
+from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.tflite.flatbuffer import operator_names
+
+Step = Compression | QuantizeAware
 
 SCHEMES: dict[str, str] = {
     "float32": "no quantization: the reference every other variant is measured against",
@@ -50,6 +53,9 @@ PRESETS: dict[str, str] = SCHEMES | {
     "cluster16-int8": "16 values for the weights of each layer, trained, then int8: a smaller download, no speed",
     "factorize50-int8": "layers split into thinner ones until half of the multiply-accumulates are left, then int8",
     "small": "a quarter of the multiply-accumulates by removing channels, distilled, then int8",
+    "qat-int8": "full int8, then trained as the integer file computes: where int8 alone loses accuracy",
+    "prune50-qat-int8": "half of the weights zero, then int8 with quantization-aware training, which keeps the zeros",
+    "small-qat": "a quarter of the multiply-accumulates, distilled, then int8 with quantization-aware training",
 }
 
 _SMALL = 75
@@ -80,18 +86,21 @@ def recipe_of(text: str, scheme: str = "") -> Recipe:
     return said.recipe()
 
 
-def _read_head(text: str, head: str, default: str) -> tuple[tuple[Compression, ...], Quantize]:
+def _read_head(text: str, head: str, default: str) -> tuple[tuple[Step, ...], Quantize]:
     """The steps and the number format of `prune50-int8`."""
     scheme = max((name for name in SCHEMES if f"-{head}".endswith(f"-{name}")), key=len, default="")
     front = head.removesuffix(scheme)
     words = front.removesuffix("-" if scheme else "").split("-") if front or not scheme else []
     steps = tuple(stage for word in words for stage in _step(text, word))
-    if not (scheme or default) and head != "small":
+    default = "int8" if {"small", "qat"} & {*words} else default
+    if not (scheme or default):
         raise RecipeError(f"recipe {text!r} names no number format", f"did you mean {head + '-int8'!r}?")
-    return steps, Quantize(scheme or default or "int8")  # type: ignore[arg-type]
+    return steps, Quantize(scheme or default)  # type: ignore[arg-type]
 
 
-def _step(text: str, word: str) -> tuple[Compression, ...]:
+def _step(text: str, word: str) -> tuple[Step, ...]:
+    if word == "qat":
+        return (QuantizeAware(),)
     if word == "small":
         return _step(text, f"channels{_SMALL}")
     found = re.fullmatch(r"([a-z]+)([0-9]{1,3})", word)
@@ -109,7 +118,7 @@ def _step(text: str, word: str) -> tuple[Compression, ...]:
         raise RecipeError(
             f"recipe {text!r}: {word!r} is not at the end", f"the number format comes last: prune50-{word}"
         )
-    known = [f"{step}{number if number > 0 else 'N'}" for step in (*_PERCENT, "cluster")]
+    known = ["qat", *(f"{step}{number if number > 0 else 'N'}" for step in (*_PERCENT, "cluster"))]
     raise RecipeError(f"recipe {text!r}: unknown step {word!r}", did_you_mean(word, [*PRESETS, *known]))
 
 
@@ -127,7 +136,7 @@ _OPTIONS = {*_FLAGS, *_CHOICES, *_COUNTS, "keep-float", "one-shot"}
 class _Said:
     """A recipe while its options are read."""
 
-    def __init__(self, text: str, steps: tuple[Compression, ...], quantize: Quantize) -> None:
+    def __init__(self, text: str, steps: tuple[Step, ...], quantize: Quantize) -> None:
         self.text, self.steps, self.quantize, self.convert, self.seed = text, steps, quantize, Convert(), 0
         self._fields: set[str] = set()
 
@@ -149,9 +158,8 @@ class _Said:
         elif key in _COUNTS:
             self._number(key, self._count(key, value))
         elif option == "one-shot":
-            self.steps = tuple(
-                one_shot(stage) for stage in self._trained() if not isinstance(stage, (Distill, FineTune))
-            )
+            trainings = (Distill, FineTune, QuantizeAware)
+            self.steps = tuple(one_shot(stage) for stage in self._trained() if not isinstance(stage, trainings))
         else:
             raise self._error(f"unknown option {option!r}", did_you_mean(key, _OPTIONS))
 
@@ -160,7 +168,11 @@ class _Said:
         plain = self.quantize.scheme == "float32"
         if plain and self.quantize != Quantize("float32"):
             raise self._error("float32 takes no quantization option", "drop the option")
-        stages: tuple[Stage, ...] = (*self.steps, self.convert, *(() if plain else (self.quantize,)))
+        aware = [stage for stage in self.steps if isinstance(stage, QuantizeAware)]
+        if aware and not isinstance(self.steps[-1], QuantizeAware):
+            raise self._error("qat is not the last step", "it trains the integer file: write qat just before int8")
+        steps = self.steps[: len(self.steps) - len(aware)]
+        stages: tuple[Stage, ...] = (*steps, self.convert, *(() if plain else (self.quantize,)), *aware)
         try:
             made = Recipe(self.text, stages, PRESETS.get(self.text.partition(":")[0], ""), self.seed)
             return msgspec.convert(msgspec.to_builtins(made), Recipe)
@@ -179,7 +191,7 @@ class _Said:
         else:
             self.steps = tuple(_with_epochs(stage, number) for stage in self._trained())
 
-    def _trained(self) -> tuple[Compression, ...]:
+    def _trained(self) -> tuple[Step, ...]:
         if not self.steps:
             raise self._error("nothing in it trains", "the options epochs and one-shot go with steps like prune50-int8")
         return self.steps

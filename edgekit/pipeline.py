@@ -11,7 +11,9 @@ from __future__ import annotations
 import io
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +36,7 @@ from edgekit.compress import (
     refuse_without_keras,
     refuse_without_training,
     run_stage,
+    train_integers,
 )
 from edgekit.dataset import Dataset, DataSpec, Part, load_for
 from edgekit.errors import DataError, GateError, RecipeError, RunError
@@ -46,7 +49,9 @@ from edgekit.report.html import render_report
 from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import Exported, export, take_tflite
 from edgekit.stages.numerics import Quantize
+from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
+from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.stages.train import TrainingDiverged
 from edgekit.talk import Say
 from edgekit.target import Target, load_target
@@ -183,7 +188,7 @@ def _data_for(
 
 
 def _refuse_early(request: Request, dataset: Dataset | None, gate: Gate | None) -> None:
-    for stage in (stage for _, recipe in request.pairs for stage in recipe.compression):
+    for stage in (stage for _, recipe in request.pairs for stage in recipe.trained):
         refuse_without_training(stage, dataset)
     if request.calibration_samples and dataset is None:
         raise DataError("no calibration data", "full int8 needs samples: give --data, or a recipe like dynamic-int8")
@@ -195,6 +200,23 @@ def _refuse_early(request: Request, dataset: Dataset | None, gate: Gate | None) 
         )
     if gate:
         gate.check(dataset.metric if dataset else None)
+
+
+class _Integers(Struct, frozen=True):
+    """A trained integer file, and what the training did."""
+
+    file: bytes
+    report: StageReport
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The file after a stage, and what the stage did to the network where it did."""
+
+    stage: str
+    detail: str
+    file: bytes
+    report: StageReport | None = None
 
 
 class _Job:
@@ -225,9 +247,9 @@ class _Job:
             gates=tuple(fault for manifest in manifests for fault in self.unmet(manifest, gate)),
             max_drop=gate.max_drop if gate else None,
             compression={
-                manifest.name: tuple(report for _, report in self.compressed(target, recipe))
+                manifest.name: tuple(step.report for step in self.made(target, recipe) if step.report)
                 for manifest, (target, recipe) in zip(manifests, request.pairs, strict=True)
-                if recipe.compression
+                if recipe.trained
             },
         )
 
@@ -240,12 +262,17 @@ class _Job:
         """
         found: list[tuple[Model, StageReport]] = []
         for place, stage in enumerate(recipe.compression):
-            begun = msgspec.json.encode([recipe.compression[: place + 1], recipe.seed])
+            begun = msgspec.json.encode([recipe.compression[: place + 1], recipe.seed, self.clocked(recipe)])
             if begun not in self._steps:
                 before = found[-1][0] if found else self.model
                 self._steps[begun] = self.step(before, stage, target, recipe, place)
             found.append(self._steps[begun])
         return tuple(found)
+
+    def clocked(self, recipe: Recipe) -> Quantize | None:
+        """The number format, where a budget of latency makes the network depend on it."""
+        budgeted = any(isinstance(stage, PruneChannels) and stage.latency for stage in recipe.compression)
+        return recipe.quantize if budgeted else None
 
     def step(
         self, before: Model, stage: Compression, target: Target, recipe: Recipe, place: int
@@ -263,18 +290,24 @@ class _Job:
             self.say,
             latency=lambda network: self.seconds(network, recipe),
         )
-        try:
+        with self.keeping(name_of(stage)):
             done: Step = run_stage(before.keras, stage, around)
+        return from_keras(done.model, self.model.origin, self.model.name, None), done.report
+
+    @contextmanager
+    def keeping(self, name: str) -> Iterator[None]:
+        """Save the last good weights of a training that diverges."""
+        try:
+            yield
         except TrainingDiverged as cause:
-            kept = self.work.stages / f"{name_of(stage)}-last-good.keras"
+            kept = self.work.stages / f"{name}-last-good.keras"
             cause.trained.model.save(kept)
             raise RunError(cause.problem, f"{cause.mend}; the last good weights are in {kept}") from cause
-        return from_keras(done.model, self.model.origin, self.model.name, None), done.report
 
     def seconds(self, network: Any, recipe: Recipe) -> float:
         """The median latency of a Keras model on this host, as the file that the recipe makes of it."""
         model = from_keras(network, self.model.origin, self.model.name, None)
-        file = self.variant(model, recipe.convert.batch, recipe.quantize)
+        file = self.quantized(model, recipe.convert.batch, recipe.quantize)
         return float(summarize(self.measurement(file)).p50_seconds.value)
 
     def exported(self, model: Model, batch: int) -> Exported:
@@ -299,7 +332,20 @@ class _Job:
             f"calibrate on {len(part)} samples", key, lambda: calibrate(file, part.array()), Ranges
         )
 
-    def variant(self, model: Model, batch: int, stage: Quantize) -> bytes:
+    def integers(self, model: Model, recipe: Recipe, stage: QuantizeAware) -> _Integers:
+        """The quantized file after its quantization-aware training."""
+        key = [self.model.sha256, model.sha256, recipe.quantize, stage, recipe.seed, self.fingerprint, self.tools]
+        folder, file = self.work.path("integers", key), self.float_file(model, 1)
+        ranges = self.ranges(file, recipe.quantize.calibration_samples)
+        around = Surroundings(self.model.keras, self.dataset, (), recipe.seed, folder, self.trust, self.say)
+
+        def train() -> _Integers:
+            with self.keeping(name_of(stage)):
+                return _Integers(*train_integers(model.keras, stage, around, recipe.quantize, file, ranges))
+
+        return self.work.remember("train the integer file", key, train, _Integers)
+
+    def quantized(self, model: Model, batch: int, stage: Quantize) -> bytes:
         """The quantized file."""
         file = self.float_file(model, batch)
         if stage.scheme == "float32":
@@ -364,8 +410,8 @@ class _Job:
 
     def manifest(self, target: Target, recipe: Recipe, reference: Reference) -> Manifest:
         """Make one variant and write down all about it."""
-        steps = self.compressed(target, recipe)
-        file = self.variant(steps[-1][0] if steps else self.model, recipe.convert.batch, recipe.quantize)
+        made = self.made(target, recipe)
+        file = made[-1].file
         digest, summary = artifacts.sha256(file), inspect_model(file)
         self.files[digest] = file
         verification = self.verification(file, recipe.name, runtime_for(target))
@@ -384,26 +430,45 @@ class _Job:
             data=self.data_record(),
             inputs=inputs,
             outputs=outputs,
-            history=self.history(target, recipe, file, reference, verification),
+            history=self.history(target, recipe, made, reference, verification),
             operators=operator_table(summary),
             verification=verification,
             findings=check(summary, target).findings,
             versions=self.tools,
         )
 
+    def made(self, target: Target, recipe: Recipe) -> list[_Made]:
+        """The file after each stage, that of a Keras stage being the float32 file of the model it gave."""
+        batch, numerics, aware = recipe.convert.batch, recipe.quantize, recipe.quantize_aware
+        steps = self.compressed(target, recipe)
+        model = steps[-1][0] if steps else self.model
+        found = [_Made("convert", f"float32, batch {batch}", self.float_file(self.model, batch))]
+        found += [_Made(report.stage, report.detail, self.float_file(each, batch), report) for each, report in steps]
+        if numerics.scheme != "float32":
+            found.append(_Made("quantize", self.describe(numerics), self.quantized(model, batch, numerics)))
+        if aware:
+            done = self.integers(model, recipe, aware)
+            found.append(_Made(name_of(aware), aware.detail, done.file, done.report))
+        return found
+
     def history(
-        self, target: Target, recipe: Recipe, file: bytes, reference: Reference, verification: Verification | None
+        self,
+        target: Target,
+        recipe: Recipe,
+        made: Sequence[_Made],
+        reference: Reference,
+        verification: Verification | None,
     ) -> tuple[StageRecord, ...]:
-        """The savings ledger: a line after each stage, that of a Keras stage being of the float32 file made then."""
-        batch, stage = recipe.convert.batch, recipe.quantize
-        lines = [artifacts.scored(reference.files[batch], reference.tflite.get(batch))]
-        for model, report in self.compressed(target, recipe):
-            made = self.float_file(model, batch)
-            judged = self.verification(made, f"{recipe.name} after {report.stage}", runtime_for(target))
-            lines.append(artifacts.scored(artifacts.ledger_line(report.stage, report.detail, made), judged))
-        if stage.scheme != "float32":
-            lines.append(artifacts.scored(artifacts.ledger_line("quantize", self.describe(stage), file), verification))
-        return tuple(lines)
+        """The savings ledger: a line after each stage."""
+        judged = [
+            reference.tflite.get(recipe.convert.batch),
+            *(self.verification(s.file, f"{recipe.name} after {s.stage}", runtime_for(target)) for s in made[1:-1]),
+            *([verification] if len(made) > 1 else []),
+        ]
+        return tuple(
+            artifacts.scored(artifacts.ledger_line(step.stage, step.detail, step.file), found)
+            for step, found in zip(made, judged, strict=True)
+        )
 
     def describe(self, stage: Quantize) -> str:
         """A quantization stage in a few words."""

@@ -25,11 +25,12 @@ from edgekit.stages.fine_tune import FineTune
 from edgekit.stages.numerics import Quantize, resolve_quantize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
+from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.target import Target
 
 Compression = Distill | DropLayers | PruneChannels | Factorize | PruneWeights | Cluster | FineTune
 """A stage that takes a Keras model and gives a Keras model."""
-Stage = Compression | Convert | Quantize
+Stage = Compression | Convert | Quantize | QuantizeAware
 
 LONGEST = 200
 
@@ -44,15 +45,23 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     format_version: Literal[1] = 1
 
     def __post_init__(self) -> None:
-        kinds = [type(stage) for stage in self.stages if isinstance(stage, (Convert, Quantize))]
-        last = self.stages[len(self.stages) - len(kinds) :]
-        if kinds not in ([Convert], [Convert, Quantize]) or [type(stage) for stage in last] != kinds:
-            raise ValueError("stages must end in one `convert`, then at most one `quantize`")
+        kinds = [type(stage) for stage in self.stages[len(self.compression) :]]
+        if kinds not in ([Convert], [Convert, Quantize], [Convert, Quantize, QuantizeAware]):
+            raise ValueError("stages must end in one `convert`, then at most one `quantize` and one `quantize_aware`")
+        if QuantizeAware in kinds and self.quantize.scheme not in ("int8", "int16x8"):
+            raise ValueError(f"`quantize_aware` trains int8 and int16x8 files, not {self.quantize.scheme}")
+        if QuantizeAware in kinds and self.convert.batch != 1:
+            raise ValueError("`quantize_aware` trains a file with a batch of 1: leave the batch out")
         _refuse_undone(self.compression)
 
     @property
     def compression(self) -> tuple[Compression, ...]:
         """The stages that work on the Keras model, before it is converted."""
+        return tuple(stage for stage in self.stages if not isinstance(stage, (Convert, Quantize, QuantizeAware)))
+
+    @property
+    def trained(self) -> tuple[Compression | QuantizeAware, ...]:
+        """The stages that need the Keras model."""
         return tuple(stage for stage in self.stages if not isinstance(stage, (Convert, Quantize)))
 
     @property
@@ -64,6 +73,11 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     def quantize(self) -> Quantize:
         """The quantization stage; `float32` where the recipe has none."""
         return next((stage for stage in self.stages if isinstance(stage, Quantize)), Quantize("float32"))
+
+    @property
+    def quantize_aware(self) -> QuantizeAware | None:
+        """The training of the integer file, if there is one."""
+        return next((stage for stage in self.stages if isinstance(stage, QuantizeAware)), None)
 
     @property
     def slug(self) -> str:
@@ -94,15 +108,14 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises RecipeError where the target rules out what the recipe asks for.
         """
-        multiple = target.numerics.channel_multiple
-        stages: list[Stage] = [
-            msgspec.structs.replace(stage, multiple=multiple)
-            if isinstance(stage, PruneChannels) and stage.multiple is None
-            else stage
-            for stage in self.compression
-        ]
-        stages += [self.convert, resolve_quantize(self.quantize, target)]
-        return msgspec.structs.replace(self, stages=tuple(stages[: len(self.stages)]))
+        resolve_quantize(self.quantize, target)  # of a recipe without it, too: not every target runs float32
+        return msgspec.structs.replace(self, stages=tuple(_decided(stage, target) for stage in self.stages))
+
+
+def _decided(stage: Stage, target: Target) -> Stage:
+    if isinstance(stage, PruneChannels) and stage.multiple is None:
+        return msgspec.structs.replace(stage, multiple=target.numerics.channel_multiple)
+    return resolve_quantize(stage, target) if isinstance(stage, Quantize) else stage
 
 
 def _refuse_undone(stages: tuple[Compression, ...]) -> None:

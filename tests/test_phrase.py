@@ -14,6 +14,8 @@ from edgekit.stages.factorize import Factorize
 from edgekit.stages.fine_tune import FineTune
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
+from edgekit.stages.quantize_aware import QuantizeAware
+from edgekit.stages.train import Training
 from edgekit.target import load_target
 
 
@@ -30,13 +32,24 @@ from edgekit.target import load_target
         ("prune50-cluster16-int8", (PruneWeights(sparsity=0.5), Cluster(clusters=16))),
         ("small", (PruneChannels(macs=0.25), Distill())),
         ("small-float16", (PruneChannels(macs=0.25), Distill())),
+        ("small-qat", (PruneChannels(macs=0.25), Distill())),
     ],
 )
 def test_steps_say_what_is_done_to_the_network(phrase: str, stages: tuple[object, ...]) -> None:
     recipe = Recipe.parse(phrase)
     assert recipe.compression == stages
     assert recipe.name == phrase
-    assert recipe.quantize.scheme == (phrase.partition("-")[2].removeprefix("cluster16-") or "int8") or not stages
+    formats = ("dynamic-int8", "float16", "float32", "int16x8", "int8")
+    assert recipe.quantize.scheme == next((name for name in formats if phrase.endswith(name)), "int8")
+
+
+def test_qat_trains_the_integer_file() -> None:
+    recipe = Recipe.parse("prune50-qat-int16x8:epochs=7")
+    assert recipe.compression == (PruneWeights(sparsity=0.5, training=Training(epochs=7)),)
+    assert recipe.quantize_aware == QuantizeAware(training=Training(epochs=7, learning_rate=1e-4))
+    assert [type(stage).__name__ for stage in recipe.stages[1:]] == ["Convert", "Quantize", "QuantizeAware"]
+    assert recipe.resolve(load_target("host")).quantize_aware == recipe.quantize_aware
+    assert Recipe.parse("qat-int8:one-shot").stages == Recipe.parse("int8").stages
 
 
 def test_epochs_are_those_of_every_training_and_one_shot_leaves_all_of_them_out() -> None:
@@ -76,6 +89,9 @@ def test_channels_come_in_multiples_that_the_target_likes() -> None:
         ("cluster16-prune50-int8", "put `cluster` last"),
         ("prune50-factorize50-int8", "put `factorize` before"),
         ("prune50-student50-int8", "put it before all other stages"),
+        ("qat-prune50-int8", "write qat just before int8"),
+        ("qat-float16", "trains int8 and int16x8 files"),
+        ("qat-int8:batch=4", "batch of 1"),
     ],
 )
 def test_a_wrong_step_is_refused_with_the_mend(phrase: str, message: str) -> None:

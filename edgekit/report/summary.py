@@ -23,7 +23,7 @@ def summary_table(run: Run) -> str:
     metric = run.metric or "score"
     judged = bool(run.reference.scores)
     header = ["target", "recipe", metric, "change [95 % interval]", "size", "p50 here"]
-    deflated = any(manifest.recipe.compression for manifest in run.artifacts)
+    deflated = any(manifest.recipe.trained for manifest in run.artifacts)
     header[-1:-1] = ["deflated"] if deflated else []
     if not judged:
         header[2:4] = ["agreement"]

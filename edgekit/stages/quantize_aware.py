@@ -21,7 +21,6 @@ from msgspec import Meta, Struct, structs
 from edgekit.data.parts import Dataset, Part
 from edgekit.errors import ModelError, RecipeError, RunError
 from edgekit.model.live import from_keras
-from edgekit.recipe import Quantize
 from edgekit.stages.agreement import SimulationAgreement, agreement
 from edgekit.stages.calibrate import Ranges as Calibrated
 from edgekit.stages.calibrate import calibrate
@@ -34,11 +33,13 @@ from edgekit.stages.integer_names import operators_of_layers
 from edgekit.stages.integer_weights import weights_of
 from edgekit.stages.losses import output_kinds
 from edgekit.stages.masks import Preserve
+from edgekit.stages.numerics import Quantize
 from edgekit.stages.patterns import matching
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
 from edgekit.stages.soft_losses import form_of, soft_loss
 from edgekit.stages.teacher import answers
-from edgekit.stages.train import Callback, Epoch, Objective, Say, Training, fine_tune, labels_objective
+from edgekit.stages.train import Callback, Epoch, Objective, Training, fine_tune, labels_objective
+from edgekit.talk import Say
 from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.surgery import with_io_type, without_negation
 
@@ -87,6 +88,13 @@ class QuantizeAware(Struct, frozen=True, forbid_unknown_fields=True, tag="quanti
             raise ValueError(f"bits must be 2 to 8, not {self.bits}")
         if not 0 <= self.teacher <= 1:
             raise ValueError(f"teacher is a share between 0 and 1, not {self.teacher:g}")
+
+    @property
+    def detail(self) -> str:
+        """The stage in a few words."""
+        bits = f"{self.bits} bits, " if self.bits != 8 else ""
+        taught = f"{self.teacher:.0%} by the float model, " if self.teacher else ""
+        return f"{bits}{self.ranges} ranges, {taught}{self.training.detail}"
 
 
 class KernelPlan(Struct, frozen=True):
@@ -161,6 +169,7 @@ def quantize_aware(
     stage: QuantizeAware,
     data: Dataset,
     *,
+    teacher: Any | None = None,
     numerics: Quantize | None = None,
     float_file: bytes | None = None,
     ranges: Calibrated | None = None,
@@ -173,7 +182,8 @@ def quantize_aware(
     """Train a Keras model as the integer file of `numerics` (resolved; int8 by the converter where None).
 
     `float_file` is the model as `convert` lowers it and `ranges` its calibration, both made here where None; `data` is
-    matched to the model. `objective` replaces the loss by the labels and the float model.
+    matched to the model. `teacher` is the float model whose answers have a share in the loss, the model itself where
+    None; `objective` replaces the loss by the labels and the float model.
 
     Raises RecipeError for a scheme that has no ranges, patterns that match nothing and too few steps, ModelError for a
     model that is quantized already and operators that cannot be trained, RunError where ranges collapse or explode or
@@ -195,7 +205,7 @@ def quantize_aware(
         data,
         stage.training,
         callbacks=[*callbacks, *((Preserve(), ClusterPreserve()) if stage.preserve else ())],
-        objective=objective or _objective(model, stage),
+        objective=objective or _objective(model, teacher or model, stage),
         checkpoint=checkpoint,
         say=say,
         seed=seed,
@@ -260,14 +270,14 @@ def _bits(graph: IntegerGraph, plan: QuantizePlan) -> dict[int, int]:
     }
 
 
-def _objective(model: Any, stage: QuantizeAware) -> Callable[[Any, Dataset, Training], Objective]:
+def _objective(model: Any, teacher: Any, stage: QuantizeAware) -> Callable[[Any, Dataset, Training], Objective]:
     """The loss by the labels and by the float model, each with its share."""
 
     def make(network: Any, data: Dataset, config: Training) -> Objective:
         hard = labels_objective(model, data, config) if stage.teacher < 1 else None
         if hard and not stage.teacher:
             return dataclasses.replace(hard, network=network)
-        return _taught(model, network, data, stage.teacher, hard)
+        return _taught(teacher, network, data, stage.teacher, hard)
 
     return make
 

@@ -12,13 +12,13 @@ import tiny_models
 
 from edgekit.bench.run import infer
 from edgekit.errors import ModelError, RunError
-from edgekit.recipe import Quantize
 from edgekit.stages.agreement import OperatorAgreement, OutputAgreement, SimulationAgreement, agreement
 from edgekit.stages.calibrate import calibrate
 from edgekit.stages.integer_file import with_integers
 from edgekit.stages.integer_graph import IntegerGraph, read_graph
 from edgekit.stages.integer_model import integer_model, integers_of
 from edgekit.stages.integer_weights import weights_of
+from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
 from edgekit.stages.quantize_aware import lowered
 from edgekit.tf import import_keras

@@ -15,10 +15,10 @@ from edgekit.dataset import load_dataset, match
 from edgekit.errors import ModelError, RecipeError, RunError
 from edgekit.graph.rebuild import copy
 from edgekit.model import load_model
-from edgekit.recipe import Quantize
 from edgekit.stages.calibrate import calibrate
 from edgekit.stages.cluster import Cluster, cluster
 from edgekit.stages.integer_graph import read_graph
+from edgekit.stages.numerics import Quantize
 from edgekit.stages.prune_weights import PruneWeights, prune_weights
 from edgekit.stages.quantize import Source, quantize
 from edgekit.stages.quantize_aware import (
