@@ -23,6 +23,7 @@ def with_integers(graph: IntegerGraph, integers: Integers) -> bytes:
         if scales:
             _set_grid(tensors[index], scales, zero)
         _set_data(tree, tensors[index], values)
+    _empty_unread(tree)
     return pack(tree)
 
 
@@ -39,3 +40,12 @@ def _set_data(tree: Any, tensor: Any, values: np.ndarray[Any, Any]) -> None:
     buffer.offset = buffer.size = 0
     tree.buffers.append(buffer)
     tensor.buffer = len(tree.buffers) - 1
+
+
+def _empty_unread(tree: Any) -> None:
+    """Take the data from buffers that no tensor reads any more; their places stay, as others come after them."""
+    read = {tensor.buffer for graph in tree.subgraphs for tensor in graph.tensors}
+    read |= {entry.buffer for entry in tree.metadata or ()}
+    for index, buffer in enumerate(tree.buffers):
+        if index not in read:
+            buffer.data = None

@@ -256,3 +256,9 @@ def _unvalidated(data: Dataset) -> Dataset:
     import dataclasses
 
     return dataclasses.replace(data, validation=None)
+
+
+def test_training_adds_nothing_to_the_file(trained: QuantizedAware, data: Dataset, float32: bytes) -> None:
+    ranges = calibrate(float32, data.part("calibration").array())
+    plain = quantize(Source(float32, ranges), numerics())
+    assert abs(len(trained.file) - len(plain)) < 500
