@@ -185,3 +185,18 @@ def test_every_stage_of_a_recipe_can_be_run() -> None:
     from edgekit.recipe import Compression
 
     assert set(get_args(Compression)) == set(compressing._RUN)
+
+
+def test_quantization_aware_training_ends_the_ledger(digits: Path, tmp_path: Path) -> None:
+    recipe = "prune50-qat-int8:epochs=5"
+    settings: dict[str, Any] = {"data": digits / "digits.npz", "recipes": [recipe], "benchmark": False}
+    run = optimize(digits / "digits.keras", out=tmp_path / "out", **settings)
+    made = run.artifacts[0]
+    assert [line.stage for line in made.history] == ["convert", "prune_weights", "quantize", "quantize_aware"]
+    assert made.history[3].value is not None
+    assert made.history[3].value >= made.history[0].value - 0.01  # type: ignore[operator]
+    assert made.history[3].deflated_bytes < 0.8 * made.history[0].deflated_bytes / 3  # type: ignore[operator]
+    told = run.compression[made.name][-1]
+    assert any("computes what was trained" in note for note in told.notes)
+    assert len(told.epochs) == 6
+    assert {name for name, types in made.operators.items() if "float32" in types} <= {"QUANTIZE", "DEQUANTIZE"}

@@ -11,11 +11,13 @@ import pytest
 
 from edgekit.compress import name_of
 from edgekit.recipe import Compression, Recipe
+from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.stages.train import Training
 
 TEXT = (Path(__file__).parent.parent / "docs" / "compression.md").read_text()
 SCHEMA = msgspec.json.schema(Recipe)["$defs"]
-KINDS = (*get_args(Compression), Training)
+STAGES = (*get_args(Compression), QuantizeAware)
+KINDS = (*STAGES, Training)
 
 
 def table(kind: type) -> str:
@@ -55,7 +57,5 @@ def test_phrases_parse() -> None:
 
 
 def test_every_stage_has_its_chapter() -> None:
-    assert set(re.findall(r"^## `([a-z_]+)`", TEXT, re.MULTILINE)) == {
-        kind.__struct_config__.tag for kind in get_args(Compression)
-    }
+    assert set(re.findall(r"^## `([a-z_]+)`", TEXT, re.MULTILINE)) == {kind.__struct_config__.tag for kind in STAGES}
     assert name_of(Recipe.parse("prune50-int8").compression[0]) == "prune_weights"
