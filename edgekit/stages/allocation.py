@@ -5,6 +5,11 @@ shares s_i is taken as sum change_i(s_i)^2, each change measured with that part 
 sum cost_i s_i has one price for all parts (Lagrange; Shoham & Gersho 1988, IEEE Trans. ASSP 36(9)):
 
     s_i(price) = argmin_s change_i(s)^2 - price cost_i s
+
+What that is worth was measured, and it is no better in general, which is why it is not the default. Fashion-MNIST, test
+accuracy, weights without training: ResNet-8 with half of them 89.4 % (same share in each layer 84.5, LAMP 89.1), with
+30 % of them 73.0 (48.9, 78.0). With four epochs of training on 6,000 samples at 80 % zeros: ResNet-8 89.7 (87.9, 89.5),
+but DS-CNN 80.7 (85.0, 84.8): where the loss of one layer alone ruins the outputs, a curve is flat and says nothing.
 """
 
 from __future__ import annotations
