@@ -21,7 +21,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from edgekit.data.parts import Dataset, Part
-from edgekit.errors import DataError
+from edgekit.errors import DataError, RecipeError
 from edgekit.metrics import mean_value
 from edgekit.stages import losses
 from edgekit.stages.allocation import Curve
@@ -45,7 +45,8 @@ class Harm(Struct, frozen=True):
 class Judge:
     """A network, compiled once, and the samples it is judged on: of the validation part, else of the train part.
 
-    The test part is never looked at. `baseline` is the metric of the network as it came.
+    The test part is never looked at. `baseline` is the metric of the network as it came. Raises DataError where there
+    is nothing to judge by, or an output is no number.
     """
 
     def __init__(self, network: Any, data: Dataset, samples: int) -> None:
@@ -59,13 +60,26 @@ class Judge:
             lambda *inputs: losses.call(network, inputs, training=False), input_signature=specs, autograph=False
         )
         self._wanted = self._outputs()
+        if not _finite(self._wanted):
+            raise DataError(
+                f"{network.name!r} gives NaN or infinity for samples of the {self.part.name} part",
+                "look for NaN or huge values in the data and the weights",
+            )
         self._spreads = [float(np.linalg.norm(output - output.mean(axis=0))) for output in self._wanted]
         self.baseline = self._value(self._wanted)
 
     def harm(self, probe: Probe, share: float) -> Harm:
-        """What happens when this share of a part goes; the network is as before afterwards."""
+        """What happens when this share of a part goes; the network is as before afterwards.
+
+        Raises RecipeError where the network gives NaN or infinity then.
+        """
         with _assigned(probe.values(share)):
             outputs = self._outputs()
+        if not _finite(outputs):
+            raise RecipeError(
+                f"sensitivity: without {share:.0%} of {probe.name!r} the network gives NaN or infinity",
+                f"keep that layer whole: layers = [{{ pattern = {probe.name!r}, keep = true }}], or try others only",
+            )
         moved = [float(np.linalg.norm(now - then)) for now, then in zip(outputs, self._wanted, strict=True)]
         change = max(
             size / spread if spread else float(size > 0) for size, spread in zip(moved, self._spreads, strict=True)
@@ -102,6 +116,10 @@ def _assigned(values: Values) -> Iterator[None]:
     finally:
         for (variable, _), value in zip(values, before, strict=True):
             variable.assign(value)
+
+
+def _finite(outputs: Sequence[Array]) -> bool:
+    return all(bool(np.isfinite(output).all()) for output in outputs)
 
 
 def _chosen(data: Dataset, samples: int, multiple: int) -> Part:

@@ -325,3 +325,17 @@ def test_three_dimensions_regression_and_a_fixed_batch(tmp_path: Path) -> None:
         assert first.macs >= 64 * 27 * 5 * 12
     made = prune_weights(model, PruneWeights(sparsity=0.7, scope="sensitivity", one_shot=True), data)
     assert made.report.sparsity == pytest.approx(0.7, abs=0.01)
+
+
+def test_outputs_that_are_no_numbers_are_an_error_that_names_the_cause(tmp_path: Path) -> None:
+    keras = import_keras()
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(8, use_bias=False, kernel_initializer="ones", name="fragile")(inputs)
+    model = keras.Model(inputs, keras.ops.log(keras.ops.min(keras.ops.abs(x), axis=-1, keepdims=True)), name="logs")
+    data = _for_model(model, tmp_path)
+    stage = Sensitivity(shares=(0.1, 0.95), layers=("fragile",))
+    with pytest.raises(RecipeError, match=r"without 95% of 'fragile/kernel' the network gives NaN or infinity"):
+        sensitivity(model, stage, data)
+    model.get_layer("fragile").kernel.assign(np.zeros((6, 8)))
+    with pytest.raises(DataError, match="'logs' gives NaN or infinity for samples of the validation part"):
+        sensitivity(model, stage, data)
