@@ -165,7 +165,7 @@ def test_the_share_and_the_pattern_are_reached_and_the_model_is_not_touched(netw
         assert bool(line.reason) == (line.deflated_after_bytes == line.deflated_before_bytes)
     dense = {line.name: line.reason for line in pruned.report.kernels if line.reason}
     assert set(dense) == {"conv2d_1/kernel", "separableconv2d_7/depthwise_kernel"}
-    assert "1 channels" in dense["conv2d_1/kernel"]
+    assert "one channel" in dense["conv2d_1/kernel"]
     assert all(len(row) == len(HEADER) for row in pruned.report.rows())
 
 
