@@ -17,8 +17,8 @@ demo: $(STAMP)  ## train on digits, optimize for three targets, verify, measure,
 test: $(STAMP)  ## everything but the long sweeps
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-all: $(STAMP)  ## the long sweeps too
-	$(BIN)/python -m pytest -n 2
+test-all: $(STAMP)  ## the long sweeps too, and the table of architectures and techniques
+	$(BIN)/python -m pytest -n 2 --coverage-table benchmarks/results/coverage.md
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

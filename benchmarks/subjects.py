@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import networks
 import numpy as np
 
 from edgekit.model import load_model
@@ -44,27 +45,13 @@ def digits(folder: Path) -> Any:
 
 
 def ds_cnn() -> Any:
-    """A depthwise-separable network for 28x28 images (Zhang et al. 2017, arXiv:1711.07128, DS-CNN small)."""
-    layers = import_keras().layers
-    x = start = layers.Input((28, 28, 1))
-    x = _normal(layers.Conv2D(64, (10, 4), strides=2, padding="same", use_bias=False)(x))
-    for _ in range(4):
-        x = _normal(layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x))
-        x = _normal(layers.Conv2D(64, 1, use_bias=False)(x))
-    return _classes(start, x)
+    """A depthwise-separable network for 28x28 images."""
+    return networks.ds_cnn(import_keras(), (28, 28, 1))
 
 
 def resnet8() -> Any:
     """The residual network of MLPerf Tiny's image classification, for 32x32 colour images."""
-    layers = import_keras().layers
-    start = layers.Input((32, 32, 3))
-    x = _normal(layers.Conv2D(16, 3, padding="same")(start))
-    for filters, strides in ((16, 1), (32, 2), (64, 2)):
-        y = _normal(layers.Conv2D(filters, 3, strides=strides, padding="same")(x))
-        y = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same")(y))
-        short = x if strides == 1 else layers.Conv2D(filters, 1, strides=strides)(x)
-        x = layers.ReLU()(layers.Add()([short, y]))
-    return _classes(start, x)
+    return networks.resnet8(import_keras(), (32, 32, 3))
 
 
 def autoencoder() -> Any:
@@ -73,7 +60,7 @@ def autoencoder() -> Any:
     layers = keras.layers
     x = start = layers.Input((640,))
     for units in (128, 128, 128, 128, 8, 128, 128, 128, 128):
-        x = _normal(layers.Dense(units)(x))
+        x = layers.ReLU()(layers.BatchNormalization()(layers.Dense(units)(x)))
     return keras.Model(start, layers.Dense(640)(x))
 
 
@@ -91,14 +78,3 @@ def int8_file(file: bytes, samples: np.ndarray[Any, Any]) -> bytes:
 def images(count: int, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """Random float32 samples in [0, 1), always the same ones."""
     return np.random.default_rng(0).random((count, *shape), dtype=np.float32)
-
-
-def _normal(x: Any) -> Any:
-    layers = import_keras().layers
-    return layers.ReLU()(layers.BatchNormalization()(x))
-
-
-def _classes(start: Any, x: Any) -> Any:
-    keras = import_keras()
-    pooled = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(start, keras.layers.Dense(10, activation="softmax")(pooled))

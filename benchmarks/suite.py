@@ -21,13 +21,17 @@ import subjects
 from msgspec import Struct
 
 from edgekit.bench.ask import ask
+from edgekit.bench.plan import Plan
 from edgekit.bench.result import Conditions, Machine, Runtime
 from edgekit.bench.statistics import Interval, median_interval
+from edgekit.compare import speed
 from edgekit.data.parts import Part
 from edgekit.device.local import LocalDevice
 from edgekit.report.table import render_table
+from edgekit.stages import prune_channels
 from edgekit.stages.calibrate import calibrate
-from edgekit.tf import import_tensorflow, quiet
+from edgekit.stages.prune_weights import PruneWeights, prune_weights
+from edgekit.tf import import_keras, import_tensorflow, quiet
 from edgekit.tflite.batch import batched_twin
 from edgekit.verify import run_file
 from edgekit.versions import versions
@@ -155,6 +159,39 @@ def calibration(folder: Path) -> Iterator[Claim]:
     yield _claim("calibrate-litert", "samples/s: edgekit / litert-quantizer, 200 samples", litert / ours)
 
 
+def compression(folder: Path) -> Iterator[Claim]:
+    """Latency of int8 files before and after pruning, and how long it takes to prune the channels of ResNet50."""
+    networks = {"ds-cnn": subjects.ds_cnn(), "resnet-8": subjects.resnet8(), "mobilenet": subjects.mobilenet(0.35)}
+    for name, network in networks.items():
+        plan = prune_channels.plan(network, prune_channels.PruneChannels(macs=0.5))
+        told = prune_channels.report(plan)
+        zeros = PruneWeights(0.8, one_shot=True)
+        made = {"whole": network, "cut": prune_channels.apply(plan), "sparse": prune_weights(network, zeros).model}
+        whole, cut, sparse = (_int8_path(model, folder, f"{name}-{kind}") for kind, model in made.items())
+        share = told.macs_after / told.macs_before
+        what = f"int8 latency: whole / channels cut to {share:.2f} of the MACs"
+        yield _claim(f"channels-{name}", what, speed(cut, whole, Plan()).process_ratios, at_least=1.6)
+        ratios = speed(sparse, whole, Plan()).process_ratios
+        yield _claim(f"sparse-{name}", "int8 latency: dense / 80 % sparse", ratios)
+    shares = [_resnet50() / 60 for _ in range(3)]
+    yield _claim("channels-resnet50", "ResNet50, 224x224: plan and rewrite / 60 s", shares, at_most=1)
+
+
+def _int8_path(model: Any, folder: Path, name: str) -> Path:
+    path = folder / f"{name}.tflite"
+    samples = subjects.images(50, model.input_shape[1:])
+    path.write_bytes(subjects.int8_file(subjects.float_file(model, folder / name), samples))
+    return path
+
+
+def _resnet50() -> float:
+    """Seconds from a network to one with half of its MACs, without training."""
+    model = import_keras().applications.ResNet50(weights=None)
+    start = time.perf_counter()
+    prune_channels.apply(prune_channels.plan(model, prune_channels.PruneChannels(macs=0.5)))
+    return time.perf_counter() - start
+
+
 def _converter_calibrates(file: bytes, samples: np.ndarray[Any, Any]) -> None:
     from tensorflow.lite.python.optimize.calibrator import Calibrator
 
@@ -275,7 +312,7 @@ def _markdown(results: Results) -> str:
 
 
 SUITE = {"help": command_line_help, "inspect": inspect, "variants": variants}
-SUITE |= {"verification": verification, "calibration": calibration}
+SUITE |= {"verification": verification, "calibration": calibration, "compression": compression}
 
 
 def main() -> int:

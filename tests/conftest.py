@@ -10,9 +10,30 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import coverage_table
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--coverage-table", type=Path, help="file for the table of architectures and techniques")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    coverage_table.noted(item)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    path = config.getoption("--coverage-table")
+    if not path:
+        return
+    stats = terminalreporter.stats
+    reports = [one for kind in ("passed", "failed", "skipped") for one in stats.get(kind, []) if one.when == "call"]
+    found = coverage_table.cells(reports)
+    terminalreporter.section("architectures and techniques")
+    terminalreporter.write_line(coverage_table.table(found))
+    coverage_table.write(found, path)
 
 
 @pytest.fixture(scope="session")

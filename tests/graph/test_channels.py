@@ -55,6 +55,7 @@ def _check_counts(channels: Channels, kept: Kept, small: Any) -> None:
     assert {weight.path for weight in small.weights} & {"", None} == set()
 
 
+@pytest.mark.covers("channels")
 @pytest.mark.parametrize("name", FAST)
 def test_removing_is_zeroing(name: str) -> None:
     channels, small, _ = check_law(architectures.build(name, dtype="float64"))
@@ -62,6 +63,7 @@ def test_removing_is_zeroing(name: str) -> None:
     assert small.count_params() < architectures.build(name).count_params()
 
 
+@pytest.mark.covers("channels")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in architectures.ALL if name not in FAST])
 def test_removing_is_zeroing_in_large_networks(name: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -305,6 +305,7 @@ def without_validation(data: Dataset) -> Dataset:
     return dataclasses.replace(data, validation=None)
 
 
+@pytest.mark.covers("clusters")
 @pytest.mark.parametrize(
     "name",
     [

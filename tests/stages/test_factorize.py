@@ -292,6 +292,7 @@ ARCHITECTURES = [
 ]
 
 
+@pytest.mark.covers("factors")
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_an_architecture_at_full_rank_computes_the_same(name: str) -> None:
     """In float64, so that nothing but a wrong rewrite can make a difference; each kind of split takes its turn."""
@@ -311,6 +312,7 @@ def test_an_architecture_at_full_rank_computes_the_same(name: str) -> None:
         assert np.abs(given - wanted).max() <= 1e-8 * np.abs(wanted).max()
 
 
+@pytest.mark.covers("factors")
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_what_is_planned_for_an_architecture_is_what_it_becomes(name: str) -> None:
     model = architectures.build(name)

@@ -169,6 +169,7 @@ def test_the_share_and_the_pattern_are_reached_and_the_model_is_not_touched(netw
     assert all(len(row) == len(HEADER) for row in pruned.report.rows())
 
 
+@pytest.mark.covers("weights")
 @pytest.mark.parametrize(
     "name", [*OWN, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in OWN)]
 )

@@ -1,0 +1,78 @@
+"""The small networks that compression is judged on, for ten classes.
+
+They are built with the `keras` that is given, so that a peer which lives on the older Keras has the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Shape = tuple[int, int, int]
+
+MOMENTUM = 0.9  # of batch statistics; with Keras's 0.99 they lag an epoch or two behind on so few samples
+
+
+def ds_cnn(keras: Any, shape: Shape, strides: int = 2) -> Any:
+    """A depthwise-separable network (Zhang et al. 2017, arXiv:1711.07128, DS-CNN small)."""
+    layers = keras.layers
+    x = start = layers.Input(shape)
+    x = _normal(keras, layers.Conv2D(64, (10, 4), strides=strides, padding="same", use_bias=False)(x))
+    for _ in range(4):
+        x = _normal(keras, layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x))
+        x = _normal(keras, layers.Conv2D(64, 1, use_bias=False)(x))
+    return _classes(keras, start, x)
+
+
+def resnet8(keras: Any, shape: Shape, pooled: bool = False) -> Any:
+    """The residual network of MLPerf Tiny's image classification.
+
+    `pooled` begins it as large ResNets begin, with a stride of 2 and a pooling, so that a sixteenth of the positions is
+    left.
+    """
+    layers = keras.layers
+    x = start = layers.Input(shape)
+    x = _normal(keras, layers.Conv2D(16, 3, strides=2 if pooled else 1, padding="same")(x))
+    x = layers.MaxPooling2D(3, 2, padding="same")(x) if pooled else x
+    for filters, strides in ((16, 1), (32, 2), (64, 2)):
+        y = _normal(keras, layers.Conv2D(filters, 3, strides=strides, padding="same")(x))
+        y = layers.BatchNormalization(momentum=MOMENTUM)(layers.Conv2D(filters, 3, padding="same")(y))
+        short = x if strides == 1 else layers.Conv2D(filters, 1, strides=strides)(x)
+        x = layers.ReLU()(layers.Add()([short, y]))
+    return _classes(keras, start, x)
+
+
+def mobilenet(keras: Any, shape: Shape) -> Any:
+    """MobileNetV2 0.35 (Sandler et al. 2018, arXiv:1801.04381) of keras.applications, for 32x32, padded to it."""
+    inner = keras.applications.MobileNetV2((32, 32, 1), alpha=0.35, weights=None, classes=10)
+    for layer in inner.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = MOMENTUM
+    if shape == (32, 32, 1):
+        return inner
+    x = start = keras.layers.Input(shape)
+    x = keras.layers.ZeroPadding2D((32 - shape[0]) // 2)(x)
+    return keras.Model(start, inner(x))
+
+
+def _normal(keras: Any, x: Any) -> Any:
+    layers = keras.layers
+    return layers.ReLU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
+
+
+def _classes(keras: Any, start: Any, x: Any) -> Any:
+    pooled = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(start, keras.layers.Dense(10, activation="softmax")(pooled))
+
+
+def network(keras: Any, name: str, shape: Shape, seed: int) -> Any:
+    """The network of this name, as small as training it dozens of times asks for; its weights are drawn by `seed`."""
+    keras.utils.set_random_seed(seed)
+    return NETWORKS[name](keras, shape)
+
+
+NETWORKS: dict[str, Callable[[Any, Shape], Any]] = {
+    "ds-cnn": lambda keras, shape: ds_cnn(keras, shape, strides=4),
+    "resnet-8": lambda keras, shape: resnet8(keras, shape, pooled=True),
+    "mobilenet-v2-0.35": mobilenet,
+}

@@ -1,0 +1,57 @@
+"""edgekit's side of `pruning.py`: prunes every kernel that tfmot prunes, and keeps the last weights as tfmot does."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from job import BEGIN, END, POWER, Job
+from turns import Clock
+
+from edgekit.dataset import load_dataset, match
+from edgekit.model import load_model
+from edgekit.stages.kernels import kernels_of
+from edgekit.stages.masks import Pruner
+from edgekit.stages.sparsity import Pattern
+from edgekit.stages.train import Callback, Training, fine_tune
+from edgekit.tf import import_keras, import_tensorflow
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from networks import network
+
+KINDS = ("convolution", "pointwise", "dense")
+
+
+class _Turns(Callback):
+    def __init__(self) -> None:
+        self._clock = Clock()
+
+    def before_step(self, step: int) -> None:
+        self._clock()
+
+
+def main() -> None:
+    """Prune as told."""
+    job = Job.told()
+    threads = import_tensorflow().config.threading
+    threads.set_intra_op_parallelism_threads(1)
+    threads.set_inter_op_parallelism_threads(1)
+    data = load_dataset(job.data)
+    model = network(import_keras(), job.network, data.part("train").inputs[0].shape[1:], job.seed)
+    model.set_weights(job.initial())
+    loaded = load_model(model)
+    data = replace(match(data, loaded.inputs, loaded.outputs), validation=None)
+    shares = {kernel.name: job.sparsity for kernel in kernels_of(model) if kernel.kind in KINDS}
+    callbacks: list[Any] = [Pruner(shares, Pattern.parse("1x1"), BEGIN, END, POWER), *([_Turns()] if job.turns else [])]
+    training = Training(job.epochs, job.batch_size, job.learning_rate, patience=0)
+    pruned = fine_tune(model, data, training, callbacks=callbacks, seed=job.seed).model
+    values = [kernel.value for kernel in kernels_of(pruned) if kernel.name in shares]
+    zeros = sum(int((value == 0).sum()) for value in values) / sum(value.size for value in values)
+    job.tell(load_model(pruned).predict([np.asarray(job.arrays()["x_test"])])[0], zeros)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""The data that compression is judged on: Fashion-MNIST and spoken digits, each made once into an npz file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.dataset import Dataset, load_dataset
+
+Array = np.ndarray[Any, Any]
+Parts = dict[str, Array]
+
+_TRAIN, _VALIDATION, _CALIBRATION = 8_000, 1_000, 200
+_RATE, _FRAME, _HOP, _FRAMES, _BANDS = 8_000, 512, 256, 32, 32
+
+
+def task(name: str, shared: Path, work: Path) -> Dataset:
+    """The data set of this name, made from the folder of shared data."""
+    path = work / f"{name}.npz"
+    if not path.exists():
+        np.savez(path, **TASKS[name](shared / "sets"))
+    return load_dataset(path)
+
+
+def fashion(folder: Path) -> Parts:
+    """Fashion-MNIST, 28x28, in [0, 1]: 8,000 samples to train on, 1,000 others to choose by, the official test part."""
+    with np.load(folder / "fashion_mnist.npz") as found:
+        x, y, x_test, y_test = (found[key] for key in ("x_train", "y_train", "x_test", "y_test"))
+    order = np.random.default_rng(0).permutation(len(x))[: _TRAIN + _VALIDATION]
+    return _split((x / 255.0)[..., None], y, order, (x_test / 255.0)[..., None], y_test)
+
+
+def spoken(folder: Path) -> Parts:
+    """Spoken digits as log-mel images `[32 frames, 32 bands, 1]` of 1.06 s; the official test part is index < 5.
+
+    A tenth of the speakers' other recordings (index 5 to 9 and each tenth) chooses; each of the rest is there twice,
+    once shifted in time by up to 0.1 s.
+    """
+    with np.load(folder / "fsdd.npz") as found:
+        audio, length, y, index = (found[key] for key in ("audio", "length", "label", "index"))
+    clips = np.split(audio.astype(np.float32) / 32768, np.cumsum(length)[:-1])
+    rng = np.random.default_rng(0)
+    x = np.stack([log_mel(clip) for clip in clips])
+    shifted = np.stack([log_mel(clip, int(rng.integers(1, _RATE // 10))) for clip in clips])
+    mean, scale = x[index >= 5].mean(), x[index >= 5].std()
+    x, shifted = ((part - mean) / scale for part in (x, shifted))
+    chooses = (index >= 5) & (index < 10)
+    learns = index >= 10
+    calibration = rng.permutation(np.flatnonzero(learns))[:_CALIBRATION]
+    return {
+        "x_train": np.concatenate([x[learns], shifted[learns]]).astype(np.float32),
+        "y_train": np.concatenate([y[learns], y[learns]]),
+        "x_validation": x[chooses].astype(np.float32),
+        "y_validation": y[chooses],
+        "x_calibration": x[calibration].astype(np.float32),
+        "x_test": x[index < 5].astype(np.float32),
+        "y_test": y[index < 5],
+    }
+
+
+def log_mel(clip: Array, start: int = 0) -> Array:
+    """Logarithm of the energy in mel bands `[32, 32, 1]`; the clip begins after `start` samples of silence."""
+    samples = np.zeros(_HOP * (_FRAMES - 1) + _FRAME, np.float32)
+    kept = clip[: len(samples) - start]
+    samples[start : start + len(kept)] = kept
+    frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::_HOP]
+    power = np.abs(np.fft.rfft(frames * np.hanning(_FRAME))) ** 2
+    return np.log(power @ _mel_bands() + 1e-6)[..., None]
+
+
+def _mel_bands() -> Array:
+    """Triangles `[bins, bands]`, equally wide on the mel scale 2595 log10(1 + f / 700), up to half the rate."""
+    top = 2595 * np.log10(1 + _RATE / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, _BANDS + 2) / 2595) - 1)
+    bins = np.fft.rfftfreq(_FRAME, 1 / _RATE)[:, None]
+    low, middle, high = edges[:-2], edges[1:-1], edges[2:]
+    return np.maximum(0, np.minimum((bins - low) / (middle - low), (high - bins) / (high - middle)))
+
+
+def _split(x: Array, y: Array, order: Array, x_test: Array, y_test: Array) -> Parts:
+    train, validation = order[:_TRAIN], order[_TRAIN:]
+    x, x_test = x.astype(np.float32), x_test.astype(np.float32)
+    return {
+        "x_train": x[train],
+        "y_train": y[train],
+        "x_validation": x[validation],
+        "y_validation": y[validation],
+        "x_calibration": x[train[:_CALIBRATION]],
+        "x_test": x_test,
+        "y_test": y_test,
+    }
+
+
+TASKS: dict[str, Callable[[Path], Parts]] = {"fashion": fashion, "spoken": spoken}
