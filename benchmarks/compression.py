@@ -189,13 +189,13 @@ def main() -> int:
     options.add_argument("--task", action="append", choices=TASKS, help="only this one; may be repeated")
     options.add_argument("--network", action="append", choices=NETWORKS, help="only this one; may be repeated")
     options.add_argument("--row", action="append", choices=ROWS, help="only this one; may be repeated")
-    options.add_argument("--seeds", type=int, default=3, help="number of seeds [3]")
+    options.add_argument("--seed", action="append", type=int, help="only this one; may be repeated [0, 1 and 2]")
     options.add_argument("--table", action="store_true", help="train nothing, write the tables of what is there")
     chosen = options.parse_args()
     chosen.work.mkdir(parents=True, exist_ok=True)
     _one_thread()
     if not chosen.table:
-        for seed in range(chosen.seeds):
+        for seed in chosen.seed or (0, 1, 2):
             for of in chosen.network or NETWORKS:
                 for name in chosen.task or TASKS:
                     run(name, of, seed, chosen.work, chosen.row or list(ROWS))
