@@ -14,6 +14,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import Struct
 
+from edgekit.device.printable import printable
 from edgekit.device.protocol import Completed, Device
 from edgekit.errors import DataError, DeviceError, EdgekitError, MissingDependency, ModelError, RunError
 
@@ -49,12 +50,12 @@ def ask(device: Device, request: Mapping[str, object], kind: type[T], label: str
         words, response = Path(folder, "request.json"), f"{device.scratch}/{uuid4().hex}.json"
         words.write_bytes(msgspec.json.encode({**request, "response": response}))
         with resources.as_file(resources.files("edgekit.agent") / "agent.py") as agent:
-            argv = [device.python, device.push(agent), device.push(words)]
+            argv = [device.python, device.push(agent, keep=True), device.push(words)]
             completed = device.run(argv, timeout)
         if completed.returncode != 0:
             raise _ended(completed, label, device.name, timeout)
         answer = Path(folder, "answer.json")
-        device.pull(response, answer)
+        device.pull(response, answer, _MOST_ANSWER_BYTES)
         return _believed(answer, request, kind, label, device.name)
 
 
@@ -75,13 +76,13 @@ def _believed(path: Path, request: Mapping[str, object], kind: type[T], label: s
         return msgspec.json.decode(msgspec.json.encode(body), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as cause:
         raise DeviceError(
-            f"{device}: the agent's answer cannot be believed: {_printable(str(cause))}",
+            f"{device}: the agent's answer cannot be believed: {printable(str(cause))}",
             "check that nothing else writes there, and that the device is the one you mean",
         ) from cause
 
 
 def _refused(fault: _Fault, label: str, xnnpack: bool) -> EdgekitError:
-    message = _printable(fault.message)
+    message = printable(fault.message)
     if fault.kind == "runtime":
         return MissingDependency(message, "pip install 'edgekit[runtime]'")
     if fault.kind == "numpy":
@@ -109,7 +110,7 @@ def _mend_of_run(message: str, xnnpack: bool) -> str:
 
 def _ended(completed: Completed, label: str, device: str, timeout: float | None) -> EdgekitError:
     """The error for a command that did not end with 0."""
-    code, said = completed.returncode, _printable(completed.stderr.strip())[-2000:]
+    code, said = completed.returncode, printable(completed.stderr.strip())[-2000:]
     if code is None:
         return RunError(f"{label}: no answer from {device} after {timeout:g} s", "give more time (--timeout)")
     if code > 0:
@@ -129,8 +130,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _printable(text: str) -> str:
-    """Text of a device without what could drive a terminal."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)

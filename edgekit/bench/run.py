@@ -90,7 +90,7 @@ def infer(
             place,
             {
                 "command": "infer",
-                "model": place.push(_as_file(model, here)),
+                "model": place.push(_as_file(model, here), keep=True),
                 "inputs": [place.push(_saved(array, here / f"input{i}.npy")) for i, array in enumerate(inputs)],
                 "outputs": remote,
                 **options,
@@ -133,7 +133,7 @@ def measure(
         here = Path(folder)
         request = {
             "command": "measure",
-            "model": place.push(_as_file(model, here)),
+            "model": place.push(_as_file(model, here), keep=True),
             "inputs": [place.push(_saved(array, here / f"input{i}.npy")) for i, array in enumerate(inputs)],
             **msgspec.to_builtins(plan),
         }
@@ -171,7 +171,7 @@ def alternate(
         files = [_as_file(model, Path(folder), f"model{i}.tflite") for i, model in enumerate(models)]
         request = {
             "command": "alternate",
-            "models": [place.push(file) for file in files],
+            "models": [place.push(file, keep=True) for file in files],
             "reverse": reverse,
             "turns": turns,
             "turn_seconds": turn_seconds,

@@ -90,7 +90,7 @@ def command(
         raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
     plan = plan_for(runs, seconds, threads, not no_xnnpack, runtime, seed)  # type: ignore[arg-type]
     measurements = []
-    with find_device(device) as place:
+    with find_device(device, plan.runtime, progress) as place:
         for model in models:
             progress(f"measuring {model}")
             measurements.append(measure(model, plan, place, timeout=timeout))

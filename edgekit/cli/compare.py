@@ -49,7 +49,7 @@ def command(
     """Compare A and B: size, operators, contract, outputs on the same random inputs, latency taken in turns."""
     plan = plan_for(threads=threads, xnnpack=not no_xnnpack, runtime=runtime, seed=seed)  # type: ignore[arg-type]
     progress("comparing")
-    with find_device(device) as place:
+    with find_device(device, plan.runtime, progress) as place:
         result = compare_models(a, b, plan, place, samples=samples, processes=processes)
     progress("")
     emit(result, as_json, render)

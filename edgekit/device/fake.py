@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgekit.device.protocol import Completed
+from edgekit.device.protocol import MOST_PULLED_BYTES, Completed
 from edgekit.errors import DeviceError
 
 Script = Callable[[dict[str, Any]], "Completed | bytes"]
@@ -38,12 +38,12 @@ class FakeDevice:
             raise DeviceError("the device is not open", "use it inside a `with` block")
         return str(self._folder)
 
-    def push(self, local: Path) -> str:
+    def push(self, local: Path, keep: bool = False) -> str:
         """Copy a file into the scratch folder, under a name of its own."""
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         return str(shutil.copy(local, folder))
 
-    def pull(self, remote: str, local: Path) -> None:
+    def pull(self, remote: str, local: Path, most_bytes: int = MOST_PULLED_BYTES) -> None:
         """Copy a file out. Raises DeviceError where there is none."""
         try:
             shutil.copyfile(remote, local)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from edgekit.device.protocol import Completed
+from edgekit.device.protocol import MOST_PULLED_BYTES, Completed
 from edgekit.errors import DeviceError
 
 
@@ -33,13 +33,13 @@ class LocalDevice:
             raise DeviceError("the device is not open", "use it inside `with LocalDevice() as device:`")
         return self._folder
 
-    def push(self, local: Path) -> str:
+    def push(self, local: Path, keep: bool = False) -> str:
         """The absolute path: nothing has to be copied. Raises DeviceError where there is no such file."""
         if not local.is_file():
             raise DeviceError(f"{local}: no such file", "check the path")
         return str(local.resolve())
 
-    def pull(self, remote: str, local: Path) -> None:
+    def pull(self, remote: str, local: Path, most_bytes: int = MOST_PULLED_BYTES) -> None:
         """Copy a file. Raises DeviceError where that fails."""
         try:
             shutil.copyfile(remote, local)

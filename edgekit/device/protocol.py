@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
+MOST_PULLED_BYTES = 2**31
+
 
 class Completed(NamedTuple):
     """How a command ended: `returncode` is negative for a signal (-11 is SIGSEGV) and None when time ran out."""
@@ -37,12 +39,15 @@ class Device(Protocol):
         """A folder on the device, empty at the start, gone at the end."""
         ...
 
-    def push(self, local: Path) -> str:
-        """Make a file of this machine readable on the device; gives its path there. It must not be written to."""
+    def push(self, local: Path, keep: bool = False) -> str:
+        """Make a file of this machine readable on the device; gives its path there. It must not be written to.
+
+        `keep` lets the device have it beyond this session, so that it is sent once.
+        """
         ...
 
-    def pull(self, remote: str, local: Path) -> None:
-        """Copy a file of the device to `local`."""
+    def pull(self, remote: str, local: Path, most_bytes: int = MOST_PULLED_BYTES) -> None:
+        """Copy a file of the device to `local`; a larger one than `most_bytes` is not taken from another machine."""
         ...
 
     def run(self, argv: Sequence[str], timeout: float | None = None) -> Completed:
