@@ -26,27 +26,46 @@ _PATH = re.compile(r" - at `\$(?P<path>.*?)`$")
 
 def load(path: Path, kind: type[T], error: type[InputError]) -> T:
     """Read `path` as a `kind`; raise `error` naming file and line for anything that does not fit."""
+    return loads(_read(path, error), kind, error, str(path))
+
+
+def _read(path: Path, error: type[InputError]) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows begin files with a mark
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows begin files with a mark
     except OSError as cause:
         raise error(f"{path}: {cause.strerror}", "check the path and its permissions") from None
     except UnicodeDecodeError:
         raise error(f"{path}: not a text file", "give a TOML file in UTF-8") from None
-    return loads(text, kind, error, str(path))
 
 
 def loads(text: str, kind: type[T], error: type[InputError], name: str = "<text>") -> T:
     """Like `load`, from a string; `name` stands for the file in messages."""
+    return _converted(_parsed(text, error, name), kind, text, error, name)
+
+
+def _parsed(text: str, error: type[InputError], name: str) -> dict[str, Any]:
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise error(f"{name}: not valid TOML: {cause}", "correct the line named above") from None
     except RecursionError:
         raise error(f"{name}: arrays nested too deeply", "give a file of the documented keys only") from None
+
+
+def _converted(
+    data: Any, kind: type[T], text: str, error: type[InputError], name: str, table: tuple[str, ...] = ()
+) -> T:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as cause:
-        raise _explained(cause, text, kind, error, name) from None
+        raise _explained(cause, text, kind, error, name, table) from None
+
+
+def load_tables(path: Path, kind: type[T], error: type[InputError]) -> dict[str, T]:
+    """Read a file of tables with names of the user's, each a `kind`: {name: value}. Raises what `load` raises."""
+    text = _read(path, error)
+    tables = _parsed(text, error, str(path))
+    return {name: _converted(table, kind, text, error, str(path), (name,)) for name, table in tables.items()}
 
 
 def dumps(value: msgspec.Struct) -> str:
@@ -75,22 +94,25 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _explained(cause: Exception, text: str, kind: type, error: type[InputError], name: str) -> InputError:
+def _explained(
+    cause: Exception, text: str, kind: type, error: type[InputError], name: str, table: tuple[str, ...]
+) -> InputError:
     message = str(cause)
     found = _PATH.search(message)
     path = [part for part in re.split(r"[.\[\]]+", found["path"] if found else "") if part]
     plain = _PATH.sub("", message)
     if unknown := _UNKNOWN.search(message):
-        line = _line_of(text, [*path, unknown["key"]])
+        line = _line_of(text, [*table, *path, unknown["key"]])
         mend = did_you_mean(unknown["key"], _fields_at(kind, path))
         return error(f"{name}:{line}: unknown key {unknown['key']!r}", mend)
     if missing := _MISSING.search(message):
-        line = _line_of(text, path)
+        line = _line_of(text, [*table, *path])
         return error(f"{name}:{line}: missing key {missing['key']!r}", f"add `{missing['key']} = ...` here")
     mend = "correct this value"
     if wrong := _CHOICE.search(message):
         mend = did_you_mean(wrong["value"], _choices_at(kind, path))
-    return error(f"{name}:{_line_of(text, path)}: {'.'.join(path) or 'file'}: {plain}", mend)
+    place = [*table, *path]
+    return error(f"{name}:{_line_of(text, place)}: {'.'.join(place) or 'file'}: {plain}", mend)
 
 
 def _line_of(text: str, path: list[str]) -> int:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "evaluate": "Measure the accuracy of a model on a data set.",
     "benchmark": "Measure latency and memory of .tflite files.",
     "compare": "Compare two .tflite files: size, operators, outputs, latency.",
+    "devices": "List your devices, and see what they are.",
     "targets": "List, show and validate targets.",
     "recipes": "List, show and validate recipes.",
     "doctor": "Check this environment: versions, runtimes, tools, with the mend for each lack.",

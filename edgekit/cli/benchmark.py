@@ -7,12 +7,15 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from edgekit.bench.plan import plan_for
+from edgekit.bench.fleet import on_all
+from edgekit.bench.plan import Plan, plan_for
 from edgekit.bench.result import Conditions, Machine, Measurement, Results, Runtime, write_new
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import Summary, noise_warnings, summarize
 from edgekit.cli.common import emit, json_option, progress, say
+from edgekit.cli.device_option import device_option, unique
 from edgekit.device.find import find_device
+from edgekit.device.protocol import Device
 from edgekit.errors import OutputError
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds
@@ -35,16 +38,25 @@ class Row(Struct, frozen=True):
     warnings: tuple[str, ...]
 
 
+class Failure(Struct, frozen=True):
+    """A device that was not measured, and why."""
+
+    device: str
+    problem: str
+    mend: str
+
+
 class Report(Struct, frozen=True):
     """What `edgekit benchmark --json` prints."""
 
     rows: tuple[Row, ...]
+    failures: tuple[Failure, ...] = ()
     format_version: int = 1
 
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--device", default="local", show_default=True, help="Where to measure.")
+@device_option(multiple=True)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of the runtime.")
 @click.option("--no-xnnpack", is_flag=True, help="Run without XNNPACK.")
 @click.option(
@@ -65,7 +77,7 @@ class Report(Struct, frozen=True):
 @json_option
 def command(
     models: tuple[Path, ...],
-    device: str,
+    device: tuple[str, ...],
     threads: int,
     no_xnnpack: bool,
     runtime: str,
@@ -79,6 +91,9 @@ def command(
 ) -> None:
     """Measure latency and memory of .tflite files, each in a process of its own, on random inputs.
 
+    On several devices (--device A --device B) all are measured at once; what fails on one does not stop the others,
+    and the exit code is then that of the first failure.
+
     peak is the most memory the process held, with Python and the runtime in it, up to the first inference; +anonymous
     and +file are what the model added: memory of its own, and pages of files (the model, code of the runtime).
     """
@@ -89,20 +104,41 @@ def command(
     if output is not None and not output.parent.is_dir():
         raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
     plan = plan_for(runs, seconds, threads, not no_xnnpack, runtime, seed)  # type: ignore[arg-type]
-    measurements = []
-    with find_device(device, plan.runtime, progress) as place:
-        for model in models:
-            progress(f"measuring {model}")
-            measurements.append(measure(model, plan, place, timeout=timeout))
+    outcomes = on_all(
+        [find_device(address, plan.runtime, progress) for address in unique(device or ("local",))],
+        lambda place: [_measured(model, plan, place, timeout) for model in models],
+    )
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if len(failed) == len(outcomes) == 1:
+        raise failed[0]
     progress("")
-    if output is not None:
-        write_new(output, Results(tuple(measurements)).to_json(), overwrite)
-    report = Report(tuple(map(row_of, measurements)))
+    measurements = tuple(found for outcome in outcomes for found in outcome.value or ())
+    if output is not None and measurements:
+        write_new(output, Results(measurements).to_json(), overwrite)
+    failures = tuple(Failure(one.device, one.error.problem, one.error.mend) for one in outcomes if one.error)
+    report = Report(tuple(map(row_of, measurements)), failures)
+    _show(report, as_json)
+    if failed:
+        raise click.exceptions.Exit(failed[0].exit_code)
+
+
+def _measured(model: Path, plan: Plan, place: Device, timeout: float) -> Measurement:
+    progress(f"measuring {model}" if place.name == "local" else f"measuring {model} on {place.name}")
+    return measure(model, plan, place, timeout=timeout)
+
+
+def _show(report: Report, as_json: bool) -> None:
     emit(report, as_json, render)
     if not as_json:
         for row in report.rows:
             for warning in row.warnings:
-                say(f"warning: {row.model}: {warning}")
+                say(f"warning: {_where(row, report)}{row.model}: {warning}")
+    for failure in report.failures:
+        say(f"error: {failure.device}: {failure.problem}\n  mend: {failure.mend}")
+
+
+def _where(row: Row, report: Report) -> str:
+    return f"{row.device}: " if len({row.device for row in report.rows}) > 1 else ""
 
 
 def row_of(measurement: Measurement) -> Row:
@@ -122,14 +158,25 @@ def row_of(measurement: Measurement) -> Row:
 
 
 def render(report: Report) -> str:
-    """A table, and under it what was measured on."""
-    first = report.rows[0]
-    board = first.machine.board or first.machine.processor or first.machine.architecture
-    setting = f"{first.device}: {board}, {first.runtime.name} {first.runtime.version}, Python {first.machine.python}"
-    short = [Path(row.model).name for row in report.rows]
-    names = short if len(set(short)) == len(short) else [row.model for row in report.rows]
-    cells = [(name, *_cells(row)) for name, row in zip(names, report.rows, strict=True)]
-    return render_table(_HEADER, cells) + f"\n\n{setting}"
+    """A table, and under it what was measured on; rows of one device stand together."""
+    if not report.rows:
+        return "nothing was measured"
+    names, settings = _names(report), dict.fromkeys(map(_setting, report.rows))
+    several = len(settings) > 1
+    cells = [((row.device,) if several else ()) + (names[row.model], *_cells(row)) for row in report.rows]
+    return render_table((("device",) if several else ()) + _HEADER, cells) + "\n\n" + "\n".join(settings)
+
+
+def _names(report: Report) -> dict[str, str]:
+    """{model: its name in the table}: short where that tells the files apart."""
+    models = list(dict.fromkeys(row.model for row in report.rows))
+    short = [Path(model).name for model in models]
+    return dict(zip(models, short if len(set(short)) == len(short) else models, strict=True))
+
+
+def _setting(row: Row) -> str:
+    board = row.machine.board or row.machine.processor or row.machine.architecture
+    return f"{row.device}: {board}, {row.runtime.name} {row.runtime.version}, Python {row.machine.python}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

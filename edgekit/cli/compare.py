@@ -9,6 +9,7 @@ import click
 
 from edgekit.bench.plan import plan_for
 from edgekit.cli.common import emit, json_option, progress
+from edgekit.cli.device_option import device_option
 from edgekit.compare import Agreement, Comparison, compare_models
 from edgekit.device.find import find_device
 from edgekit.report.table import render_table
@@ -18,7 +19,7 @@ from edgekit.units import format_bytes, format_count, format_seconds
 @click.command()
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@click.option("--device", default="local", show_default=True, help="Where to run both.")
+@device_option()
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of the runtime.")
 @click.option("--no-xnnpack", is_flag=True, help="Run without XNNPACK.")
 @click.option(

@@ -119,6 +119,10 @@ class Channel:
                 file.write(piece)
                 size -= len(piece)
 
+    def cut(self) -> None:
+        """End the connection at once, from any thread."""
+        self._child.kill()
+
     def close(self) -> None:
         """End the far end by ending its input, and wait until it has cleaned up."""
         self._closing.set()

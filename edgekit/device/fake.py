@@ -60,6 +60,9 @@ class FakeDevice:
         Path(request["response"]).write_bytes(result)
         return Completed(0, "", "")
 
+    def cancel(self) -> None:
+        """Nothing runs."""
+
     def __enter__(self) -> FakeDevice:
         """Make the scratch folder."""
         self._folder = Path(tempfile.mkdtemp(prefix="edgekit-fake-"))

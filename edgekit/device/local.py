@@ -25,6 +25,8 @@ class LocalDevice:
     def __init__(self, python: str = sys.executable) -> None:
         self.python = python
         self._folder: str | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._cancelled = False
 
     @property
     def scratch(self) -> str:
@@ -48,8 +50,10 @@ class LocalDevice:
 
     def run(self, argv: Sequence[str], timeout: float | None = None) -> Completed:
         """Run a command in its own process group, and kill the group on time-out, Ctrl-C and every other way out."""
+        if self._cancelled:
+            raise DeviceError("the run was cancelled", "run it again")
         try:
-            process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -67,6 +71,13 @@ class LocalDevice:
             return Completed(None, "", "")
         finally:
             _end(process)
+
+    def cancel(self) -> None:
+        """Kill what runs."""
+        self._cancelled = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def __enter__(self) -> LocalDevice:
         """Make the scratch folder."""

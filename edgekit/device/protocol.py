@@ -54,6 +54,10 @@ class Device(Protocol):
         """Run a command until it ends or `timeout` seconds are over; no process of it is left in any case."""
         ...
 
+    def cancel(self) -> None:
+        """End what runs, from another thread: the call that waits for it raises, as does every later one."""
+        ...
+
     def __enter__(self) -> Device:
         """Open the device."""
         ...

@@ -19,6 +19,9 @@ _LOST_SECONDS = 60.0
 
 Word = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+PythonWord = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_~/][A-Za-z0-9_./+-]*$")]
+CacheFolder = Annotated[str, Meta(pattern=r"^[~/][^\x00-\x1f\x7f]*$")]
+WaitSeconds = Annotated[float, Meta(ge=0, le=86400)]
 T = TypeVar("T")
 
 
@@ -56,10 +59,10 @@ class _Sent(Struct, frozen=True, forbid_unknown_fields=True):
 class RemoteOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """How a device is used: its Python, its cache folder, the runtime wanted, seconds to wait for another run."""
 
-    python: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_~/][A-Za-z0-9_./+-]*$")] = "python3"
-    cache: Annotated[str, Meta(pattern=r"^[~/][^\x00-\x1f]*$")] | None = None
+    python: PythonWord = "python3"
+    cache: CacheFolder | None = None
     runtime: RuntimeName = "auto"
-    wait: Annotated[float, Meta(ge=0, le=86400)] = 60.0
+    wait: WaitSeconds = 60.0
 
 
 class RemoteDevice:
@@ -81,6 +84,7 @@ class RemoteDevice:
         self._connect = connect
         self._say = say
         self._channel: Channel | None = None
+        self._cancelled = False
         self._hello: Hello | None = None
         self._sure: set[str] = set()
         self._python_path: str | None = None
@@ -134,6 +138,12 @@ class RemoteDevice:
         ended = self._call(request, _Ended, None if timeout is None else timeout + _LOST_SECONDS)
         return Completed(ended.returncode, ended.stdout, ended.stderr)
 
+    def cancel(self) -> None:
+        """Cut the connection; the far end then kills what runs."""
+        self._cancelled = True
+        if self._channel is not None:
+            self._channel.cut()
+
     def __enter__(self) -> RemoteDevice:
         """Connect, wait for the device to be free, and see that it has a runtime."""
         self._channel = self._connect()
@@ -155,6 +165,8 @@ class RemoteDevice:
 
     @property
     def _open(self) -> Channel:
+        if self._cancelled:
+            raise DeviceError(f"{self.name}: the run was cancelled", "run it again")
         if self._channel is None:
             raise DeviceError(f"{self.name} is not open", "use it inside a `with` block")
         return self._channel

@@ -1,0 +1,43 @@
+"""The option `--device`: an address, or a name of the devices file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from click import Context, Parameter
+from click.shell_completion import CompletionItem
+
+from edgekit.errors import EdgekitError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_HELP = "local, ssh://user@host[:port], adb://SERIAL, or a name of your devices file"
+
+
+def device_option(multiple: bool = False) -> Callable[[F], F]:
+    """`--device`, once (default: this machine) or several times."""
+    if multiple:
+        help_text = f"{_HELP}; several are measured at once.  [default: local]"
+        return click.option("--device", multiple=True, shell_complete=names, help=help_text)
+    return click.option("--device", default="local", show_default=True, shell_complete=names, help=f"{_HELP}.")
+
+
+def names(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of the devices file, for a shell."""
+    from edgekit.device.devices_file import load_devices
+
+    try:
+        known = ["local", *load_devices()]
+    except EdgekitError:
+        known = ["local"]
+    return [CompletionItem(name) for name in known if name.startswith(incomplete)]
+
+
+def unique(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """The addresses, if none is given twice."""
+    twice = sorted({address for address in addresses if addresses.count(address) > 1})
+    if twice:
+        raise click.UsageError(f"--device {twice[0]} is given twice")
+    return addresses
