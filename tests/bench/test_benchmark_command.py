@@ -73,7 +73,7 @@ def test_several_models_that_share_a_name_are_told_apart(model: Path, tmp_path: 
 
 def test_wrong_options_are_told(model: Path) -> None:
     assert "not both" in run(model, "--runs", 5, "--seconds", 1).stderr
-    with pytest.raises(InputError, match="not an address"):
+    with pytest.raises(InputError, match="no address"):
         run(model, "--device", "X")
 
 

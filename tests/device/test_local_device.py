@@ -102,7 +102,7 @@ def test_a_program_that_is_not_there_is_named() -> None:
 
 def test_this_machine_is_the_device_called_local() -> None:
     assert find_device("local").name == "local"
-    with pytest.raises(InputError, match="not an address"):
+    with pytest.raises(InputError, match="no address"):
         find_device("here")
 
 
