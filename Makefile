@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all test-devices check bench clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -15,7 +15,10 @@ demo: $(STAMP)  ## train on digits, optimize for three targets, verify, measure,
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP)  ## everything but the long sweeps
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not emulated"
+
+test-devices: $(STAMP)  ## boards and phones in emulation, as root; skipped by name where a tool is missing
+	$(BIN)/python -m pytest -m emulated tests/device
 
 test-all: $(STAMP)  ## the long sweeps too, and the table of architectures and techniques
 	$(BIN)/python -m pytest -n 2 --coverage-table benchmarks/results/coverage.md

@@ -1,0 +1,146 @@
+"""A Raspberry Pi stand-in: a Debian of another architecture under user-mode emulation, with a real sshd in it.
+
+It proves behaviour, never speed or memory: the emulator's own are in every number.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgekit.device.address import SshAddress
+from edgekit.device.remote import RemoteOptions
+from edgekit.device.ssh import SshDevice
+
+_PACKAGES = (
+    "python3-minimal,python3-distutils,openssh-server,dash,base-passwd,bash,coreutils,procps,passwd,libc-bin,"
+    "sed,grep,tar,gzip,findutils,libstdc++6,zlib1g"
+)
+_QEMU = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}
+
+
+@dataclass(frozen=True)
+class Board:
+    """A running stand-in: its root folder, and the ssh configuration that reaches it as host `pi`."""
+
+    root: Path
+    config: Path
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "home/pi/.cache/edgekit"
+
+    def device(self, **options: object) -> SshDevice:
+        return SshDevice(SshAddress("pi"), RemoteOptions(**options), config=self.config)  # type: ignore[arg-type]
+
+    def processes(self) -> list[int]:
+        """Processes inside of it, without sshd's."""
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._holds(pid)]
+
+    def _holds(self, pid: int) -> bool:
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+            return Path(f"/proc/{pid}/root").resolve() == self.root and b"sshd" not in words and bool(words)
+        except OSError:
+            return False
+
+
+def skip_if_impossible(architecture: str) -> None:
+    """Skip by name where a tool, a right or the kernel's part of the emulation is missing."""
+    if os.getuid() != 0:
+        pytest.skip("an emulated board needs root (chroot, mount)")
+    for tool in ("mmdebstrap", "unshare", "ssh-keygen"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"an emulated board needs {tool}: apt install mmdebstrap util-linux openssh-client")
+    if not Path("/proc/sys/fs/binfmt_misc", _QEMU[architecture]).exists():
+        pytest.skip(f"the kernel does not start {architecture} programs: apt install qemu-user-static binfmt-support")
+
+
+@contextmanager
+def emulated(architecture: str, folder: Path, packages: str = "", setting: str = "") -> Iterator[Board]:
+    """Bring a board up, and take it down again with everything it wrote."""
+    skip_if_impossible(architecture)
+    root, config = folder / "root", folder / "config"
+    try:
+        _install(architecture, root, packages)
+        port = _configure(root, folder, setting)
+        server = subprocess.Popen(
+            ["unshare", "-m", "--propagation", "private", "sh", "-c", _MOUNTED, "sh", str(root)],
+            stdout=subprocess.DEVNULL,
+            stderr=(folder / "log").open("wb"),
+            start_new_session=True,
+        )
+        try:
+            _await(port, server, folder / "log")
+            yield Board(root, config)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+_MOUNTED = """set -e
+mount -t proc proc "$1/proc"; mount --bind /dev "$1/dev"; mount -t devpts devpts "$1/dev/pts"
+mount -t tmpfs tmpfs "$1/tmp"; mkdir -p "$1/run/sshd"
+exec chroot "$1" /usr/sbin/sshd -D -e"""
+
+
+def _install(architecture: str, root: Path, packages: str) -> None:
+    words = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--architectures={architecture}"]
+    done = subprocess.run(
+        [*words, f"--include={_PACKAGES}{packages}", "bookworm", str(root)], capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"no packages for an emulated board: {done.stderr[-300:]}")
+
+
+def _configure(root: Path, folder: Path, setting: str) -> int:
+    """Users, keys and sshd's settings; gives the port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    etc, home = root / "etc", root / "home/pi"
+    users = (root / "usr/share/base-passwd/passwd.master").read_text().replace("root:*", "root:x")
+    sshd = "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
+    (etc / "passwd").write_text(f"{users}{sshd}pi:x:1000:1000::/home/pi:/bin/bash\n")
+    (etc / "group").write_text((root / "usr/share/base-passwd/group.master").read_text() + "pi:x:1000:\n")
+    (etc / "shadow").write_text("".join(f"{name}:*:19000::::::\n" for name in ("root", "sshd", "pi")))
+    for key in (etc / "ssh/ssh_host_ed25519_key", folder / "key"):
+        key.unlink(missing_ok=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    (etc / "ssh/sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey /etc/ssh/ssh_host_ed25519_key\nUsePAM no\n"
+        f"PasswordAuthentication no\nPidFile none\n{setting}"
+    )
+    (home / ".ssh").mkdir(parents=True)
+    shutil.copy(folder / "key.pub", home / ".ssh/authorized_keys")
+    for path in (home, *home.rglob("*")):
+        os.chown(path, 1000, 1000)
+    known = " ".join((etc / "ssh/ssh_host_ed25519_key.pub").read_text().split()[:2])
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {known}\n")
+    (folder / "config").write_text(
+        f"Host pi\n  HostName 127.0.0.1\n  Port {port}\n  User pi\n  IdentityFile {folder}/key\n  IdentitiesOnly yes\n"
+        f"  IdentityAgent none\n  UserKnownHostsFile {folder}/known_hosts\n"
+    )
+    return port
+
+
+def _await(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        if server.poll() is not None:
+            pytest.skip(f"the emulated board does not start here: {log.read_text(errors='replace')[-300:]}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.skip("the emulated board does not answer")

@@ -1,0 +1,94 @@
+"""A Raspberry Pi stand-in, 64 and 32 bits: nothing is installed on it by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+from emulated import Board, emulated
+from test_local_device import wait_until
+
+from edgekit.bench.describe import describe
+from edgekit.bench.plan import plan_for
+from edgekit.bench.run import infer, measure
+from edgekit.errors import MissingDependency
+
+pytestmark = pytest.mark.emulated
+FEW = plan_for(runs=5)
+
+
+@pytest.fixture(scope="module")
+def pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    with emulated("arm64", tmp_path_factory.mktemp("arm64")) as board:
+        yield board
+
+
+@pytest.fixture(scope="module")
+def old_pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """32 bits, with the system's numpy, as Raspberry Pi OS has it."""
+    libraries = "/usr/lib/arm-linux-gnueabihf"
+    setting = f"SetEnv LD_LIBRARY_PATH={libraries}/blas:{libraries}/lapack\n"
+    with emulated("armhf", tmp_path_factory.mktemp("armhf"), ",python3-numpy", setting) as board:
+        yield board
+
+
+def test_a_bare_64_bit_board_gets_a_runtime_once_and_measures(pi: Board) -> None:
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    said: list[str] = []
+    with pi.device() as first:
+        assert first.hello.packages == {}
+        np.testing.assert_array_equal(infer(tiny_models.negative(), [x], device=first).outputs[0], -x)
+    second = pi.device()
+    second._say = said.append
+    with second:
+        found = measure(tiny_models.negative(), FEW, second)
+        assert second.round_trips == 3
+    assert not said, "nothing was installed again"
+    assert found.machine.architecture == "aarch64"
+    assert found.runtime.name == "ai-edge-litert"
+    assert not list((pi.cache / "runs").iterdir())
+    assert wait_until(lambda: not pi.processes())
+
+
+def test_it_is_described(pi: Board) -> None:
+    with pi.device() as device:
+        seen = describe(device)
+    assert seen.machine.architecture == "aarch64"
+    assert [runtime.name for runtime in seen.runtimes] == ["ai-edge-litert"]
+
+
+def test_a_killed_edgekit_leaves_nothing_on_it(pi: Board, tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    (tmp_path / "devices.toml").write_text(f'[pi]\naddress = "ssh://pi"\nssh_config = "{pi.config}"\n')
+    argv = [sys.executable, "-m", "edgekit", "benchmark", "m.tflite", "--seconds", "100", "--device", "pi"]
+    tool = subprocess.Popen(argv, cwd=tmp_path, env={**os.environ, "EDGEKIT_DEVICES": str(tmp_path / "devices.toml")})
+    assert wait_until(lambda: len(pi.processes()) >= 2, 60), "the far end and the agent"
+    time.sleep(2)
+    tool.send_signal(signal.SIGKILL)
+    tool.wait()
+    assert wait_until(lambda: not pi.processes(), 30)
+    assert wait_until(lambda: not list((pi.cache / "runs").iterdir()), 30)
+
+
+def test_a_32_bit_board_gets_tflite_runtime_beside_its_own_numpy(old_pi: Board) -> None:
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    with old_pi.device() as device:
+        assert device.hello.bits == 32
+        result = infer(tiny_models.negative(), [x], device=device)
+        found = measure(tiny_models.negative(), FEW, device)
+    np.testing.assert_array_equal(result.outputs[0], -x)
+    assert found.runtime.name == "tflite-runtime"
+    assert found.machine.numpy.startswith("1.")
+
+
+def test_a_runtime_that_a_board_cannot_have_is_told(old_pi: Board) -> None:
+    with pytest.raises(MissingDependency, match="armv7l"), old_pi.device(runtime="ai-edge-litert"):
+        pass
