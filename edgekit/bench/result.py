@@ -18,6 +18,7 @@ Line = Annotated[str, Meta(max_length=500, pattern=_LINE)]
 Bytes = Annotated[int, Meta(ge=0, le=_LARGEST)]
 Count = Annotated[int, Meta(ge=0, le=_LARGEST)]
 Nanoseconds = Annotated[int, Meta(ge=1, le=_LARGEST)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Samples = Annotated[tuple[Nanoseconds, ...], Meta(min_length=1, max_length=2_000_000)]
 
 
@@ -135,10 +136,64 @@ class Measurement(Observed, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     format_version: Literal[1] = 1
 
 
+class Phase(Struct, frozen=True, forbid_unknown_fields=True):
+    """One phase as the tool sums it up; null for what this release of it does not print."""
+
+    runs: Annotated[int, Meta(ge=1, le=2**53)]
+    mean_seconds: Seconds
+    min_seconds: Seconds
+    max_seconds: Seconds
+    deviation_seconds: Seconds | None
+    median_seconds: Seconds | None = None
+    p95_seconds: Seconds | None = None
+
+
+class Printed(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the tool said. The two figures of memory are growth of its process, APPROXIMATE in its own words."""
+
+    init_seconds: Seconds
+    first_seconds: Seconds
+    warm_up: Phase
+    steady: Phase
+    approximate_init_bytes: Bytes | None
+    approximate_overall_bytes: Bytes | None
+    delegate: Line | None
+    delegate_partitions: int | None
+
+
+class Phone(Struct, frozen=True, forbid_unknown_fields=True):
+    """The phone by its own properties; null for what it does not tell."""
+
+    model: Line | None
+    soc: Line | None
+    android: Line | None
+    architecture: Line | None
+    kernel: Line | None
+    cores: Annotated[int, Meta(ge=1, le=1_000_000)] | None
+    memory_bytes: Bytes | None
+
+
+class NativeMeasurement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model, measured once by `benchmark_model`: what was asked, with what, and what it said."""
+
+    model: ModelFile
+    device: str
+    plan: Plan
+    started: str
+    edgekit: str
+    tool_sha256: str
+    phone: Phone
+    before: Conditions
+    after: Conditions
+    printed: Printed
+    format_version: Literal[1] = 1
+
+
 class Results(Struct, frozen=True, forbid_unknown_fields=True):
     """Measurements in one file."""
 
     measurements: tuple[Measurement, ...]
+    native: tuple[NativeMeasurement, ...] = ()
     format_version: Literal[1] = 1
 
     def to_json(self) -> bytes:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 from msgspec import Struct
 
 from edgekit.bench.fleet import on_all
+from edgekit.bench.native import measure_native
 from edgekit.bench.plan import Plan, plan_for
-from edgekit.bench.result import Conditions, Machine, Measurement, Results, Runtime, write_new
+from edgekit.bench.result import Conditions, Machine, Measurement, NativeMeasurement, Results, Runtime, write_new
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import Summary, noise_warnings, summarize
 from edgekit.cli.common import emit, json_option, progress, say
 from edgekit.cli.device_option import device_option, unique
+from edgekit.cli.native_table import render_native
+from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
 from edgekit.errors import OutputError
@@ -50,6 +54,7 @@ class Report(Struct, frozen=True):
     """What `edgekit benchmark --json` prints."""
 
     rows: tuple[Row, ...]
+    native: tuple[NativeMeasurement, ...] = ()
     failures: tuple[Failure, ...] = ()
     format_version: int = 1
 
@@ -71,6 +76,11 @@ class Report(Struct, frozen=True):
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random inputs.")
 @click.option("--timeout", default=600.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds.")
 @click.option(
+    "--benchmark-model",
+    type=click.Path(path_type=Path),
+    help="TensorFlow Lite's native tool, built for the phone: adb devices are then measured with it.",
+)
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write raw samples and setting to this JSON file."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
@@ -85,6 +95,7 @@ def command(
     seconds: float | None,
     seed: int,
     timeout: float,
+    benchmark_model: Path | None,
     output: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -105,26 +116,39 @@ def command(
         raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
     plan = plan_for(runs, seconds, threads, not no_xnnpack, runtime, seed)  # type: ignore[arg-type]
     outcomes = on_all(
-        [find_device(address, plan.runtime, progress) for address in unique(device or ("local",))],
+        [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))],
         lambda place: [_measured(model, plan, place, timeout) for model in models],
     )
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(failed) == len(outcomes) == 1:
         raise failed[0]
     progress("")
-    measurements = tuple(found for outcome in outcomes for found in outcome.value or ())
-    if output is not None and measurements:
-        write_new(output, Results(measurements).to_json(), overwrite)
+    results = _sorted(found for outcome in outcomes for found in outcome.value or ())
+    if output is not None and (results.measurements or results.native):
+        write_new(output, results.to_json(), overwrite)
     failures = tuple(Failure(one.device, one.error.problem, one.error.mend) for one in outcomes if one.error)
-    report = Report(tuple(map(row_of, measurements)), failures)
+    report = Report(tuple(map(row_of, results.measurements)), results.native, failures)
     _show(report, as_json)
     if failed:
         raise click.exceptions.Exit(failed[0].exit_code)
 
 
-def _measured(model: Path, plan: Plan, place: Device, timeout: float) -> Measurement:
+def _measured(model: Path, plan: Plan, place: Device, timeout: float) -> Measurement | NativeMeasurement:
     progress(f"measuring {model}" if place.name == "local" else f"measuring {model} on {place.name}")
+    if isinstance(place, AdbPhone):
+        return measure_native(model, plan, place, place.tool, timeout=timeout)
     return measure(model, plan, place, timeout=timeout)
+
+
+def _sorted(found: Iterable[Measurement | NativeMeasurement]) -> Results:
+    ours: list[Measurement] = []
+    native: list[NativeMeasurement] = []
+    for one in found:
+        if isinstance(one, NativeMeasurement):
+            native.append(one)
+        else:
+            ours.append(one)
+    return Results(tuple(ours), tuple(native))
 
 
 def _show(report: Report, as_json: bool) -> None:
@@ -159,8 +183,13 @@ def row_of(measurement: Measurement) -> Row:
 
 def render(report: Report) -> str:
     """A table, and under it what was measured on; rows of one device stand together."""
-    if not report.rows:
-        return "nothing was measured"
+    tables = [_table(report)] if report.rows else []
+    if report.native:
+        tables.append(render_native(report.native))
+    return "\n\n".join(tables) or "nothing was measured"
+
+
+def _table(report: Report) -> str:
     names, settings = _names(report), dict.fromkeys(map(_setting, report.rows))
     several = len(settings) > 1
     cells = [((row.device,) if several else ()) + (names[row.model], *_cells(row)) for row in report.rows]

@@ -10,13 +10,17 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from edgekit import strict_toml
-from edgekit.device.address import SshAddress, parse_address
+from edgekit.device.address import AdbAddress, SshAddress, parse_address
 from edgekit.device.remote import CacheFolder, PythonWord, RemoteOptions, WaitSeconds
 from edgekit.device.wheels import RuntimeName
 from edgekit.errors import InputError, did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_SSH_ONLY = ("identity", "ssh_config")
+_ONLY_FOR = {
+    "identity": ("ssh", SshAddress),
+    "ssh_config": ("ssh", SshAddress),
+    "benchmark_model": ("adb", AdbAddress),
+}
 
 
 class Entry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,6 +33,7 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     wait: Annotated[WaitSeconds, Meta(description="Seconds to wait while another run has the device.")] = 60.0
     identity: Annotated[str | None, Meta(description="File of the ssh key.")] = None
     ssh_config: Annotated[str | None, Meta(description="File of ssh settings instead of ~/.ssh/config.")] = None
+    benchmark_model: Annotated[str | None, Meta(description="The native tool for a phone, on this machine.")] = None
 
     def options(self, runtime: RuntimeName = "auto") -> RemoteOptions:
         """How it is used; a runtime asked for at the call wins over that of the file."""
@@ -75,6 +80,10 @@ def _check(name: str, entry: Entry, path: Path) -> None:
         place = parse_address(entry.address)
     except InputError as fault:
         raise InputError(f"{path}: [{name}]: {fault.problem}", fault.mend) from None
-    foreign = [key for key in _SSH_ONLY if getattr(entry, key) is not None]
-    if foreign and not isinstance(place, SshAddress):
-        raise InputError(f"{path}: [{name}]: {foreign[0]} is for ssh:// only", "remove this key")
+    foreign = [
+        f"{key} is for {scheme}:// only"
+        for key, (scheme, kind) in _ONLY_FOR.items()
+        if getattr(entry, key) is not None and not isinstance(place, kind)
+    ]
+    if foreign:
+        raise InputError(f"{path}: [{name}]: {foreign[0]}", "remove this key")

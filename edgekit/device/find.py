@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+from edgekit.device.adb import AdbDevice, AdbPhone
 from edgekit.device.address import SshAddress, parse_address
 from edgekit.device.devices_file import Entry, find_entry, host_path
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
 from edgekit.device.ssh import SshDevice
-from edgekit.device.wheels import RuntimeName
-from edgekit.errors import InputError
+from edgekit.device.wheels import RuntimeName, cache_folder
 
 
-def find_device(address: str, runtime: RuntimeName = "auto", say: Callable[[str], None] = lambda text: None) -> Device:
+def find_device(
+    address: str,
+    runtime: RuntimeName = "auto",
+    say: Callable[[str], None] = lambda text: None,
+    benchmark_model: Path | None = None,
+) -> Device:
     """The device at an address or of a name, not yet open; `runtime` is what it must have or get.
 
-    Raises InputError for what is neither.
+    A phone is an `AdbPhone` if there is a `benchmark_model` for it (given, in the devices file, or in this user's cache
+    folder), else it must have Python. Raises InputError for what is neither address nor name.
     """
     given = address == "local" or "://" in address
     entry = Entry(address) if given else find_entry(address)
@@ -27,4 +34,12 @@ def find_device(address: str, runtime: RuntimeName = "auto", say: Callable[[str]
     if isinstance(place, SshAddress):
         identity, config = host_path(entry.identity), host_path(entry.ssh_config)
         return SshDevice(place, entry.options(runtime), name=name, identity=identity, config=config, say=say)
-    raise InputError(f"device {address!r}: phones are not here yet", "give ssh://user@host or local")
+    tool = benchmark_model or host_path(entry.benchmark_model) or _kept_tool()
+    if tool is not None:
+        return AdbPhone(place, tool, name=name, wait=entry.wait)
+    return AdbDevice(place, entry.options(runtime), name=name, say=say)
+
+
+def _kept_tool() -> Path | None:
+    path = cache_folder() / "benchmark_model"
+    return path if path.is_file() else None

@@ -96,7 +96,7 @@ def resolve_wheels(needs: Needs, device: str) -> Wheels:
         raise MissingDependency(f"{problem}, and none has wheels for its C library", "use a system with glibc")
     said = []
     for runtime in needs.candidates():
-        kept = _folder() / f"{runtime}-{needs.tag}-glibc{needs.glibc}"
+        kept = cache_folder() / "wheels" / f"{runtime}-{needs.tag}-glibc{needs.glibc}"
         failure = None if kept.is_dir() else _download(runtime, needs, kept)
         if failure is None:
             files = tuple(sorted(kept.glob("*.whl")))
@@ -117,9 +117,10 @@ def _mend(needs: Needs) -> str:
     )
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
+    """This user's cache folder on this machine: `edgekit` in XDG_CACHE_HOME or ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return Path(base) / "edgekit" / "wheels" if base else Path.home() / ".cache" / "edgekit" / "wheels"
+    return (Path(base) if base else Path.home() / ".cache") / "edgekit"
 
 
 def _requirements(runtime: str, needs: Needs) -> list[str]:
