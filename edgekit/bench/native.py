@@ -205,7 +205,7 @@ def describe_phone(device: Device) -> Phone:
         android=found.get("android") or None,
         architecture=found.get("architecture") or None,
         kernel=found.get("kernel") or None,
-        cores=cores if cores and cores <= 1_000_000 else None,
+        cores=cores if cores is not None and 1 <= cores <= 1_000_000 else None,
         memory_bytes=int(memory[1]) * 1024 if memory else None,
     )
 

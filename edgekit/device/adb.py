@@ -80,6 +80,11 @@ class AdbPhone:
             raise DeviceError(f"{self.name} is not open", "use it inside a `with` block")
         return self._folder
 
+    @property
+    def _kill(self) -> str:
+        """Words that end what runs on the phone."""
+        return f"test -s {self._folder}/pid && kill -9 $(cat {self._folder}/pid) 2>/dev/null"
+
     def push(self, local: Path, keep: bool = False) -> str:
         """Send a file, unless it is kept there already; its hash is checked on the phone either way."""
         try:
@@ -111,10 +116,14 @@ class AdbPhone:
             raise DeviceError(f"{self.name}: {last_line(done.stderr)}", "look at what the phone printed")
 
     def run(self, argv: Sequence[str], timeout: float | None = None) -> Completed:
-        """Run a command; the phone ends it when time runs out here and when the connection ends."""
-        done = self._call("shell", "-T", f"exec {shlex.join(argv)}", timeout=timeout)
+        """Run a command; it is killed when time runs out, and by the phone itself when the connection ends."""
+        note = f"{self.scratch}/pid"
+        words = f"{shlex.join(argv)} </dev/null & echo $! > {note}; wait $!; code=$?; rm -f {note}; exit $code"
+        done = self._call("shell", "-T", words, timeout=timeout)
         if self._holder is None or self._holder.poll() is not None:
             raise DeviceError(f"{self.name}: the connection was lost: {last_line(done.stderr)}", "check the cable")
+        if done.returncode is None:
+            self._call("shell", "-T", self._kill, timeout=_ANSWER_SECONDS)
         if done.returncode is not None and done.returncode > 128:
             return Completed(128 - done.returncode, done.stdout, done.stderr)  # a shell tells a signal so
         return done
@@ -147,7 +156,7 @@ class AdbPhone:
     def _hold(self) -> bool:
         """Start the shell that holds the lock; False if another one has it."""
         script = f"cd {CACHE} && rm -rf runs/*; mkdir {self._folder} && ls files && echo held && cat >/dev/null"
-        inside = shlex.quote(f"trap '' HUP; {script}; rm -rf {self._folder}")
+        inside = shlex.quote(f"trap '' HUP; {script}; {self._kill}; rm -rf {self._folder}")
         words = f"mkdir -p {CACHE}/files {CACHE}/runs && flock -n {CACHE}/lock sh -c {inside}; echo ended $?"
         self._holder = self._started(words)
         lines = self._first_lines(self._holder)

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from edgekit.device.address import SshAddress
 from edgekit.device.remote import RemoteOptions
 from edgekit.device.ssh import SshDevice
 
+SUITE = "bookworm"
 _PACKAGES = (
     "python3-minimal,python3-distutils,openssh-server,dash,base-passwd,bash,coreutils,procps,passwd,libc-bin,"
     "sed,grep,tar,gzip,findutils,libstdc++6,zlib1g"
@@ -72,7 +73,7 @@ def emulated(architecture: str, folder: Path, packages: str = "", setting: str =
     skip_if_impossible(architecture)
     root, config = folder / "root", folder / "config"
     try:
-        _install(architecture, root, packages)
+        install(architecture, root, _PACKAGES + packages)
         port = _configure(root, folder, setting)
         server = subprocess.Popen(
             ["unshare", "-m", "--propagation", "private", "sh", "-c", _MOUNTED, "sh", str(root)],
@@ -96,22 +97,22 @@ mount -t tmpfs tmpfs "$1/tmp"; mkdir -p "$1/run/sshd"
 exec chroot "$1" /usr/sbin/sshd -D -e"""
 
 
-def _install(architecture: str, root: Path, packages: str) -> None:
-    words = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--architectures={architecture}"]
+def install(architecture: str, root: Path, packages: str, suites: Sequence[str] = (SUITE,), *words: str) -> None:
+    """Unpack Debian packages into a new root folder; skip where they cannot be had."""
+    start = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--architectures={architecture}"]
+    sources = [f"deb {_mirror()} {suite} main" for suite in suites] if _mirror() else []
     done = subprocess.run(
-        [*words, f"--include={_PACKAGES}{packages}", "bookworm", str(root), *_mirror("bookworm")],
-        capture_output=True,
-        text=True,
+        [*start, f"--include={packages}", *words, SUITE, str(root), *sources], capture_output=True, text=True
     )
     if done.returncode:
-        pytest.skip(f"no packages for an emulated board: {done.stderr[-300:]}")
+        pytest.skip(f"no packages for another machine: {done.stderr[-300:]}")
 
 
-def _mirror(suite: str) -> list[str]:
-    """The mirror that apt uses here, for the plain suite; mmdebstrap's own choice where there is none."""
-    words = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {suite}"]
+def _mirror() -> str:
+    """The mirror that apt uses here; empty where that is not known, and mmdebstrap then takes its own."""
+    words = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {SUITE}"]
     done = subprocess.run([*words, "Component: main"], capture_output=True, text=True)
-    return [f"deb {uri} {suite} main" for uri in done.stdout.split()[:1]]
+    return (done.stdout.split() or [""])[0]
 
 
 def _configure(root: Path, folder: Path, setting: str) -> int:

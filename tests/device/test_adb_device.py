@@ -1,0 +1,186 @@
+"""A phone over adb: an `adb` on PATH whose phone is this machine, or that fails as adb does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_models
+from click.testing import CliRunner
+
+from edgekit.bench.plan import plan_for
+from edgekit.bench.result import Results
+from edgekit.bench.run import measure
+from edgekit.cli.benchmark import command
+from edgekit.device import adb
+from edgekit.device.adb import AdbDevice, AdbPhone
+from edgekit.device.address import AdbAddress
+from edgekit.device.find import find_device
+from edgekit.device.remote import RemoteOptions
+from edgekit.errors import DeviceError, MissingDependency
+
+TOOL = """#!/bin/sh
+echo "$@" > "$(dirname "$0")/asked"
+echo "INFO: Explicitly applied XNNPACK delegate, and the model graph will be completely executed by the delegate."
+echo "INFO: count=5 first=106436 curr=105929 min=105929 max=106436 avg=106065 std=193 median=105948 p95=106436"
+echo "INFO: count=50 first=106022 curr=105780 min=105416 max=106528 avg=105784 std=260 median=105718 p95=106281"
+echo "Inference timings in us: Init: 87639, First inference: 106436, Warmup (avg): 106065, Inference (avg): 105784"
+echo "INFO: Memory footprint delta from the start of the tool (MB): init=14.4414 overall=14.8164"
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a script in the place of `adb`."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def says(script: str) -> None:
+        (folder / "adb").write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" >> {tmp_path}/log\n{script}\n")
+        (folder / "adb").chmod(0o755)
+
+    return says
+
+
+@pytest.fixture
+def here(program: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A phone that is this machine; gives its cache folder."""
+    program('shift 2; case "$1" in push) exec cp "$2" "$3";; shell) shift 2; exec sh -c "$*";; esac')
+    monkeypatch.setattr(adb, "CACHE", str(tmp_path / "phone"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path / "phone"
+
+
+PHONE = AdbAddress("PHONE1")
+
+
+def phone(tool: Path = Path("tool"), wait: float = 0.0) -> AdbPhone:
+    return AdbPhone(PHONE, tool, wait=wait)
+
+
+def test_files_and_commands(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "it's $(a)").write_bytes(bytes(range(256)) * 999)
+    with phone() as device:
+        there = device.push(tmp_path / "it's $(a)")
+        device.pull(there, tmp_path / "back")
+        done = device.run(["sh", "-c", 'echo "$1"; echo e >&2; exit 7', "x", "a 'b' $(id)"])
+        with pytest.raises(DeviceError, match="No such file"):
+            device.pull("/none", tmp_path / "c")
+        with pytest.raises(DeviceError, match="more than 10"):
+            device.pull(there, tmp_path / "c", most_bytes=10)
+        with pytest.raises(MissingDependency, match="needs Python"):
+            _ = device.python
+        assert device.run(["sh", "-c", "exec sleep 60"], timeout=0.3).returncode is None
+        assert device.run(["sh", "-c", "kill -SEGV $$"]).returncode == -signal.SIGSEGV
+    assert done == (7, "a 'b' $(id)\n", "e\n")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "it's $(a)").read_bytes()
+    assert not list((here / "runs").iterdir())
+
+
+def test_a_kept_file_is_sent_once_and_checked_each_time(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"m" * 1000)
+    for _ in range(2):
+        with phone() as device:
+            kept = Path(device.push(tmp_path / "model", keep=True))
+    assert (tmp_path / "log").read_text().count("\0push\0") == 1
+    kept.write_bytes(b"n" * 1000)
+    with phone() as device, pytest.raises(DeviceError, match="another hash"):
+        device.push(tmp_path / "model", keep=True)
+    assert not kept.exists()
+
+
+def test_one_run_at_a_time(here: Path) -> None:
+    with phone(), pytest.raises(DeviceError, match="another run has the device"), phone():
+        pass
+    with phone():
+        pass
+
+
+def test_a_pulled_cable_is_told_and_the_folder_goes(here: Path) -> None:
+    with phone() as device:
+        assert device._holder is not None
+        device._holder.kill()
+        device._holder.wait()
+        with pytest.raises(DeviceError, match="connection was lost"):
+            device.run(["true"])
+
+
+def test_a_phone_with_python_is_measured_by_the_agent(here: Path) -> None:
+    with AdbDevice(PHONE, RemoteOptions(python=sys.executable)) as device:
+        found = measure(tiny_models.negative(), plan_for(runs=3), device)
+        assert device.round_trips == 3
+    assert found.device == "adb://PHONE1"
+    assert not list((here / "runs").iterdir())
+
+
+def test_a_phone_without_python_needs_the_tool(here: Path) -> None:
+    with pytest.raises(MissingDependency, match="no Python") as error, AdbDevice(PHONE, RemoteOptions(python="nopy")):
+        pass
+    assert "--benchmark-model" in error.value.mend
+
+
+def test_the_tool_is_found_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEKIT_DEVICES", str(tmp_path / "devices.toml"))
+    (tmp_path / "devices.toml").write_text('[p]\naddress = "adb://P"\nbenchmark_model = "tool"\n')
+    assert isinstance(find_device("adb://P"), AdbDevice)
+    named = find_device("p")
+    assert isinstance(named, AdbPhone)
+    assert (named.name, named.tool) == ("p", tmp_path / "tool")
+    (tmp_path / "edgekit").mkdir()
+    (tmp_path / "edgekit/benchmark_model").touch()
+    assert find_device("adb://P").tool == tmp_path / "edgekit/benchmark_model"  # type: ignore[attr-defined]
+    assert find_device("adb://P", benchmark_model=Path("x")).tool == Path("x")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("said", "mend"),
+    [
+        ("error: device 'PHONE1' not found", "adb devices"),
+        ("error: more than one device/emulator", "adb://usb:PATH"),
+        ("error: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set", "see whether"),
+        ("error: device unauthorized.", "unlock the phone"),
+        ("error: device offline", "reconnect"),
+        ("adb: no devices/emulators found", "USB debugging"),
+        ("sh: flock: not found", "Android 9"),
+        ("mkdir: '/data': Read-only file system", "writable"),
+    ],
+)
+def test_what_adb_says_becomes_an_error_with_a_mend(
+    program: Callable[[str], None], tmp_path: Path, said: str, mend: str
+) -> None:
+    (tmp_path / "said").write_text(said)
+    program(f"cat {tmp_path}/said >&2; exit 1")
+    for device in (phone(), AdbDevice(PHONE)):
+        with pytest.raises(DeviceError) as error, device:
+            pass
+        assert mend in error.value.mend or "unauthorized" in said
+        assert error.value.mend
+
+
+def test_no_adb_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(DeviceError, match="cannot start adb"), phone():
+        pass
+
+
+def test_the_command_measures_with_the_tool(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    (tmp_path / "tool").write_text(TOOL)
+    words = [str(tmp_path / "m.tflite"), "--device", "adb://PHONE1", "--benchmark-model", str(tmp_path / "tool")]
+    shown = CliRunner().invoke(command, [*words, "--runs", "50", "-o", str(tmp_path / "r.json")])
+    assert "106 ms" in shown.output
+    assert "APPROXIMATE" in shown.output
+    asked = (here / "files/asked").read_text()
+    assert "--num_runs=50 --min_secs=0" in asked
+    saved = Results.from_json((tmp_path / "r.json").read_bytes())
+    assert not saved.measurements
+    assert saved.native[0].printed.steady.runs == 50
+    assert json.loads(CliRunner().invoke(command, [*words, "--json"]).output)["native"][0]["device"] == "adb://PHONE1"
+    assert not list((here / "runs").iterdir())
