@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 from edgekit.data.parts import Dataset, Part
 from edgekit.errors import DataError, ModelError, RecipeError, RunError
 from edgekit.graph.rebuild import copy
-from edgekit.metrics import load_metric
+from edgekit.metrics import load_metric, mean_value
 from edgekit.stages import checkpoint as checkpoints
 from edgekit.stages import losses
 from edgekit.stages.fused import fused_adam, training_twin
@@ -313,13 +313,7 @@ class _Loop:
         judged = self.data.judged(part, outputs) if self.metric else None
         if judged is None or self.metric is None:
             return None
-        metric, found = load_metric(self.metric), []
-        for labels, output in zip(*judged, strict=True):
-            if metric.per_sample is not None:
-                found.append(float(metric.per_sample(labels, output).mean()))
-            elif metric.pooled is not None:
-                found.append(float(metric.pooled(labels, output)(np.ones((1, len(labels))))[0]))
-        value = float(np.mean(found))
+        value = mean_value(self.metric, *judged)
         if not math.isfinite(value):
             raise DataError(
                 f"{self.stage}: metric {self.metric} of the validation part is {value}", 'say training.monitor = "loss"'
