@@ -81,10 +81,7 @@ def _loss_of(name: str, task: str) -> Callable[[Any, Any, Kind], Any]:
     tf = import_tensorflow()
     classes = task in ("classification", "segmentation")
     if ":" in name:
-        from edgekit.data.reference import resolve
-
-        function = resolve(name)
-        return lambda target, output, _: tf.reduce_mean(tf.convert_to_tensor(function(target, output)))
+        return _own(name)
     if task == "none":
         raise DataError("the data says task = 'none', so there is nothing to train towards", "give labels, and a task")
     if classes != (name in ("auto", "crossentropy")) and name != "auto":
@@ -95,6 +92,24 @@ def _loss_of(name: str, task: str) -> Callable[[Any, Any, Kind], Any]:
     if name == "mae":
         return lambda target, output, _: tf.reduce_mean(tf.abs(_shaped(target, output) - output))
     return lambda target, output, _: tf.reduce_mean(tf.square(_shaped(target, output) - output))
+
+
+def _own(name: str) -> Callable[[Any, Any, Kind], Any]:
+    """The user's function, whatever it raises named."""
+    from edgekit.data.reference import resolve
+
+    tf, function = import_tensorflow(), resolve(name)
+
+    def loss(target: Any, output: Any, _: Kind) -> Any:
+        try:
+            return tf.reduce_mean(tf.convert_to_tensor(function(target, output)))
+        except Exception as cause:  # code of the user's raises anything
+            raise RecipeError(
+                f"loss {name} raised {type(cause).__name__}: {cause}",
+                "it takes the labels and the outputs of a batch as tensors, and gives a number, or one a sample",
+            ) from cause
+
+    return loss
 
 
 def crossentropy(target: Any, output: Any, kind: Kind) -> Any:

@@ -291,7 +291,7 @@ class _Loop:
         for variable in self.model.weights:
             value = variable.numpy()
             if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise self._diverged(f"the weights {variable.path} are not finite after epoch {number}")
+                raise self._diverged(f"the weights {variable.path} are not finite {_after(number)}")
 
     def _judge(self, number: int) -> tuple[float | None, float | None]:
         """Loss and metric of the validation part."""
@@ -306,7 +306,7 @@ class _Loop:
             found.append([output.numpy() for output in outputs])
         loss = total / len(part)
         if not math.isfinite(loss):
-            raise self._diverged(f"the validation loss is {loss} after epoch {number}")
+            raise self._diverged(f"the validation loss is {loss} {_after(number)}")
         return loss, self._value(part, [np.concatenate(output) for output in zip(*found, strict=True)])
 
     def _value(self, part: Part, outputs: list[Array]) -> float | None:
@@ -360,11 +360,9 @@ class _Loop:
         return Trained(self.model, tuple(self.history), self.best, self.metric)
 
     def _diverged(self, problem: str) -> TrainingDiverged:
-        return TrainingDiverged(
-            f"{self.stage}: {problem}",
-            f"use a lower learning_rate than {self.config.learning_rate:g}, and look for huge values in the data",
-            self._result(),
-        )
+        lower = f"use a lower learning_rate than {self.config.learning_rate:g}, and look for huge values in the data"
+        mend = lower if self.history else "look for huge values in the model and in the data, and at a loss of your own"
+        return TrainingDiverged(f"{self.stage}: {problem}", mend, self._result())
 
     # What is compiled.
 
@@ -440,6 +438,10 @@ class _Loop:
     @staticmethod
     def _values(variables: Sequence[Any]) -> list[Array]:
         return [variable.numpy().copy() for variable in variables]
+
+
+def _after(number: int) -> str:
+    return f"after epoch {number}" if number else "before any training"
 
 
 def _monitored(data: Dataset, config: Training) -> str | None:

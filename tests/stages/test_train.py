@@ -363,5 +363,22 @@ def test_a_loss_of_your_own_is_minimised(data: Dataset, model: Any, tmp_path: Pa
     assert own.history[0].validation_loss == pytest.approx(usual.history[0].validation_loss / 2, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("raise KeyError('x')", "raised KeyError"),
+        ("return None", "raised ValueError: None values"),
+        ("return out[0, 0] * float('nan')", "nan before any training"),
+    ],
+)
+def test_a_loss_of_your_own_that_fails_is_named(
+    data: Dataset, model: Any, tmp_path: Path, body: str, problem: str
+) -> None:
+    (tmp_path / "failing.py").write_text(f"def loss(y, out):\n    {body}\n")
+    with pytest.raises(EdgekitError, match=problem) as caught:
+        fine_tune(model, data, Training(epochs=1, loss=f"{tmp_path}/failing.py:loss"))
+    assert "learning_rate" not in caught.value.mend
+
+
 def test_errors_are_of_the_tree() -> None:
     assert issubclass(TrainingDiverged, EdgekitError)
