@@ -9,7 +9,8 @@ the epoch it was in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from msgspec import Struct
 
 from edgekit.dataset import Dataset, load_for
-from edgekit.errors import DataError, ModelError, RecipeError
+from edgekit.errors import DataError, ModelError, RecipeError, RunError
 from edgekit.latency import host_latency
 from edgekit.model import Model, load_model
 from edgekit.recipe import Compression, Recipe
@@ -33,9 +34,9 @@ from edgekit.stages.masks import Preserve
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
-from edgekit.stages.quantize_aware import HEADER, QuantizeAware, quantize_aware
+from edgekit.stages.quantize_aware import HEADER, QuantizeAware, quantize_aware, refuse_few_steps
 from edgekit.stages.sensitivity import Sensitivity, SensitivityReport, sensitivity
-from edgekit.stages.train import Callback, Epoch, fine_tune
+from edgekit.stages.train import Callback, Epoch, TrainingDiverged, fine_tune
 from edgekit.talk import Line, Say
 from edgekit.target import Target, load_target
 from edgekit.units import format_count, format_seconds
@@ -128,7 +129,8 @@ def compress_model(
     around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say, clock)
     steps: list[Step] = []
     for place, stage in enumerate(resolved.compression):
-        steps.append(run_stage(steps[-1].model if steps else source.keras, stage, around, place))
+        with keeping(stage, home):
+            steps.append(run_stage(steps[-1].model if steps else source.keras, stage, around, place))
     return Compressed(steps[-1].model, tuple(steps))
 
 
@@ -159,6 +161,20 @@ def run_stage(model: Any, stage: Compression, around: Surroundings, place: int =
     """The model after one stage. Raises what the stage raises, naming it."""
     around.say(Line(f"{name_of(stage)}: {stage.detail}"))
     return _RUN[type(stage)](model, stage, around, place)
+
+
+@contextmanager
+def keeping(stage: Compression | QuantizeAware, folder: Path | None) -> Iterator[None]:
+    """Save the last good weights of a training that diverges, in `folder` if there is one."""
+    try:
+        yield
+    except TrainingDiverged as cause:
+        if folder is None:
+            raise
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / f"{name_of(stage)}-last-good.keras"
+        cause.trained.model.save(kept)
+        raise RunError(cause.problem, f"{cause.mend}; the last good weights are in {kept}") from cause
 
 
 def name_of(stage: Compression | QuantizeAware) -> str:
@@ -199,8 +215,12 @@ def train_integers(
 
 
 def refuse_without_training(stage: Compression | QuantizeAware, data: Dataset | None) -> None:
-    """Raise DataError where a stage trains and there is no training part."""
-    if not trains(stage) or (data is not None and data.train is not None and len(data.train)):
+    """Raise DataError where a stage trains and there is no training part, RecipeError for one with too few steps."""
+    if not trains(stage):
+        return
+    if data is not None and data.train is not None and len(data.train):
+        if isinstance(stage, QuantizeAware):
+            refuse_few_steps(stage, len(data.train))
         return
     found = "no data was given" if data is None else f"the data has only {', '.join(part.name for part in data.parts)}"
     shot = ", or say one_shot = true" if hasattr(stage, "one_shot") else ""

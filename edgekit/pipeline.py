@@ -11,8 +11,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +31,7 @@ from edgekit.compress import (
     StageReport,
     Step,
     Surroundings,
+    keeping,
     name_of,
     refuse_without_keras,
     refuse_without_training,
@@ -52,7 +52,6 @@ from edgekit.stages.numerics import Quantize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
 from edgekit.stages.quantize_aware import QuantizeAware
-from edgekit.stages.train import TrainingDiverged
 from edgekit.talk import Say
 from edgekit.target import Target, load_target
 from edgekit.tflite import flatbuffer
@@ -290,19 +289,9 @@ class _Job:
             self.say,
             latency=lambda network: self.seconds(network, recipe),
         )
-        with self.keeping(name_of(stage)):
+        with keeping(stage, self.work.stages):
             done: Step = run_stage(before.keras, stage, around)
         return from_keras(done.model, self.model.origin, self.model.name, None), done.report
-
-    @contextmanager
-    def keeping(self, name: str) -> Iterator[None]:
-        """Save the last good weights of a training that diverges."""
-        try:
-            yield
-        except TrainingDiverged as cause:
-            kept = self.work.stages / f"{name}-last-good.keras"
-            cause.trained.model.save(kept)
-            raise RunError(cause.problem, f"{cause.mend}; the last good weights are in {kept}") from cause
 
     def seconds(self, network: Any, recipe: Recipe) -> float:
         """The median latency of a Keras model on this host, as the file that the recipe makes of it."""
@@ -340,7 +329,7 @@ class _Job:
         around = Surroundings(self.model.keras, self.dataset, (), recipe.seed, folder, self.trust, self.say)
 
         def train() -> _Integers:
-            with self.keeping(name_of(stage)):
+            with keeping(stage, self.work.stages):
                 return _Integers(*train_integers(model.keras, stage, around, recipe.quantize, file, ranges))
 
         return self.work.remember("train the integer file", key, train, _Integers)

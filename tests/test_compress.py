@@ -124,11 +124,18 @@ def test_a_training_that_diverges_keeps_the_last_good_weights(digits: Path, few:
         changed = {name: np.array(array) for name, array in arrays.items()}
     changed["x_train"] *= 1e30
     np.savez(poisoned, **changed)
-    with pytest.raises(RunError, match="prune_weights") as caught:
-        optimize(digits / "digits.keras", data=poisoned, recipes=[recipe], out=tmp_path / "out", benchmark=False)
-    kept = Path(caught.value.mend.rpartition(" in ")[2])
-    weights = import_keras().saving.load_model(kept).get_weights()
-    assert all(np.isfinite(weight).all() for weight in weights)
+    calls: list[Any] = [
+        lambda: optimize(
+            digits / "digits.keras", data=poisoned, recipes=[recipe], out=tmp_path / "out", benchmark=False
+        ),
+        lambda: compress_model(digits / "digits.keras", recipe, data=poisoned, folder=tmp_path / "kept"),
+    ]
+    for call in calls:
+        with pytest.raises(RunError, match="prune_weights") as caught:
+            call()
+        kept = Path(caught.value.mend.rpartition(" in ")[2])
+        weights = import_keras().saving.load_model(kept).get_weights()
+        assert all(np.isfinite(weight).all() for weight in weights)
 
 
 def test_a_student_and_more_teachers_are_named_in_the_recipe(digits: Path, few: Path, tmp_path: Path) -> None:
@@ -152,6 +159,7 @@ def test_a_student_and_more_teachers_are_named_in_the_recipe(digits: Path, few: 
         ("channels50-float32", None, DataError, "distill trains"),
         ("prune50-float32", "test", DataError, "the data has only"),
         ("drop10-float32", "all", RecipeError, "no residual branch"),
+        ("prune50-qat-int8:epochs=1", "all", RecipeError, "too few to learn ranges"),
         ("factorize1-float32:one-shot", "all", None, ""),
     ],
 )
@@ -170,6 +178,7 @@ def test_what_cannot_be_done_is_said_before_any_work(
     with pytest.raises(error) as caught:
         optimize(digits / "digits.keras", **settings)
     assert message in str(caught.value)
+    assert not (tmp_path / "out.partial").exists() or message == "no residual branch"
 
 
 def test_a_tflite_file_cannot_be_compressed_and_the_way_out_is_named(float_file: bytes, tmp_path: Path) -> None:

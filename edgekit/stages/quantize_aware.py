@@ -193,7 +193,7 @@ def quantize_aware(
         "int8", granularity="per-channel", dense_granularity="per-channel", io="float32", engine="converter"
     )
     _refuse_scheme(numerics)
-    _refuse_few_steps(stage, data)
+    refuse_few_steps(stage, len(data.part("train")))
     _refuse_quantized(model, float_file)
     start = without_negation(float_file or lowered(model))
     made = plan(model, stage, start)
@@ -321,9 +321,10 @@ def _refuse_scheme(numerics: Quantize) -> None:
         )
 
 
-def _refuse_few_steps(stage: QuantizeAware, data: Dataset) -> None:
-    training, count = stage.training, len(data.part("train"))
-    steps = training.epochs * max(count // training.batch_size, 1)
+def refuse_few_steps(stage: QuantizeAware, samples: int) -> None:
+    """Raise RecipeError where so many samples give too few steps to learn ranges."""
+    training = stage.training
+    steps = training.epochs * max(samples // training.batch_size, 1)
     if stage.ranges != "calibrated" and steps < _FEWEST_STEPS:
         raise RecipeError(
             f"quantize_aware: {steps} steps are too few to learn ranges, {_FEWEST_STEPS} are needed",
