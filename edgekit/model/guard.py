@@ -88,11 +88,9 @@ def _objects(node: Any, path: tuple[str, ...], origin: str) -> Iterator[tuple[tu
 def _label(path: tuple[str, ...], entry: dict[str, Any]) -> str:
     settings = entry.get("config")
     name = settings.get("name") if isinstance(settings, dict) else None
-    return (
-        f"{entry['class_name']} {name!r}"
-        if isinstance(name, str)
-        else f"{entry['class_name']} in {'.'.join(path[-3:])}"
-    )
+    if isinstance(name, str):
+        return f"{entry['class_name']} {name!r}"
+    return f"{entry['class_name']} in {'.'.join(path[-3:])}" if path else "the model itself"
 
 
 def _described(entry: dict[str, Any]) -> str:

@@ -120,9 +120,10 @@ class Chooser:
         if not fits(values[-1]):
             least = costs.share(choose(values[-1]), measure, whole)
             nearest = math.ceil(least * 1000) / 1000
+            say = f"say {measure} = {nearest:g} or more, " if nearest < 1 else "drop this stage, or say "
             raise RecipeError(
                 f"prune_channels: {measure} = {budget:g} cannot be met: the least this network gets is {least:.1%}",
-                f"say {measure} = {nearest:g} or more, a smaller `minimum`, `floor` or `multiple`, or fewer exceptions",
+                f"{say}a smaller `minimum`, `floor` or `multiple`, or fewer exceptions",
             )
         first = choose(values[bisect_left(values, True, key=fits)])
         return self._filled(first, lambda kept: costs.share(kept, measure, whole) <= budget)

@@ -152,6 +152,11 @@ def _conversion_error(cause: Exception) -> ModelError:
     text = str(cause)
     missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text)))
     listed = re.search(r"(?:Custom|Flex) ops: (.+)", text)
+    if missing and "xf16>" in text:
+        return ModelError(
+            f"the model computes in float16, and TFLite's {', '.join(missing)} do not",
+            "build it under keras.config.set_dtype_policy('float32') and give it these weights",
+        )
     if missing or listed:
         return ModelError(
             f"TFLite has no operator for {', '.join(missing) or (listed[1] if listed else '')}",

@@ -83,7 +83,10 @@ def _loss_of(name: str, task: str) -> Callable[[Any, Any, Kind], Any]:
     if ":" in name:
         return _own(name)
     if task == "none":
-        raise DataError("the data says task = 'none', so there is nothing to train towards", "give labels, and a task")
+        raise DataError(
+            "the data says task = 'none', so there is nothing to train towards",
+            "give labels and a task, or learn from the float model alone: alpha = 1 of distill, teacher = 1 of qat",
+        )
     if classes != (name in ("auto", "crossentropy")) and name != "auto":
         fitting = "crossentropy" if classes else "mse or mae"
         raise RecipeError(f"loss {name!r} does not go with {task}", f"use {fitting}, or module:function")

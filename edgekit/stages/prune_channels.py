@@ -30,6 +30,7 @@ from edgekit.stages.patterns import matching
 from edgekit.stages.probes import channel_probes
 from edgekit.stages.train import Training, copy_of, labels_objective
 from edgekit.talk import Say
+from edgekit.tf import import_keras
 from edgekit.units import format_count
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
@@ -210,7 +211,7 @@ def plan(
     if not groups:
         raise RecipeError(
             f"prune_channels: no channel of {model.name!r} can go: {_why_none(channels, scored, reasons, stage)}",
-            "drop this stage, or another `criterion` or fewer `keep`",
+            "drop this stage, take another `criterion`, or keep fewer layers",
         )
     ranked = [Ranked.of(group, scored, _retain(group, retains)) for group in groups]
     if stage.allocation == "sensitivity":
@@ -393,7 +394,11 @@ def _reason(group: Group, scored: Scores, reasons: dict[str, str], stage: PruneC
 
 def _why_none(channels: Channels, scored: Scores, reasons: dict[str, str], stage: PruneChannels) -> str:
     found = dict.fromkeys(_reason(group, scored, reasons, stage) for group in channels.groups)
-    return "; ".join(list(found)[:3]) or "no layer makes channels"
+    model = import_keras().Model
+    unseen = [
+        f"what {call.name!r} calls cannot be seen" for call in channels.graph.calls if isinstance(call.operation, model)
+    ]
+    return "; ".join([*found, *unseen][:3]) or "no layer makes channels"
 
 
 def _layer_reasons(

@@ -194,9 +194,10 @@ def energy_for(budget: float, whole: int, found: Sequence[Candidate], by_paramet
     low, high = 0.0, 1.0
     if share(low) > budget:
         least = math.ceil(share(low) * 1000) / 1000
+        ask = f"ask for {word} = {least:g} or more" if least < 1 else "drop this stage"
         raise RecipeError(
             f"factorize: {word} = {budget:g} cannot be reached: the lowest ranks everywhere leave {share(low):.1%}",
-            f"ask for {word} = {least:g} or more, or prune channels as well",
+            f"{ask}, or prune channels as well",
         )
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -135,3 +135,11 @@ def test_a_full_disk_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(OSError, match="No space left") as caught:
         export(load_model(model), 1, tmp_path / "export")
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_model_in_float16_is_told_so(tmp_path: Path) -> None:
+    x = keras.Input((4,))
+    mixed = keras.Model(x, keras.layers.Dense(2, dtype="mixed_float16")(x))
+    with pytest.raises(ModelError, match="computes in float16") as caught:
+        export(load_model(mixed), 1, tmp_path / "export").lower()
+    assert "float32" in caught.value.mend

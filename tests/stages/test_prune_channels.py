@@ -98,6 +98,30 @@ def test_a_model_of_which_nothing_can_go_is_an_error_that_says_why() -> None:
         plan(keras.Model(inputs, keras.layers.Dense(8)(inputs), name="only"), PruneChannels(retain=0.5))
 
 
+def test_a_model_inside_that_shows_no_calls_is_named() -> None:
+    keras = import_keras()
+
+    class Hidden(keras.Model):  # type: ignore[name-defined,misc]
+        def build(self, shape: Any) -> None:
+            self.dense = keras.layers.Dense(8)
+            self.dense.build(shape)
+
+        def call(self, x: Any) -> Any:
+            return self.dense(x)
+
+    inputs = keras.Input((4,))
+    with pytest.raises(RecipeError, match="no channel of 'outer' can go: what 'hidden' calls cannot be seen"):
+        plan(keras.Model(inputs, Hidden(name="hidden")(inputs), name="outer"), PruneChannels(retain=0.5))
+
+
+def test_a_budget_that_only_the_whole_network_meets_is_not_offered() -> None:
+    keras = import_keras()
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(2)])
+    with pytest.raises(RecipeError, match="least this network gets is 100") as error:
+        plan(network, PruneChannels(macs=0.5, multiple=8))
+    assert "1 or more" not in error.value.mend
+
+
 # Which channels go.
 
 KERNEL = np.array([[3.0, 0.0, -3.0, 1.0], [0.0, 2.5, 0.1, 1.0]])
