@@ -18,6 +18,7 @@ from edgekit.model.guard import check_config, check_hdf5
 from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing
 from edgekit.model.live import nested_layers
 from edgekit.model.rebuild import Rebuilt, rebuild
+from edgekit.model.tfmot import Wrappers, plain_weights, told, unwrap
 from edgekit.tf import import_keras
 
 _AGAIN = "save it again from its source, and compare checksums after copying"
@@ -61,19 +62,20 @@ def load_hdf5(path: Path, origin: str, trust: bool) -> tuple[Any, tuple[str, ...
 def _load(file: Any, origin: str, trust: bool) -> tuple[Any, tuple[str, ...]]:
     if "model_config" not in file.attrs:
         raise _without_architecture(file, origin)
-    config = json.loads(_text(file.attrs["model_config"]))
+    config, wrappers = unwrap(json.loads(_text(file.attrs["model_config"])), origin)
     _refuse_old_backend(file, origin)
     _refuse_unportable(config, origin)
     if not trust:
         check_config(config, origin, OLD_CLASSES)
     healing = Healing()
+    told(wrappers, healing)
     try:
         rebuilt = rebuild(config, healing, trust)
     except ModelError as error:
         raise ModelError(f"{origin}: {error.problem}", error.mend) from error
     except Exception as cause:  # Keras raises anything for settings that make no sense
         raise ModelError(f"{origin}: its configuration is not one of a Keras model ({_line(cause)})", _AGAIN) from cause
-    _assign(rebuilt, file["model_weights"], origin)
+    _assign(rebuilt, file["model_weights"], wrappers, origin)
     return rebuilt.model, (*healing.told(), *_training_left_out(file))
 
 
@@ -134,23 +136,31 @@ def _entries(node: Any) -> Iterator[dict[str, Any]]:
             yield from _entries(item)
 
 
-def _assign(rebuilt: Rebuilt, group: Any, origin: str) -> None:
+def _assign(rebuilt: Rebuilt, group: Any, wrappers: Wrappers, origin: str) -> None:
     """Give every layer the weights stored under its old name. Raises ModelError for any that do not fit."""
     missing = {name for name, layer in rebuilt.layers.items() if layer.weights}
     for stored in _names(group, "layer_names"):
-        values = [(_leaf(weight), group[stored][weight][()]) for weight in _names(group[stored], "weight_names")]
+        values = [(weight, group[stored][weight][()]) for weight in _names(group[stored], "weight_names")]
         if not values:
             continue
-        if stored not in rebuilt.layers:
+        name = wrappers[stored].chain[0] if stored in wrappers else stored
+        if name not in rebuilt.layers:
             raise ModelError(f"{origin}: weights of {stored!r}, a layer that the architecture does not have", _AGAIN)
-        _fill(rebuilt.layers[stored], values, stored, origin)
-        missing.discard(stored)
+        layer = rebuilt.layers[name]
+        if wrappers:
+            values = plain_weights(values, stored, wrappers, _targets(layer), origin)
+        _fill(layer, [(_leaf(weight), value) for weight, value in values], name, origin)
+        missing.discard(name)
     if missing:
         raise ModelError(f"{origin}: no weights for layer {', '.join(sorted(missing)[:3])}", _AGAIN)
 
 
+def _targets(layer: Any) -> list[Any]:
+    return [*layer.trainable_weights, *layer.non_trainable_weights]
+
+
 def _fill(layer: Any, values: list[tuple[str, Any]], name: str, origin: str) -> None:
-    targets = [*layer.trainable_weights, *layer.non_trainable_weights]
+    targets = _targets(layer)
     if len(values) > len(targets):
         values = [(leaf, value) for leaf, value in values if leaf not in _STATE]
     wanted = [(_leaf(target.path), tuple(target.shape)) for target in targets]
