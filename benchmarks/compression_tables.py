@@ -92,7 +92,7 @@ class Row(Struct, frozen=True):
 
 
 HEADER = (
-    *("row", "MACs", "parameters", "float32 deflated", "int8 deflated"),
+    *("row", "seeds", "MACs", "parameters", "float32 deflated", "int8 deflated"),
     *("float %", "drop", "bound", "int8 %", "drop from float", "bound"),
 )
 
@@ -100,7 +100,7 @@ HEADER = (
 def cells(row: Row) -> list[str]:
     """One line of the table of a network; sizes are those of the first seed."""
     first = row.results[0]
-    found = [row.name, format_count(first.macs), format_count(first.parameters)]
+    found = [row.name, str(len(row.results)), format_count(first.macs), format_count(first.parameters)]
     found += [format_bytes(first.float_deflated_bytes), format_bytes(first.int8_deflated_bytes)]
     for int8 in (False, True):
         found += [spread(row.accuracies(int8)), spread(row.drops(int8), sign=True), row.verdict(int8)]
@@ -127,7 +127,8 @@ def taught(results: Sequence[Result]) -> str:
         low, high = mean_t(gains)
         verdict = "met" if low > 0 else "missed: 0 is inside" if high >= 0 else "missed: it is worse"
         said.append(f"{'int8' if int8 else 'float'} {gains.mean():+.2f} [{low:+.2f}, {high:+.2f}] points, {verdict}")
-    return f"Distilled student against the same student alone ({len(pairs)} seeds): {'; '.join(said)}."
+    seeds = f"{len(pairs)} seed{'s' * (len(pairs) > 1)}"
+    return f"Distilled student against the same student alone ({seeds}): {'; '.join(said)}."
 
 
 def paired(results: Sequence[Result], first: str, second: str) -> list[tuple[Result, Result]]:
@@ -141,11 +142,10 @@ def section(results: Sequence[Result], rows: Sequence[str], first: Training, lat
     """The table of one network on one data set, and what was done for it."""
     made = [(name, paired(results, name, "float")) for name in rows]
     found = [Row(name, tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)) for name, pairs in made if pairs]
-    seeds = sorted({len(row.results) for row in found})
     return [
         f"## {results[0].network}, {results[0].task}",
         "",
-        f"{results[0].samples} test samples, {' or '.join(map(str, seeds))} seeds. Float model and students: "
+        f"{results[0].samples} test samples. Float model and students: "
         f"{first.epochs} epochs at {first.learning_rate:g}; each technique: {later.epochs} more "
         f"at {later.learning_rate:g}.",
         "",

@@ -65,7 +65,7 @@ def test_the_tables_have_each_network_once() -> None:
     rows = [result("float", 0, 10), result("16 clusters", 0, 12)]
     text = compression_tables.markdown(rows, ["float", "16 clusters"], lambda *_: (Training(), Training()))
     assert text.count("## n, t") == 1
-    assert "| 16 clusters | 1 | 1 | 1 B | 1 B | 98.80 | +0.20 | 0.5: met |" in text
+    assert "| 16 clusters | 1 | 1 | 1 | 1 B | 1 B | 98.80 | +0.20 | 0.5: met |" in text
 
 
 def test_a_tone_lies_in_its_mel_band() -> None:
