@@ -169,10 +169,11 @@ class Session:
 
     def seize(self, path, deadline):
         """Lock the device: one run at a time, whoever the user is."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            self.lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            self.lock = os.open(path, flags)
         except FileNotFoundError:
-            self.lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            self.lock = os.open(path, flags | os.O_CREAT, 0o644)
         while True:
             try:
                 return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -68,7 +68,7 @@ def _believed(path: Path, request: Mapping[str, object], kind: type[T], label: s
     try:
         envelope = msgspec.json.decode(data, type=_Envelope)
         if envelope.error is not None:
-            raise _refused(envelope.error, label, bool(request.get("xnnpack")))
+            raise _refused(envelope.error, label, device, bool(request.get("xnnpack")))
         if envelope.command != request["command"]:
             raise msgspec.ValidationError(f"answers {envelope.command!r}, not {request['command']!r}")
         fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
@@ -81,12 +81,10 @@ def _believed(path: Path, request: Mapping[str, object], kind: type[T], label: s
         ) from cause
 
 
-def _refused(fault: _Fault, label: str, xnnpack: bool) -> EdgekitError:
+def _refused(fault: _Fault, label: str, device: str, xnnpack: bool) -> EdgekitError:
     message = printable(fault.message)
-    if fault.kind == "runtime":
-        return MissingDependency(message, "pip install 'edgekit[runtime]'")
-    if fault.kind == "numpy":
-        return MissingDependency(message, "pip install 'numpy<2', or ai-edge-litert where it has a wheel")
+    if fault.kind in ("runtime", "numpy"):
+        return MissingDependency(message, _mend_of_runtime(fault.kind, message, device))
     if fault.kind == "model":
         return ModelError(
             f"{label}: the runtime cannot read this file: {message}", "export it again, or compare checksums"
@@ -98,6 +96,15 @@ def _refused(fault: _Fault, label: str, xnnpack: bool) -> EdgekitError:
     if fault.kind == "request":
         return DeviceError(message, "the agent on the device is of another version: remove it there")
     return RunError(f"{label}: the runtime cannot run this model: {message}", _mend_of_run(message, xnnpack))
+
+
+def _mend_of_runtime(kind: str, message: str, device: str) -> str:
+    if "GLIBC" in message:
+        return "this build of the runtime needs a newer system: upgrade it, or install an older build"
+    where = "" if device == "local" else f"on {device}: "
+    if kind == "numpy":
+        return f"{where}pip install 'numpy<2', or ai-edge-litert where it has a wheel"
+    return "pip install 'edgekit[runtime]'" if device == "local" else f"{where}python3 -m pip install ai-edge-litert"
 
 
 def _mend_of_run(message: str, xnnpack: bool) -> str:
@@ -113,6 +120,8 @@ def _ended(completed: Completed, label: str, device: str, timeout: float | None)
     code, said = completed.returncode, printable(completed.stderr.strip())[-2000:]
     if code is None:
         return RunError(f"{label}: no answer from {device} after {timeout:g} s", "give more time (--timeout)")
+    if code > 0 and "No space left on device" in said:
+        return DeviceError(f"{label}: the disk of {device} is full", "free space there")
     if code > 0:
         return RunError(f"{label}: the agent failed on {device} with exit code {code}:\n{said}", "run `edgekit doctor`")
     name = _signal_name(-code)

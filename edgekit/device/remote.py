@@ -146,6 +146,7 @@ class RemoteDevice:
 
     def __enter__(self) -> RemoteDevice:
         """Connect, wait for the device to be free, and see that it has a runtime."""
+        self._say(f"connecting to {self.name}")
         self._channel = self._connect()
         try:
             self._channel.begin()

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +41,8 @@ class Board:
     def cache(self) -> Path:
         return self.root / "home/pi/.cache/edgekit"
 
-    def device(self, **options: object) -> SshDevice:
-        return SshDevice(SshAddress("pi"), RemoteOptions(**options), config=self.config)  # type: ignore[arg-type]
+    def device(self, say: Callable[[str], None] = lambda text: None, **options: object) -> SshDevice:
+        return SshDevice(SshAddress("pi"), RemoteOptions(**options), config=self.config, say=say)  # type: ignore[arg-type]
 
     def processes(self) -> list[int]:
         """Processes inside of it, without sshd's."""
