@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def test_names_become_devices(file: Path) -> None:
     assert find_device("pi4", "auto").options.runtime == "auto"  # type: ignore[attr-defined]
     assert isinstance(find_device("host"), LocalDevice)
     assert find_device("ssh://pi@other").name == "ssh://pi@other"
+
+
+def test_the_file_that_the_readme_shows(file: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (shown,) = re.findall(r"```toml\n(\[pi4\].*?)```", readme, re.DOTALL)
+    file.write_text(shown)
+    assert set(load_devices()) == {"pi4", "pixel"}
 
 
 def test_an_unknown_name_is_answered_with_the_close_one(file: Path) -> None:
