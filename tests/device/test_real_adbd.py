@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from emulated import SUITE, install
+from emulated import SUITE, install, memory_folder
 from test_adb_device import TOOL
 from test_local_device import wait_until
 
@@ -46,19 +46,16 @@ def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         if shutil.which(tool) is None:
             pytest.skip(f"a phone stand-in needs {tool}: apt install adb iproute2 mmdebstrap util-linux")
     folder, space = tmp_path_factory.mktemp("phone"), f"edgekit{os.getpid()}"
-    root = folder / "root"
     (folder / "pin").write_text(f"Package: adbd android-lib*\nPin: release n={SUITE}-backports\nPin-Priority: 900\n")
     pin = f'--aptopt=Dir::Etc::Preferences "{folder}/pin"'
     architecture = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True).stdout.strip()
-    try:
+    with memory_folder(folder / "root") as root:
         install(architecture, root, _PACKAGES, (SUITE, f"{SUITE}-backports"), pin)
         (root / "data/local/tmp").mkdir(parents=True)
         (root / "system/bin").mkdir(parents=True)
         (root / "system/bin/sh").symlink_to("/bin/sh")
         with pytest.MonkeyPatch.context() as patch:
             yield from _running(root, folder, space, patch)
-    finally:
-        subprocess.run(["rm", "-rf", "--one-file-system", root], check=False)
 
 
 def _running(root: Path, folder: Path, space: str, patch: pytest.MonkeyPatch) -> Iterator[Path]:
