@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgekit.compare import compare_models
     from edgekit.compress import Compressed, compress_model
     from edgekit.dataset import Dataset, load_dataset
+    from edgekit.device.find import find_device
     from edgekit.errors import EdgekitError
     from edgekit.evaluate import evaluate_model
     from edgekit.model import Model, load_model
@@ -43,6 +44,7 @@ _HOME = {
     "compare_models": "compare",
     "compress_model": "compress",
     "evaluate_model": "evaluate",
+    "find_device": "device.find",
     "infer": "bench.run",
     "inspect_model": "tflite.inspect",
     "load_dataset": "dataset",
@@ -66,6 +68,7 @@ __all__ = [
     "compare_models",
     "compress_model",
     "evaluate_model",
+    "find_device",
     "infer",
     "inspect_model",
     "load_dataset",

@@ -71,7 +71,9 @@ def skip_if_impossible(architecture: str) -> None:
 def memory_folder(path: Path) -> Iterator[Path]:
     """A folder in memory, where thousands of small files come and go without waiting for a disk."""
     path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755,size=2g", "tmpfs", str(path)], check=True)
+    words = ["mount", "-t", "tmpfs", "-o", "mode=755,size=2g", "tmpfs", str(path)]
+    if subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here, not even by root")
     try:
         yield path
     finally:
