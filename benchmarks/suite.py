@@ -31,6 +31,7 @@ from edgekit.report.table import render_table
 from edgekit.stages import prune_channels
 from edgekit.stages.calibrate import calibrate
 from edgekit.stages.prune_weights import PruneWeights, prune_weights
+from edgekit.target import load_target
 from edgekit.tf import import_keras, import_tensorflow, quiet
 from edgekit.tflite.batch import batched_twin
 from edgekit.verify import run_file
@@ -162,8 +163,10 @@ def calibration(folder: Path) -> Iterator[Claim]:
 def compression(folder: Path) -> Iterator[Claim]:
     """Latency of int8 files before and after pruning, and how long it takes to prune the channels of ResNet50."""
     networks = {"ds-cnn": subjects.ds_cnn(), "resnet-8": subjects.resnet8(), "mobilenet": subjects.mobilenet(0.35)}
+    networks["mobilenet-1.0"] = subjects.mobilenet(1.0)
+    likes = load_target("host").numerics.channel_multiple
     for name, network in networks.items():
-        plan = prune_channels.plan(network, prune_channels.PruneChannels(macs=0.5))
+        plan = prune_channels.plan(network, prune_channels.PruneChannels(macs=0.5), multiple=likes)
         told = prune_channels.report(plan)
         zeros = PruneWeights(0.8, one_shot=True)
         made = {"whole": network, "cut": prune_channels.apply(plan), "sparse": prune_weights(network, zeros).model}

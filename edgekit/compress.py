@@ -275,9 +275,12 @@ def _prune_weights(model: Any, stage: PruneWeights, around: Surroundings, place:
 
 
 def _prune_channels(model: Any, stage: PruneChannels, around: Surroundings, _: int) -> Step:
-    made = prune_channels.plan(model, stage, around.data, latency=around.latency, say=around.say)
+    likes = around.targets[0].numerics.channel_multiple if around.targets else 8
+    made = prune_channels.plan(model, stage, around.data, likes, latency=around.latency, say=around.say)
     report = prune_channels.report(made)
-    notes = [_saved(report)]
+    notes = [_saved(report), f"channels in multiples of {report.multiple}"]
+    if stage.multiple is None and report.multiple != likes:
+        notes[1] += f": in those of {likes}, which {around.targets[0].name} likes, the budget cannot be met"
     notes += [
         f"measured: {one.macs:.1%} of the MACs take {format_seconds(one.seconds)}, {one.latency:.1%} of the latency"
         for one in report.candidates

@@ -119,7 +119,9 @@ def _step(text: str, word: str) -> tuple[Step, ...]:
             f"recipe {text!r}: {word!r} is not at the end", f"the number format comes last: prune50-{word}"
         )
     known = ["qat", *(f"{step}{number if number > 0 else 'N'}" for step in (*_PERCENT, "cluster"))]
-    raise RecipeError(f"recipe {text!r}: unknown step {word!r}", did_you_mean(word, [*PRESETS, *known]))
+    whole = word == text.partition(":")[0]
+    problem = f"unknown recipe {word!r}" if whole else f"recipe {text!r}: unknown step {word!r}"
+    raise RecipeError(problem, did_you_mean(word, [*PRESETS, *known]))
 
 
 _FLAGS: dict[str, tuple[str, str]] = {

@@ -261,23 +261,19 @@ class _Job:
         """
         found: list[tuple[Model, StageReport]] = []
         for place, stage in enumerate(recipe.compression):
-            begun = msgspec.json.encode([recipe.compression[: place + 1], recipe.seed, self.clocked(recipe)])
+            begun = msgspec.json.encode([recipe.compression[: place + 1], recipe.seed, *cut_by(target, recipe)])
             if begun not in self._steps:
                 before = found[-1][0] if found else self.model
                 self._steps[begun] = self.step(before, stage, target, recipe, place)
             found.append(self._steps[begun])
         return tuple(found)
 
-    def clocked(self, recipe: Recipe) -> Quantize | None:
-        """The number format, where a budget of latency makes the network depend on it."""
-        budgeted = any(isinstance(stage, PruneChannels) and stage.latency for stage in recipe.compression)
-        return recipe.quantize if budgeted else None
-
     def step(
         self, before: Model, stage: Compression, target: Target, recipe: Recipe, place: int
     ) -> tuple[Model, StageReport]:
         """The model after one stage."""
-        key = [self.model.sha256, recipe.compression[: place + 1], recipe.seed, self.fingerprint, self.tools]
+        begun = [recipe.compression[: place + 1], recipe.seed, *cut_by(target, recipe)]
+        key = [self.model.sha256, *begun, self.fingerprint, self.tools]
         folder = self.work.path("compress", key)
         around = Surroundings(
             self.model.keras,
@@ -522,6 +518,13 @@ class _Job:
             preprocessing=data.parts[0].preprocessing,
             class_names=data.class_names,
         )
+
+
+def cut_by(target: Target, recipe: Recipe) -> tuple[object, ...]:
+    """What of the target and the number format decides which channels go, where channels go."""
+    cuts = [stage for stage in recipe.compression if isinstance(stage, PruneChannels)]
+    likes = target.numerics.channel_multiple if any(cut.multiple is None for cut in cuts) else None
+    return likes, recipe.quantize if any(cut.latency for cut in cuts) else None
 
 
 def runtime_for(target: Target) -> RuntimeName:

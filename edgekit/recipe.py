@@ -109,13 +109,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         Raises RecipeError where the target rules out what the recipe asks for.
         """
         resolve_quantize(self.quantize, target)  # of a recipe without it, too: not every target runs float32
-        return msgspec.structs.replace(self, stages=tuple(_decided(stage, target) for stage in self.stages))
-
-
-def _decided(stage: Stage, target: Target) -> Stage:
-    if isinstance(stage, PruneChannels) and stage.multiple is None:
-        return msgspec.structs.replace(stage, multiple=target.numerics.channel_multiple)
-    return resolve_quantize(stage, target) if isinstance(stage, Quantize) else stage
+        decided = (resolve_quantize(each, target) if isinstance(each, Quantize) else each for each in self.stages)
+        return msgspec.structs.replace(self, stages=tuple(decided))
 
 
 def _refuse_undone(stages: tuple[Compression, ...]) -> None:

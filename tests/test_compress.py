@@ -209,3 +209,15 @@ def test_quantization_aware_training_ends_the_ledger(digits: Path, tmp_path: Pat
     assert any("computes what was trained" in note for note in told.notes)
     assert len(told.epochs) == 6
     assert {name for name, types in made.operators.items() if "float32" in types} <= {"QUANTIZE", "DEQUANTIZE"}
+
+
+def test_channels_come_in_multiples_that_the_target_likes_or_the_budget_allows(digits: Path) -> None:
+    for name, recipe, multiple in (
+        ("host", "channels50:one-shot", 16),
+        ("raspberry-pi-4", "channels50:one-shot", 8),
+        ("host", "channels95:one-shot", 8),
+    ):
+        (step,) = compress_model(digits / "digits.keras", recipe, target=name).steps
+        assert f"channels in multiples of {multiple}" in step.report.notes[1]
+        assert step.model.get_layer("conv2d_2").filters % multiple == 0
+    assert "host likes" in step.report.notes[1]

@@ -59,17 +59,6 @@ def test_epochs_are_those_of_every_training_and_one_shot_leaves_all_of_them_out(
     assert once == (PruneChannels(macs=0.5), PruneWeights(sparsity=0.8, one_shot=True), Cluster(16, one_shot=True))
 
 
-def test_channels_come_in_multiples_that_the_target_likes() -> None:
-    asked = Recipe.parse("channels50-int8")
-    for name in ("host", "coral-usb", "cortex-m4"):
-        target = load_target(name)
-        cut = asked.resolve(target).compression[0]
-        assert isinstance(cut, PruneChannels)
-        assert cut.multiple == target.numerics.channel_multiple
-    kept = Recipe("mine", (PruneChannels(macs=0.5, multiple=3), FineTune(), asked.convert))
-    assert kept.resolve(load_target("host")).compression[0].multiple == 3  # type: ignore[union-attr]
-
-
 @pytest.mark.parametrize(
     ("phrase", "message"),
     [

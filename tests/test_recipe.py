@@ -81,7 +81,7 @@ def test_a_target_refuses_what_it_cannot_run() -> None:
         ("float32:batch=999999999", "<= 65536"),
         ("int8:io=int16", "use float32 or int8 or uint8"),
         ("float32:per-tensor", "takes no quantization option"),
-        ("", "unknown step ''"),
+        ("", "unknown recipe ''"),
         ("missing.toml", "No such file"),
     ],
 )

@@ -69,7 +69,10 @@ class PruneChannels(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_
     ] = "uniform"
     multiple: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Counts are rounded up to a multiple of this; by default as the target likes."),
+        Meta(
+            description="Counts are rounded up to a multiple of this; by default as the target likes, or a half of "
+            "that where the budget asks for it."
+        ),
     ] = None
     minimum: Annotated[int, Meta(ge=1, description="Fewest channels of a group.")] = 1
     floor: Annotated[float, Meta(ge=0, lt=1, description="Smallest share of a group that stays.")] = 0.1
@@ -111,7 +114,8 @@ class PruneChannels(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_
 class ChannelPlan:
     """Which classes of channels stay; `reasons` says for each layer that makes channels why it keeps them all.
 
-    `candidates` are the networks whose latency was measured on the way, in that order.
+    `candidates` are the networks whose latency was measured on the way, in that order; counts are in multiples of
+    `multiple`.
     """
 
     channels: Channels = field(repr=False)
@@ -119,6 +123,7 @@ class ChannelPlan:
     criterion: Criterion
     reasons: dict[str, str]
     candidates: tuple[Candidate, ...] = ()
+    multiple: int = 1
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -166,6 +171,7 @@ class ChannelReport(Struct, frozen=True):
     parameters_after: int
     uncounted: tuple[str, ...]
     candidates: tuple[Candidate, ...] = ()
+    multiple: int = 1
 
     def rows(self) -> list[tuple[str, ...]]:
         """Cells of a table under `HEADER`; what stayed is said once, what changed as before -> after."""
@@ -218,16 +224,10 @@ def plan(
         assert isinstance(data, Dataset)  # _refuse_missing
         found = _curves(model, channels, groups, scored, stage, data, say)
         ranked = [replace(rank, curve=curve) for rank, curve in zip(ranked, found, strict=True)]
-    limits = Limits(stage.multiple or multiple, stage.minimum, stage.floor)
-    chooser, costs = Chooser(channels.classes, tuple(ranked), limits), Costs(channels)
-    candidates: tuple[Candidate, ...] = ()
-    if stage.latency is not None and latency is not None:
-        seconds = partial(_seconds, channels, latency)
-        kept, candidates = within_latency(chooser, stage.latency, stage.allocation, costs, seconds, say)
-    else:
-        kept = _choose(chooser, stage, costs)
+    seconds = None if latency is None else partial(_seconds, channels, latency)
+    size, kept, candidates = _choose(channels, tuple(ranked), stage, multiple, seconds, say)
     why = _layer_reasons(channels, kept, scored, reasons, stage)
-    return ChannelPlan(channels, kept, stage.criterion, why, candidates)
+    return ChannelPlan(channels, kept, stage.criterion, why, candidates, size)
 
 
 def ranking(
@@ -336,6 +336,7 @@ def report(plan: ChannelPlan) -> ChannelReport:
         new.parameters,
         uncounted(channels.graph),
         plan.candidates,
+        plan.multiple,
     )
 
 
@@ -351,12 +352,44 @@ def evidence(model: Any, data: Dataset, samples: int, batch: int = 32) -> Eviden
     return Evidence(lambda outputs, wanted: objective.loss(outputs, wanted, 0.0), batches)
 
 
-def _choose(chooser: Chooser, stage: PruneChannels, costs: Costs) -> Kept:
+def _choose(
+    channels: Channels,
+    ranked: tuple[Ranked, ...],
+    stage: PruneChannels,
+    multiple: int,
+    seconds: Callable[[Kept], float] | None,
+    say: Say,
+) -> tuple[int, Kept, tuple[Candidate, ...]]:
+    """The multiple, the classes that stay, and what was measured.
+
+    What the target likes gives way to the budget: where its multiple cannot meet it, half of it is tried, and so on.
+    """
+    costs, failure = Costs(channels), None
+    for size in [stage.multiple] if stage.multiple else _halvings(multiple):
+        chooser = Chooser(channels.classes, ranked, Limits(size, stage.minimum, stage.floor))
+        try:
+            return size, *_within(chooser, stage, costs, seconds, say)
+        except RecipeError as cause:
+            failure = cause
+    assert failure is not None
+    raise failure
+
+
+def _halvings(multiple: int) -> list[int]:
+    return [multiple, *(_halvings(multiple // 2) if multiple > 1 else [])]
+
+
+def _within(
+    chooser: Chooser, stage: PruneChannels, costs: Costs, seconds: Callable[[Kept], float] | None, say: Say
+) -> tuple[Kept, tuple[Candidate, ...]]:
     if stage.retain is not None:
-        return chooser.by_ratio(stage.retain)
+        return chooser.by_ratio(stage.retain), ()
+    if stage.latency is not None:
+        assert seconds is not None  # _refuse_missing
+        return within_latency(chooser, stage.latency, stage.allocation, costs, seconds, say)
     budget, measure = (stage.macs, "macs") if stage.macs is not None else (stage.parameters, "parameters")
     assert budget is not None  # __post_init__
-    return chooser.within(budget, measure, stage.allocation, costs)  # type: ignore[arg-type]
+    return chooser.within(budget, measure, stage.allocation, costs), ()  # type: ignore[arg-type]
 
 
 def _wishes(channels: Channels, stage: PruneChannels) -> tuple[dict[str, float], dict[str, str]]:
