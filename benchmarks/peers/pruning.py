@@ -21,6 +21,9 @@ from turns import STEPS, alternate
 from edgekit.bench.statistics import median_interval
 from edgekit.tf import import_keras
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from compression_tables import spread
+
 HERE = Path(__file__).resolve().parent
 NETWORKS = ("ds-cnn", "resnet-8", "mobilenet-v2-0.35")
 SHARES = (0.5, 0.8)
@@ -93,8 +96,8 @@ def _markdown(found: Found) -> Iterator[str]:
         "[the method](../README.md#beside-tfmot). Accuracy on the spoken digits (300 test samples), mean ± standard "
         "deviation over the seeds, in percent; the difference is edgekit minus tfmot, seed by seed.",
         "",
-        "| network | sparsity asked | edgekit: zeros | tfmot: zeros | edgekit | tfmot | difference | not worse |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| network | seeds | asked | edgekit: zeros | tfmot: zeros | edgekit | tfmot | difference | not worse |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     )
     networks = [of for of in NETWORKS if f"step {of}" in found]
     for of in networks:
@@ -122,11 +125,9 @@ def _accuracies(of: str, share: float, pairs: list[tuple[dict[str, float], dict[
     sides = [100 * np.array([pair[side]["accuracy"] for pair in pairs]) for side in (0, 1)]
     zeros = [f"{100 * np.mean([pair[side]['sparsity'] for pair in pairs]):.1f} %" for side in (0, 1)]
     gains = sides[0] - sides[1]
-    shown = [f"{values.mean():.2f} ± {values.std(ddof=1) if len(values) > 1 else 0:.2f}" for values in sides]
-    difference = f"{gains.mean():+.2f} ± {gains.std(ddof=1) if len(gains) > 1 else 0:.2f}"
-    return " | ".join(
-        (f"| {of}", f"{share:.0%}", *zeros, *shown, difference, f"{'yes' if gains.mean() >= 0 else 'NO'} |")
-    )
+    shown = [*map(spread, sides), spread(gains, sign=True)]
+    verdict = f"{'yes' if gains.mean() >= 0 else 'NO'} |"
+    return " | ".join((f"| {of}", str(len(pairs)), f"{share:.0%}", *zeros, *shown, verdict))
 
 
 if __name__ == "__main__":
