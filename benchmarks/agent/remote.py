@@ -270,7 +270,8 @@ class Session:
                 self.line.answer(error={"kind": refusal.kind, "message": str(refusal)})
             except (OSError, zipfile.BadZipFile) as fault:
                 kind = errno.errorcode.get(getattr(fault, "errno", None), "damaged")
-                self.line.answer(error={"kind": kind, "message": str(fault)})
+                place = getattr(fault, "filename", None)
+                self.line.answer(error={"kind": kind, "message": f"{place}: {fault.strerror}" if place else str(fault)})
 
     def close(self):
         """Leave nothing behind."""
