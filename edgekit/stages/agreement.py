@@ -28,7 +28,7 @@ QUANTA = {"int8": 2.0, "int16": 64.0}
 """What may differ: kernels round differently by one or two quanta; those of 16 bits interpolate in coarse tables."""
 
 _BATCH = 32
-_INNER_SAMPLES = 4
+_INNER_SAMPLES = 2
 _SIGMAS = 3.0
 
 
@@ -158,20 +158,19 @@ def _compared(tensor: Tensor, ours: Array, theirs: Array) -> OutputAgreement:
 
 
 def _operators(network: Any, file: bytes, graph: IntegerGraph, stored: Sequence[Array]) -> list[OperatorAgreement]:
-    inner = inner_values(file, stored)
+    """Each operator alone, over some runs of the file."""
     written = {index for operator in graph.operators for index in operator.outputs} | set(graph.inputs)
-    real = {
-        index: _real(inner[index], graph, index)
-        for index in written
-        if index in inner and (not graph.tensors[index].shape or len(inner[index]) >= len(stored[0]))
-    }
+    runs = [
+        {index: _real(values, graph, index) for index, values in run.items() if index in written}
+        for run in inner_values(file, stored)
+    ]
     found = []
     for operator in graph.operators:
-        if any(index >= 0 and index in written and index not in real for index in operator.inputs):
-            continue
-        for index, value in one_operator(network, operator, real).items():
-            if index in graph.group_of and index in real:
-                found.append(_one(operator, graph.tensors[index], value, real[index]))
+        made = [one_operator(network, operator, run) for run in runs]
+        for index in operator.outputs:
+            if index in graph.group_of and all(index in run for run in runs):
+                ours, theirs = (np.stack([run[index] for run in several]) for several in (made, runs))
+                found.append(_one(operator, graph.tensors[index], ours, theirs))
     return found
 
 

@@ -20,11 +20,11 @@ from edgekit.errors import RunError
 Array = npt.NDArray[Any]
 
 
-def inner_values(model: bytes, samples: Sequence[Array]) -> dict[int, Array]:
-    """The stored values of every tensor that was written, by index: `[samples, ...]`, as many as fit into one run.
+def inner_values(model: bytes, samples: Sequence[Array]) -> list[dict[int, Array]]:
+    """The stored values of every tensor that was written, by index, for each run: the shapes are those of the file.
 
-    `samples` has one array for each input, in the type of the file; the file runs one sample at a time, so tensors
-    whose first axis is not one of size one are stacked along a new one. Raises RunError if the file cannot be run.
+    `samples` has one array for each input, in the type of the file; a run takes as many as the file's batch.
+    Raises RunError if the file cannot be run.
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         here = Path(folder)
@@ -36,8 +36,12 @@ def inner_values(model: bytes, samples: Sequence[Array]) -> dict[int, Array]:
         if done.returncode:
             detail = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
             raise RunError(f"the file could not be run to look inside: {detail[0]}", "try `edgekit benchmark` on it")
-        with np.load(here / "values.npz") as stored:
-            return {int(name): stored[name] for name in stored.files}
+        return [_loaded(here / f"run{number}.npz") for number in range(len(list(here.glob("run*.npz"))))]
+
+
+def _loaded(path: Path) -> dict[int, Array]:
+    with np.load(path) as stored:
+        return {int(name): stored[name] for name in stored.files}
 
 
 def _observe(folder: Path) -> None:
@@ -51,22 +55,23 @@ def _observe(folder: Path) -> None:
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
-    inputs, found = interpreter.get_input_details(), dict[int, list[Array]]()
+    inputs = interpreter.get_input_details()
     batch = int(inputs[0]["shape"][0]) if len(inputs[0]["shape"]) else 1
-    for start in range(0, len(samples[0]) - batch + 1, batch):
+    for number, start in enumerate(range(0, len(samples[0]) - batch + 1, batch)):
         for detail, array in zip(inputs, samples, strict=True):
             interpreter.set_tensor(detail["index"], array[start : start + batch])
         interpreter.invoke()
-        for detail in interpreter.get_tensor_details():
-            try:
-                found.setdefault(detail["index"], []).append(interpreter.get_tensor(detail["index"]))
-            except ValueError:  # never written
-                continue
-    np.savez(folder / "values.npz", **{str(index): _joined(arrays) for index, arrays in found.items()})  # type: ignore[arg-type]
+        np.savez(folder / f"run{number}.npz", **_tensors(interpreter))  # type: ignore[arg-type]
 
 
-def _joined(arrays: list[Array]) -> Array:
-    return np.concatenate(arrays) if arrays[0].ndim else np.stack(arrays)
+def _tensors(interpreter: Any) -> dict[str, Array]:
+    found = {}
+    for detail in interpreter.get_tensor_details():
+        try:
+            found[str(detail["index"])] = interpreter.get_tensor(detail["index"])
+        except ValueError:  # never written
+            continue
+    return found
 
 
 if __name__ == "__main__":

@@ -24,31 +24,38 @@ Role = Literal["kernel", "bias", "operand", "table", "fixed"]
 
 LEVELS = {"int8": (-128, 127), "int16": (-32768, 32767)}
 FIXED_RANGE = {"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX"}
-MOVES = {
+COPIES = {
     "RESHAPE",
     "TRANSPOSE",
-    "CONCATENATION",
     "SLICE",
     "STRIDED_SLICE",
     "SPLIT",
     "SPLIT_V",
-    "PACK",
     "UNPACK",
     "SQUEEZE",
     "EXPAND_DIMS",
-    "GATHER",
     "TILE",
     "REVERSE_V2",
-    "PAD",
-    "PADV2",
-    "MIRROR_PAD",
+    "SPACE_TO_DEPTH",
+    "DEPTH_TO_SPACE",
     "MAX_POOL_2D",
     "REDUCE_MAX",
     "REDUCE_MIN",
+}
+"""Operators that copy integers, whatever scales the file gives their ends.
+
+The converter gives REVERSE_V2 two scales, and the runtime then computes something else; here they get one.
+"""
+
+MOVES = COPIES | {
+    "CONCATENATION",
+    "PACK",
+    "GATHER",
+    "PAD",
+    "PADV2",
+    "MIRROR_PAD",
     "MAXIMUM",
     "MINIMUM",
-    "SPACE_TO_DEPTH",
-    "DEPTH_TO_SPACE",
     "SPACE_TO_BATCH_ND",
     "BATCH_TO_SPACE_ND",
     "RESIZE_NEAREST_NEIGHBOR",
@@ -58,7 +65,7 @@ MOVES = {
 """Operators that only move or choose values, so that what is on a grid stays on it."""
 
 SAME_SCALE = MOVES | {"AVERAGE_POOL_2D", "RESIZE_BILINEAR"}
-"""Operators that TFLite computes without another scale."""
+"""Operators that TFLite computes without another scale, where the file gives their ends one."""
 
 WEIGHTED = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
 """Operators with a kernel of integer weights; the value is the place of the kernel, the bias is the last input."""
@@ -173,7 +180,7 @@ class IntegerGraph:
             if operator.name in SAME_SCALE:
                 tied = [i for i in (*operator.outputs, *operator.inputs) if i in heads]
                 for other in tied[1:]:
-                    if self._grid(tied[0]) == self._grid(other):
+                    if operator.name in COPIES or self._grid(tied[0]) == self._grid(other):
                         low, high = sorted((head(tied[0]), head(other)))
                         heads[high] = low
         return {index: head(index) for index in heads}

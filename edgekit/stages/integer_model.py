@@ -50,7 +50,7 @@ def integer_model(
         raise ModelError(
             f"no rule to train through the operator {name} ({tensor!r})",
             "use post-training int8, or build the layer of other operations"
-            + (" (a recurrent layer: unroll=True)" if name == "WHILE" else ""),
+            + (" (of a recurrent layer: graph.unroll, or unroll=True)" if name == "WHILE" else ""),
         )
     keras = import_keras()
     inputs = [

@@ -55,12 +55,25 @@ class Step:
         number = self.options.fusedActivationFunction
         return value if number == _RELU and self.cut else _ACTIVATIONS[number](self.tf, value)
 
-    def batched(self, sizes: Any, place: int = 0) -> list[int]:
-        """Sizes with the leading one freed where it is the batch of the file."""
-        sizes = [int(size) for size in sizes]
-        source = self.ins[place]
-        free = source is not None and bool(sizes) and source.shape[:1] == tuple(sizes[:1]) and -1 not in sizes
-        return [-1, *sizes[1:]] if free else sizes
+    def batch_axis(self, place: int = 0) -> int | None:
+        """The axis of an input that holds another number of samples than in the file; None where none does."""
+        own = self.ins[place]
+        assert own is not None
+        sizes = self.x[place].shape
+        return next((axis for axis, size in enumerate(own.shape) if sizes[axis] != size), None)
+
+    def alike(self) -> list[Any]:
+        """The inputs, constants repeated for each sample where others hold many."""
+        axes = [self.batch_axis(place) for place in range(len(self.x))]
+        moved = next((place for place, axis in enumerate(axes) if axis is not None), None)
+        if moved is None:
+            return list(self.x)
+        axis = axes[moved]
+        times = self.tf.shape(self.x[moved])[axis]
+        return [
+            self.tf.repeat(value, times, axis=axis) if data is not None and value.shape[axis] == 1 else value
+            for value, data in zip(self.x, self.data, strict=True)
+        ]
 
 
 Rule = Callable[[Step], Any]
@@ -134,9 +147,13 @@ def _transposed(step: Step) -> Any:
 
 
 def _dense(step: Step) -> Any:
-    tf = step.tf
-    product = _with_bias(step, tf.matmul(tf.reshape(step.x[0], [-1, step.x[1].shape[0]]), step.x[1]), 2)
-    return tf.reshape(product, [-1, *step.outs[0].shape[1:]])
+    tf, x = step.tf, step.x[0]
+    product = _with_bias(step, tf.matmul(tf.reshape(x, [-1, step.x[1].shape[0]]), step.x[1]), 2)
+    sizes = step.outs[0].shape
+    if len(sizes) == 2:
+        return product
+    kept = len(x.shape) == len(sizes)
+    return tf.reshape(product, tf.concat([tf.shape(x)[:-1], sizes[-1:]], 0) if kept else [-1, *sizes[1:]])
 
 
 def _matmul(step: Step) -> Any:
@@ -156,13 +173,11 @@ def _binary(name: str) -> Rule:
 
 def _raised(step: Step, place: int, other: int) -> Any:
     """An operand of lower rank, its batch kept in front: in a file with a batch of one TFLite puts it anywhere."""
-    own, wanted, value = step.ins[place], step.ins[other], step.x[place]
-    assert own is not None
-    assert wanted is not None
-    missing = len(wanted.shape) - len(own.shape)
-    if missing <= 0 or not own.shape or step.data[place] is not None:
+    value = step.x[place]
+    missing = len(step.x[other].shape) - len(value.shape)
+    if missing <= 0 or step.batch_axis(place) is None:
         return value
-    return step.tf.reshape(value, [-1, *[1] * missing, *own.shape[1:]])
+    return step.tf.reshape(value, [-1, *[1] * missing, *value.shape[1:]])
 
 
 def _unary(name: str) -> Rule:
@@ -210,43 +225,48 @@ def _resized(method: str) -> Rule:
 
 
 def _reshape(step: Step) -> Any:
-    return step.tf.reshape(step.x[0], [-1, *step.outs[0].shape[1:]] if step.outs[0].shape else [])
+    """Another shape; with one sample in the file a change of axes is written as one, so the samples move along."""
+    tf, x, own, sizes = step.tf, step.x[0], step.ins[0], list(step.outs[0].shape)
+    axis = step.batch_axis()
+    if axis is None or own is None:
+        return tf.reshape(x, sizes)
+    single = own.shape[axis] == 1
+    if single and len(sizes) == 1:
+        return tf.reshape(x, [-1, *sizes])  # a vector in the file, without a place for samples
+    if axis and single:
+        x = tf.transpose(x, [axis, *(a for a in range(len(own.shape)) if a != axis)])
+    place = sizes.index(1) if single and 1 in sizes else 0
+    x = tf.reshape(x, [-1, *sizes[:place], *sizes[place + 1 :]])
+    return tf.transpose(x, [*range(1, place + 1), 0, *range(place + 1, len(sizes))]) if place else x
 
 
 def _broadcast(step: Step) -> Any:
-    source, sizes = step.ins[0], list(step.outs[0].shape)
-    assert source is not None
-    if source.shape and len(source.shape) == len(sizes) and source.shape[0] == sizes[0]:
-        return step.tf.broadcast_to(step.x[0], step.tf.concat([step.tf.shape(step.x[0])[:1], sizes[1:]], 0))
-    return step.tf.broadcast_to(step.x[0], sizes)
+    sizes, axis, own = list(step.outs[0].shape), step.batch_axis(), step.ins[0]
+    if axis is None or own is None:
+        return step.tf.broadcast_to(step.x[0], sizes)
+    place = axis + len(sizes) - len(own.shape)
+    count = step.tf.shape(step.x[0])[axis : axis + 1]
+    return step.tf.broadcast_to(step.x[0], step.tf.concat([sizes[:place], count, sizes[place + 1 :]], 0))
 
 
 def _concatenation(step: Step) -> Any:
-    rank = len(step.outs[0].shape)
-    batches = [part for part in step.x if not (hasattr(part, "shape") and part.shape[0] is not None)]
-    parts = list(step.x)
-    if batches and step.options.axis % rank:  # a constant beside activations is repeated for each sample
-        count = step.tf.shape(batches[0])[0]
-        parts = [
-            part if part.shape[0] is None else step.tf.repeat(part, count // part.shape[0], axis=0) for part in parts
-        ]
-    return step.activated(step.tf.concat(parts, step.options.axis))
+    return step.activated(step.tf.concat(step.alike(), step.options.axis))
 
 
 def _slice(step: Step) -> Any:
-    begin, size = step.known(1), step.batched(step.known(2))
-    return step.tf.slice(step.x[0], begin, size)
+    sizes, axis = [int(size) for size in step.known(2)], step.batch_axis()
+    if axis is not None:
+        sizes[axis] = -1
+    return step.tf.slice(step.x[0], step.known(1), sizes)
 
 
 def _strided_slice(step: Step) -> Any:
-    options, begin, end = step.options, step.known(1), step.known(2)
-    source = step.ins[0]
-    assert source is not None
-    whole = bool(source.shape) and begin[0] == 0 and end[0] == source.shape[0] and not options.shrinkAxisMask & 1
+    options, axis = step.options, step.batch_axis()
+    whole = 0 if axis is None or options.shrinkAxisMask >> axis & 1 else 1 << axis
     return step.tf.strided_slice(
         step.x[0],
-        begin,
-        end,
+        step.known(1),
+        step.known(2),
         step.known(3),
         begin_mask=options.beginMask | whole,
         end_mask=options.endMask | whole,
@@ -348,7 +368,7 @@ RULES: dict[str, Rule] = {
     "EXPAND_DIMS": _reshape,
     "TRANSPOSE": lambda step: step.tf.transpose(step.x[0], step.known(1)),
     "CONCATENATION": _concatenation,
-    "PACK": lambda step: step.tf.stack(list(step.x), axis=step.options.axis),
+    "PACK": lambda step: step.tf.stack(step.alike(), axis=step.options.axis),
     "UNPACK": lambda step: step.tf.unstack(step.x[0], step.options.num, axis=step.options.axis),
     "SPLIT": _split,
     "SPLIT_V": _split_v,

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, structs
 
 from edgekit.data.parts import Dataset, Part
 from edgekit.errors import ModelError, RecipeError, RunError
+from edgekit.graph.unroll import unrolled
 from edgekit.model.live import from_keras
 from edgekit.stages.agreement import SimulationAgreement, agreement
 from edgekit.stages.calibrate import Ranges as Calibrated
@@ -27,7 +28,7 @@ from edgekit.stages.calibrate import calibrate
 from edgekit.stages.centroids import ClusterPreserve
 from edgekit.stages.convert import export
 from edgekit.stages.integer_file import with_integers
-from edgekit.stages.integer_graph import IntegerGraph, read_graph
+from edgekit.stages.integer_graph import COPIES, IntegerGraph, read_graph
 from edgekit.stages.integer_model import Ranges, bounds_of, integer_model, integers_of
 from edgekit.stages.integer_names import operators_of_layers
 from edgekit.stages.integer_weights import weights_of
@@ -44,6 +45,7 @@ from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.surgery import with_io_type, without_negation
 
 _FEWEST_STEPS = 50
+_MOST_CALLS = 6
 _WIDEST = 64.0
 _PROOF_SAMPLES = 512
 
@@ -181,9 +183,10 @@ def quantize_aware(
 ) -> QuantizedAware:
     """Train a Keras model as the integer file of `numerics` (resolved; int8 by the converter where None).
 
-    `float_file` is the model as `convert` lowers it and `ranges` its calibration, both made here where None; `data` is
-    matched to the model. `teacher` is the float model whose answers have a share in the loss, the model itself where
-    None; `objective` replaces the loss by the labels and the float model.
+    `float_file` is the model as `convert` lowers it and `ranges` its calibration, both made here where None (with
+    recurrent layers unrolled, as TFLite runs loops in float); `data` is matched to the model. `teacher` is the float
+    model whose answers have a share in the loss, the model itself where None; `objective` replaces the loss by the
+    labels and the float model.
 
     Raises RecipeError for a scheme that has no ranges, patterns that match nothing and too few steps, ModelError for a
     model that is quantized already and operators that cannot be trained, RunError where ranges collapse or explode or
@@ -195,7 +198,7 @@ def quantize_aware(
     _refuse_scheme(numerics)
     refuse_few_steps(stage, len(data.part("train")))
     _refuse_quantized(model, float_file)
-    start = without_negation(float_file or lowered(model))
+    start = without_negation(float_file or lowered(unrolled(model)))
     made = plan(model, stage, start)
     source = Source(start, ranges or calibrate(start, data.part("calibration").array()), keep=made.kept)
     graph = read_graph(_integer_file(source, numerics), start)
@@ -257,8 +260,17 @@ def lowered(model: Any) -> bytes:
 
 
 def _integer_file(source: Source, numerics: Quantize) -> bytes:
-    """The quantized file with integer inputs and outputs."""
-    return quantize(source, structs.replace(numerics, io="int8" if numerics.scheme == "int8" else "int16"))
+    """The quantized file with integer inputs and outputs.
+
+    The converter settles the scales around operators that only copy in an order that differs from call to call, and
+    may leave one of them in float (seen with SPLIT); another call then gives the file without.
+    """
+    stage = structs.replace(numerics, io="int8" if numerics.scheme == "int8" else "int16")
+    for _ in range(_MOST_CALLS):
+        file = quantize(source, stage)
+        if not {name.split()[0] for name in _floats(file)} & COPIES:
+            break
+    return file
 
 
 def _bits(graph: IntegerGraph, plan: QuantizePlan) -> dict[int, int]:

@@ -12,6 +12,7 @@ import tiny_models
 
 from edgekit.bench.run import infer
 from edgekit.errors import ModelError, RunError
+from edgekit.graph.unroll import unrolled
 from edgekit.stages.agreement import OperatorAgreement, OutputAgreement, SimulationAgreement, agreement
 from edgekit.stages.calibrate import calibrate
 from edgekit.stages.integer_file import with_integers
@@ -109,6 +110,18 @@ def test_a_loop_is_named_with_the_way_out() -> None:
     with pytest.raises(ModelError, match="WHILE") as found:
         integer_model(graph, weights)
     assert "unroll=True" in found.value.mend
+
+
+def test_unrolled_steps_compute_what_the_kernels_compute() -> None:
+    keras = import_keras()
+    layers = [keras.layers.Bidirectional(keras.layers.LSTM(3)), keras.layers.Dense(2)]
+    model = unrolled(keras.Sequential([keras.Input((3, 4)), *layers]))
+    start, samples = lowered(model), [np.random.default_rng(0).normal(size=(32, 3, 4)).astype(np.float32)]
+    graph = read_graph(quantize(Source(start, calibrate(start, samples)), NUMERICS), start)
+    simulation = integer_model(graph, weights_of(graph, model))
+    found = agreement(simulation, with_integers(graph, integers_of(simulation)), graph, samples)
+    assert "REVERSE_V2" not in {one.operator for one in found.operators if one.quanta > 1.01}
+    found.accept()
 
 
 def test_a_difference_names_the_first_tensor() -> None:
