@@ -198,7 +198,11 @@ def quantize_aware(
     _refuse_scheme(numerics)
     refuse_few_steps(stage, len(data.part("train")))
     _refuse_quantized(model, float_file)
-    start = without_negation(float_file or lowered(unrolled(model)))
+    flat = unrolled(model)
+    if flat is not model and float_file is not None:
+        say("quantize_aware: recurrent layers are unrolled, so the float32 file and its ranges are made anew")
+        float_file = ranges = None
+    start = without_negation(float_file or lowered(flat))
     made = plan(model, stage, start)
     source = Source(start, ranges or calibrate(start, data.part("calibration").array()), keep=made.kept)
     graph = read_graph(_integer_file(source, numerics), start)

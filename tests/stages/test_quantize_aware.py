@@ -203,6 +203,22 @@ def test_zeros_and_shared_values_survive_into_the_file(network: Any, data: Datas
     assert all(kernel.sparsity >= 0.49 and kernel.values <= 16 and kernel.changed > 0 for kernel in pruned)
 
 
+def test_a_loop_in_the_float_file_is_unrolled(data: Dataset) -> None:
+    keras = import_keras()
+    layers = [keras.layers.Reshape((8, 8)), keras.layers.GRU(6), keras.layers.Dense(10)]
+    model, lines = keras.Sequential([keras.Input((8, 8, 1)), *layers]), list[str]()
+    stage, matched = QuantizeAware(training=SHORT), match(load_dataset(data_path(data)), model.inputs, model.outputs)
+    found = quantize_aware(model, stage, matched, float_file=lowered(model), ranges={}, say=lines.append)
+    assert any("unrolled" in line for line in lines)
+    assert "WHILE" not in {operator.name for operator in read_contents(found.file).operators}
+    assert found.report.float_operators == ()
+
+
+def data_path(data: Dataset) -> str:
+    """Where the data set was read from."""
+    return str(data.spec.source)
+
+
 # Settings and bad input.
 
 
