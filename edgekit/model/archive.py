@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from typing import Any
 
 from edgekit.errors import ModelError
 from edgekit.model.guard import check_config, check_expansion, check_hdf5
+from edgekit.model.tfmot import WRAPPERS
 from edgekit.tf import import_keras
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -41,8 +43,19 @@ def _check(path: Path, origin: str) -> None:
         raise ModelError(f"{origin}: damaged or truncated .keras file ({cause})", _AGAIN) from cause
     except (ValueError, RecursionError) as cause:
         raise ModelError(f"{origin}: its {_CONFIG} is not JSON ({cause})", _AGAIN) from cause
+    _refuse_wrappers(config, origin)
     check_config({key: value for key, value in config.items() if key != "compile_config"}, origin)
     _check_weights(weights, origin)
+
+
+def _refuse_wrappers(config: Any, origin: str) -> None:
+    """Raise ModelError for a tf_keras model with wrappers: its .keras files have a layout of their own."""
+    found = sorted(WRAPPERS & set(re.findall(r'"class_name": "(\w+)"', json.dumps(config))))
+    if found:
+        raise ModelError(
+            f"{origin}: a tf_keras model with {', '.join(found)} of tensorflow-model-optimization in a .keras file",
+            "in tf_keras: `model.save('name.h5')`, and give that file",
+        )
 
 
 def _check_members(archive: zipfile.ZipFile, origin: str) -> None:

@@ -18,7 +18,7 @@ from edgekit.model.guard import check_config, check_hdf5
 from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing
 from edgekit.model.live import nested_layers
 from edgekit.model.rebuild import Rebuilt, rebuild
-from edgekit.model.tfmot import Wrappers, plain_weights, told, unwrap
+from edgekit.model.tfmot import Wrapper, Wrappers, plain_weights, told, trained_ranges, unwrap
 from edgekit.tf import import_keras
 
 _AGAIN = "save it again from its source, and compare checksums after copying"
@@ -62,7 +62,9 @@ def load_hdf5(path: Path, origin: str, trust: bool) -> tuple[Any, tuple[str, ...
 def _load(file: Any, origin: str, trust: bool) -> tuple[Any, tuple[str, ...]]:
     if "model_config" not in file.attrs:
         raise _without_architecture(file, origin)
-    config, wrappers = unwrap(json.loads(_text(file.attrs["model_config"])), origin)
+    config, wrappers = unwrap(
+        json.loads(_text(file.attrs["model_config"])), _weight_names(file["model_weights"]), origin
+    )
     _refuse_old_backend(file, origin)
     _refuse_unportable(config, origin)
     if not trust:
@@ -143,6 +145,10 @@ def _assign(rebuilt: Rebuilt, group: Any, wrappers: Wrappers, origin: str) -> No
         values = [(weight, group[stored][weight][()]) for weight in _names(group[stored], "weight_names")]
         if not values:
             continue
+        if stored in wrappers:
+            missing -= _assign_ranges(rebuilt, values, stored, wrappers[stored], origin)
+            if wrappers[stored].kind == "QuantizeLayer":
+                continue
         name = wrappers[stored].chain[0] if stored in wrappers else stored
         if name not in rebuilt.layers:
             raise ModelError(f"{origin}: weights of {stored!r}, a layer that the architecture does not have", _AGAIN)
@@ -153,6 +159,22 @@ def _assign(rebuilt: Rebuilt, group: Any, wrappers: Wrappers, origin: str) -> No
         missing.discard(name)
     if missing:
         raise ModelError(f"{origin}: no weights for layer {', '.join(sorted(missing)[:3])}", _AGAIN)
+
+
+def _assign_ranges(
+    rebuilt: Rebuilt, values: list[tuple[str, Any]], name: str, wrapper: Wrapper, origin: str
+) -> set[str]:
+    """Give the layers that round the ranges that a wrapper learned; their names."""
+    found = trained_ranges(values, name, wrapper)
+    for layer, (low, high) in found.items():
+        if np.shape(low) or np.shape(high) or not -np.inf < low <= 0 <= high < np.inf or low == high:
+            raise ModelError(
+                f"{origin}: {name!r} has the range {low} to {high}, which is empty, without zero, or not finite",
+                "train it for some steps more, so that it sees data",
+            )
+        rebuilt.layers[layer].low.assign(low)
+        rebuilt.layers[layer].high.assign(high)
+    return set(found)
 
 
 def _targets(layer: Any) -> list[Any]:
@@ -175,6 +197,10 @@ def _fill(layer: Any, values: list[tuple[str, Any]], name: str, origin: str) -> 
             inner, "finalize_state"
         ):  # adapted preprocessing layers compute with constants made of their weights
             inner.finalize_state()
+
+
+def _weight_names(group: Any) -> dict[str, list[str]]:
+    return {layer: _names(group[layer], "weight_names") for layer in _names(group, "layer_names")}
 
 
 def _leaf(name: str) -> str:

@@ -7,7 +7,7 @@ centroid (the definitions of `strip_pruning` and `strip_clustering`). The packag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,22 @@ import numpy.typing as npt
 
 from edgekit.errors import ModelError
 from edgekit.model.heal import Healing
+from edgekit.model.tfmot_qat import QUANTIZED, chain_of, ranges_of, rounded, targets_of
 
 Array = npt.NDArray[Any]
 Named = tuple[str, Array]
 Entry = dict[str, Any]
 
 _PRUNED, _CLUSTERED = {"PruneLowMagnitude"}, {"ClusterWeights", "ClusterWeightsRNN", "ClusterWeightsMHA"}
-WRAPPERS = _PRUNED | _CLUSTERED
+WRAPPERS = _PRUNED | _CLUSTERED | QUANTIZED
+_WORDS = (
+    (_PRUNED, "pruning wrapper of tensorflow-model-optimization removed, weights multiplied by their mask"),
+    (_CLUSTERED, "clustering wrapper of tensorflow-model-optimization removed, weights set to the nearest centroid"),
+    (
+        QUANTIZED,
+        "quantization-aware wrapper of tensorflow-model-optimization removed, trained ranges and rounding kept",
+    ),
+)
 _PRUNING_STATE = {"mask", "threshold", "pruning_step"}
 _CENTROIDS, _INDICES = "cluster_centroids_", "pulling_indices_"
 _MOST_CENTROIDS = 4096
@@ -47,25 +56,31 @@ class Wrapper:
 Wrappers = dict[str, Wrapper]
 
 
-def unwrap(config: Any, origin: str) -> tuple[Any, Wrappers]:
+@dataclass(frozen=True)
+class _Unwrapping:
+    """What is found while a configuration is read: `stored` names the weights of each group of the file."""
+
+    origin: str
+    stored: Mapping[str, list[str]]
+    wrappers: Wrappers
+
+
+def unwrap(config: Any, stored: Mapping[str, list[str]], origin: str) -> tuple[Any, Wrappers]:
     """The configuration with every wrapper replaced, and the wrappers by their names.
 
-    Raises ModelError for a wrapper without a layer, and for two of one name around different layers.
+    `stored` names the weights of each group of the file, which tell what ranges a quantizing wrapper has. Raises
+    ModelError for a wrapper without a layer, for two of one name around different layers, and for a quantization that
+    is not the 8-bit default.
     """
-    wrappers: Wrappers = {}
-    return _renamed(_unwrapped(config, wrappers, origin), wrappers), wrappers
+    state = _Unwrapping(origin, stored, {})
+    return _renamed(_unwrapped(config, state), state.wrappers), state.wrappers
 
 
 def told(wrappers: Wrappers, healing: Healing) -> None:
     """Note in `healing` what was done to each wrapped layer that has weights to prune or cluster."""
     for wrapper in wrappers.values():
-        pruned = wrapper.kind in _PRUNED
-        healing.note(
-            "pruning wrapper of tensorflow-model-optimization removed, its weights multiplied by their mask"
-            if pruned
-            else "clustering wrapper of tensorflow-model-optimization removed, each weight set to its nearest centroid",
-            wrapper.chain[0],
-        )
+        kind = next(word for kinds, word in _WORDS if wrapper.kind in kinds)
+        healing.note(kind, wrapper.chain[0])
 
 
 def plain_weights(stored: list[Named], group: str, wrappers: Wrappers, targets: list[Any], origin: str) -> list[Named]:
@@ -86,36 +101,58 @@ def plain_weights(stored: list[Named], group: str, wrappers: Wrappers, targets: 
     return _ordered(found, targets)
 
 
-def _unwrapped(node: Any, wrappers: Wrappers, origin: str) -> Any:
+def _unwrapped(node: Any, state: _Unwrapping) -> Any:
     if isinstance(node, list):
-        return [part for item in node for part in _parts(item, wrappers, origin)]
+        return [part for item in node for part in _parts(item, state)]
     if isinstance(node, dict):
-        return {key: _unwrapped(value, wrappers, origin) for key, value in node.items()}
+        return {key: _unwrapped(value, state) for key, value in node.items()}
     return node
 
 
-def _parts(node: Any, wrappers: Wrappers, origin: str) -> list[Any]:
+def _parts(node: Any, state: _Unwrapping) -> list[Any]:
     """What stands for an item of a list: itself, or where it is a wrapper the chain of its layers."""
     if not isinstance(node, dict) or node.get("class_name") not in WRAPPERS:
-        return [_unwrapped(node, wrappers, origin)]
-    name, settings, inner = _wrapped(node, origin)
-    chain = (str(inner["config"]["name"]),)
-    wrapper = Wrapper(str(node["class_name"]), settings, chain)
-    if wrappers.setdefault(name, wrapper).chain != chain:
-        raise ModelError(f"{origin}: two wrappers called {name!r} hold different layers", "rename one of the layers")
-    layer = {**inner, "config": _with_input_shape(inner["config"], settings)}
-    if "inbound_nodes" in node:
-        layer |= {"name": chain[0], "inbound_nodes": node["inbound_nodes"]}
-    return [layer]
+        return [_unwrapped(node, state)]
+    name = _checked(node, state.origin)
+    layers = _chain(node, name, state)
+    chain = tuple(str(layer["config"]["name"]) for layer in layers)
+    wrapper = Wrapper(str(node["class_name"]), node["config"], chain)
+    if state.wrappers.setdefault(name, wrapper).chain != chain:
+        raise ModelError(
+            f"{state.origin}: two wrappers called {name!r} hold different layers", "rename one of the layers"
+        )
+    return _called(layers, node["inbound_nodes"]) if "inbound_nodes" in node else layers
 
 
-def _wrapped(node: Entry, origin: str) -> tuple[str, Entry, Entry]:
+def _chain(node: Entry, name: str, state: _Unwrapping) -> list[Entry]:
+    if node["class_name"] in QUANTIZED:
+        layers = chain_of(node, ranges_of(state.stored.get(name, [])), state.origin)
+    else:
+        layers = [node["config"]["layer"]]
+    first = {**layers[0], "config": _with_input_shape(layers[0]["config"], node["config"])}
+    return [first, *layers[1:]]
+
+
+def _called(layers: list[Entry], nodes: list[Any]) -> list[Entry]:
+    """The layers with their calls: the first takes what the wrapper took, each other what the one before gave."""
+    found, before = [], ""
+    for layer in layers:
+        inbound = [[[before, number, 0, {}]] for number in range(len(nodes))] if before else nodes
+        before = str(layer["config"]["name"])
+        found.append({**layer, "name": before, "inbound_nodes": inbound})
+    return found
+
+
+def _checked(node: Entry, origin: str) -> str:
+    """The name of a wrapper. Raises ModelError where it wraps nothing."""
     settings = node.get("config")
-    inner = settings.get("layer") if isinstance(settings, dict) else None
-    if not isinstance(inner, dict) or not isinstance(inner.get("config"), dict) or "name" not in inner["config"]:
+    if not isinstance(settings, dict) or "name" not in settings:
+        raise ModelError(f"{origin}: a {node['class_name']} without a name", _AGAIN)
+    inner = settings.get("layer")
+    named = isinstance(inner, dict) and isinstance(inner.get("config"), dict) and "name" in inner["config"]
+    if not named and node["class_name"] != "QuantizeLayer":
         raise ModelError(f"{origin}: a {node['class_name']} without the layer that it wraps", _AGAIN)
-    assert isinstance(settings, dict)  # or there were no inner layer
-    return str(settings.get("name", node.get("name"))), settings, inner
+    return str(settings["name"])
 
 
 def _with_input_shape(inner: Entry, outer: Entry) -> Entry:
@@ -135,7 +172,7 @@ def _renamed(node: Any, wrappers: Wrappers) -> Any:
 
 
 def _applied(wrapper: Wrapper, name: str, values: list[Named], origin: str) -> list[Named]:
-    apply = _pruned if wrapper.kind in _PRUNED else _clustered
+    apply = _pruned if wrapper.kind in _PRUNED else _clustered if wrapper.kind in _CLUSTERED else _rounded
     try:
         found = list(apply(wrapper, values))
     except (ValueError, IndexError, LookupError) as cause:
@@ -171,6 +208,24 @@ def _clustered(wrapper: Wrapper, values: list[Named]) -> Iterator[Named]:
         yield name, value
     if pending:
         raise ValueError(f"the centroids of {next(iter(pending))!r} have no weight")
+
+
+def _rounded(wrapper: Wrapper, values: list[Named]) -> Iterator[Named]:
+    """Each weight with a range rounded to it; the others unchanged, the ranges left out."""
+    state = {_leaf(name): value for name, value in values}
+    learned = ranges_of(list(state))
+    for name, value in values:
+        leaf = _leaf(name)
+        if leaf == "optimizer_step" or leaf.removesuffix("_min").removesuffix("_max") in learned - {leaf}:
+            continue
+        yield name, rounded(value, state[f"{leaf}_min"], state[f"{leaf}_max"]) if leaf in learned else value
+
+
+def trained_ranges(stored: list[Named], name: str, wrapper: Wrapper) -> dict[str, tuple[Array, Array]]:
+    """The ranges (low, high) that a quantizing wrapper learned, by the names of the layers that round to them."""
+    state = {_leaf(key): value for key, value in stored}
+    layers = targets_of(name, wrapper.kind, wrapper.chain[0]) if wrapper.kind in QUANTIZED else {}
+    return {layers[kind]: (state[f"{kind}_min"], state[f"{kind}_max"]) for kind in layers if f"{kind}_min" in state}
 
 
 def _same_weight(key: str, name: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import DataError, RunError
+from edgekit.stages.trained_ranges import noted_ranges
 from edgekit.tflite.batch import batched_twin
 from edgekit.tflite.inspect import read_contents
 
@@ -29,7 +30,8 @@ def calibrate(model: bytes, samples: Sequence[np.ndarray[Any, Any]]) -> Ranges:
     """Range of every float activation of `model`, by tensor name, over `samples`.
 
     `samples` holds one array `[samples, ...]` for each input, preprocessed as the model expects. Zero is always inside
-    a range, as the integer schemes demand (arXiv:1712.05877, section 2.1).
+    a range, as the integer schemes demand (arXiv:1712.05877, section 2.1). Ranges that training left in the file stand
+    as they are.
 
     Raises DataError without samples or if a range is not finite, RunError if the model cannot be run.
     """
@@ -45,7 +47,8 @@ def calibrate(model: bytes, samples: Sequence[np.ndarray[Any, Any]]) -> Ranges:
             f"calibration gives an infinite or undefined range for {unsound[0]!r} ({len(unsound)} tensors)",
             "look for NaN or huge values in the calibration data or the weights",
         )
-    return {name: (min(low, 0.0), max(high, 0.0)) for name, (low, high) in ranges.items()}
+    found = {name: (min(low, 0.0), max(high, 0.0)) for name, (low, high) in ranges.items()}
+    return found | {name: pair for name, pair in noted_ranges(model).items() if name in found}
 
 
 def _in_child(folder: Path, model: bytes, samples: Sequence[np.ndarray[Any, Any]]) -> Ranges:

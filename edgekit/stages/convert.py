@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from edgekit.errors import ModelError, RecipeError
 from edgekit.model import Model, TensorSpec
 from edgekit.model.saved_model import serving_signature
+from edgekit.stages.trained_ranges import without_rounding
 from edgekit.tf import import_keras, import_tensorflow, quiet
 from edgekit.tflite.inspect import inspect_model
 from edgekit.tflite.surgery import with_contract, with_static_batch
@@ -42,6 +43,8 @@ class Exported:
     def lower(self, prepare: Callable[[Any], None] | None = None) -> bytes:
         """Run the TFLite converter; `prepare(converter)` may set its options first.
 
+        Without it the file is float32, and rounding that the model was trained with becomes ranges noted in the file.
+
         Raises ModelError with the converter's reason where it refuses the model.
         """
         tf = import_tensorflow()
@@ -54,6 +57,7 @@ class Exported:
                 lowered = bytes(converter.convert())
         except Exception as cause:  # the converter raises bare Exception subclasses of many kinds
             raise _conversion_error(cause) from cause
+        lowered = lowered if prepare else without_rounding(lowered)
         return with_contract(lowered, _renamed(self.inputs), _renamed(self.outputs))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError, RecipeError
 from edgekit.stages.numerics import Quantize
+from edgekit.stages.trained_ranges import noted_ranges
 from edgekit.tf import import_tensorflow, quiet
 from edgekit.tflite.surgery import with_ranges
 
@@ -24,6 +25,11 @@ def quantize(source: Source, stage: Quantize) -> bytes:
         return _int8(source, stage)
     if stage.keep_float:
         raise RecipeError(f"engine 'converter' keeps no operator of {stage.scheme} in float", "use engine=litert")
+    if noted_ranges(source.model):
+        raise RecipeError(
+            f"engine 'converter' would round {stage.scheme} to the 8-bit ranges that the model was trained with",
+            "use engine=litert, or int8",
+        )
     if source.exported is None:
         raise RecipeError(
             f"engine 'converter' makes {stage.scheme} files only from Keras models and SavedModels", "use engine=litert"

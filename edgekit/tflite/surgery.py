@@ -195,14 +195,14 @@ def _needs_cast(tensor: Any, dtype: str) -> bool:
 def _cast_input(tree: Any, graph: Any, index: int, dtype: str) -> int:
     outer = _outer_tensor(tree, graph, index, dtype)
     graph.operators.insert(0, _cast_operator(tree, outer, index, "QUANTIZE"))
-    _redirect(tree, graph, "inputs", index, outer)
+    redirect(tree, graph, "inputs", index, outer)
     return outer
 
 
 def _cast_output(tree: Any, graph: Any, index: int, dtype: str) -> int:
     outer = _outer_tensor(tree, graph, index, dtype)
     graph.operators.append(_cast_operator(tree, index, outer, "DEQUANTIZE" if dtype == "float32" else "QUANTIZE"))
-    _redirect(tree, graph, "outputs", index, outer)
+    redirect(tree, graph, "outputs", index, outer)
     return outer
 
 
@@ -249,7 +249,8 @@ def _operator_code(tree: Any, name: str) -> int:
     return len(tree.operatorCodes) - 1
 
 
-def _redirect(tree: Any, graph: Any, side: str, old: int, new: int) -> None:
+def redirect(tree: Any, graph: Any, side: str, old: int, new: int) -> None:
+    """Let the signatures of a graph name tensor `new` where they name `old`; `side` is `inputs` or `outputs`."""
     for signature in tree.signatureDefs or []:
         if tree.subgraphs[signature.subgraphIndex] is graph:
             for argument in getattr(signature, side):

@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from edgekit.model import load_model
 
 GOLDENS = Path(__file__).parent / "tfmot_goldens"
 STRIPPED = sorted(path.stem for path in GOLDENS.glob("*.h5") if not path.stem.startswith("qat"))
+QAT = sorted(path.stem for path in GOLDENS.glob("qat*.h5"))
 CLUSTERED = [name for name in STRIPPED if name.startswith("clustered")]
 PRUNED = [name for name in STRIPPED if name.startswith("pruned")]
 
@@ -29,6 +31,31 @@ PRUNED = [name for name in STRIPPED if name.startswith("pruned")]
 def expected(name: str) -> tuple[np.ndarray, list[np.ndarray]]:
     with np.load(GOLDENS / f"{name}.npz") as stored:
         return stored["x"], [stored[f"y{place}"] for place in range(len(stored.files) - 1)]
+
+
+def changed(name: str, folder: Path, change: Callable[[h5py.File], None]) -> Path:
+    target = folder / f"{name}.h5"
+    shutil.copy(GOLDENS / target.name, target)
+    with h5py.File(target, "r+") as file:
+        change(file)
+    return target
+
+
+def in_config(change: Callable[[list[dict[str, Any]]], None]) -> Callable[[h5py.File], None]:
+    def edit(file: h5py.File) -> None:
+        config = json.loads(file.attrs["model_config"])
+        change(config["config"]["layers"])
+        file.attrs["model_config"] = json.dumps(config)
+
+    return edit
+
+
+def replaced(group: str, name: str, value: np.ndarray) -> Callable[[h5py.File], None]:
+    def edit(file: h5py.File) -> None:
+        del file[f"model_weights/{group}/{name}"]
+        file[f"model_weights/{group}/{name}"] = value
+
+    return edit
 
 
 @pytest.mark.parametrize("name", STRIPPED)
@@ -39,6 +66,33 @@ def test_outputs_are_those_of_the_stripped_model(name: str) -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=1e-5)
     assert any("tensorflow-model-optimization removed" in sentence for sentence in model.healed)
     assert not any("prune_low_magnitude" in layer.name or "cluster" in layer.name for layer in model.keras.layers)
+
+
+@pytest.mark.parametrize("name", QAT)
+def test_a_model_trained_for_rounding_computes_what_its_trainer_computed(name: str) -> None:
+    model = load_model(GOLDENS / f"{name}.h5")
+    x, outputs = expected(name)
+    for ours, theirs in zip(model.predict([x]), outputs, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=1e-5)
+    assert any("trained ranges and rounding kept" in sentence for sentence in model.healed)
+
+
+def quantized_by_another(layers: list[dict[str, Any]]) -> None:
+    layers[2]["config"]["quantize_config"]["class_name"] = "MyQuantizeConfig"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (in_config(quantized_by_another), "quantized by MyQuantizeConfig"),
+        (replaced("quant_relu", "quant_relu/output_max:0", np.float32(np.inf)), "not finite"),
+        (replaced("quant_conv", "quant_conv/kernel_max:0", np.zeros(9, np.float32)), "does not fit"),
+    ],
+)
+def test_what_rounding_is_not_known_is_refused(change: Callable[[h5py.File], None], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=words) as caught:
+        load_model(changed("qat", tmp_path, change))
+    assert caught.value.mend
 
 
 def kernels(name: str) -> dict[str, np.ndarray]:
@@ -69,31 +123,6 @@ def test_the_mask_counts_where_the_weights_were_trained_on(tmp_path: Path) -> No
     model = load_model(changed("pruned", tmp_path, unmask))
     x, (wanted,) = expected("pruned")
     np.testing.assert_allclose(model.predict([x])[0], wanted, atol=1e-6)
-
-
-def changed(name: str, folder: Path, change: Callable[[h5py.File], None]) -> Path:
-    target = folder / f"{name}.h5"
-    shutil.copy(GOLDENS / target.name, target)
-    with h5py.File(target, "r+") as file:
-        change(file)
-    return target
-
-
-def in_config(change: Callable[[list[dict[str, Any]]], None]) -> Callable[[h5py.File], None]:
-    def edit(file: h5py.File) -> None:
-        config = json.loads(file.attrs["model_config"])
-        change(config["config"]["layers"])
-        file.attrs["model_config"] = json.dumps(config)
-
-    return edit
-
-
-def replaced(group: str, name: str, value: np.ndarray) -> Callable[[h5py.File], None]:
-    def edit(file: h5py.File) -> None:
-        del file[f"model_weights/{group}/{name}"]
-        file[f"model_weights/{group}/{name}"] = value
-
-    return edit
 
 
 def without_layer(layers: list[dict[str, Any]]) -> None:
@@ -152,3 +181,13 @@ def test_neither_package_is_imported() -> None:
     code += "; print({'tf_keras', 'tensorflow_model_optimization'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("set()", "")
+
+
+def test_a_tf_keras_archive_with_wrappers_names_the_way_in(tmp_path: Path) -> None:
+    config = {"class_name": "Sequential", "config": {"layers": [{"class_name": "QuantizeLayer", "config": {}}]}}
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("model.weights.h5", (GOLDENS / "pruned.h5").read_bytes())
+    with pytest.raises(ModelError, match="QuantizeLayer of tensorflow-model-optimization") as caught:
+        load_model(tmp_path / "m.keras")
+    assert "name.h5" in caught.value.mend

@@ -106,8 +106,12 @@ CASES = {
 def smaller(source, target):
     """Copy an HDF5 file without what it holds for training only, and the slack that its writer left in it."""
     with h5py.File(source) as old, h5py.File(target, "w", libver="latest") as new:
-        new.attrs["model_config"] = json.dumps(without_training(json.loads(old.attrs["model_config"])))
+        new.attrs["model_config"] = smallest(json.loads(old.attrs["model_config"]))
         old.copy("model_weights", new)
+
+
+def smallest(config):
+    return json.dumps(without_training(config), separators=(",", ":"))
 
 
 def without_training(node):
@@ -115,7 +119,7 @@ def without_training(node):
         return [without_training(item) for item in node]
     if not isinstance(node, dict):
         return node
-    training = ("_initializer", "_regularizer", "_constraint")
+    training = ("_initializer", "_regularizer", "_constraint", "build_config", "trainable")
     return {key: without_training(value) for key, value in node.items() if not key.endswith(training)}
 
 
