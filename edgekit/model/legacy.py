@@ -18,7 +18,7 @@ from edgekit.model.guard import check_config, check_hdf5
 from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing
 from edgekit.model.live import nested_layers
 from edgekit.model.rebuild import Rebuilt, rebuild
-from edgekit.model.tfmot import Wrapper, Wrappers, plain_weights, told, trained_ranges, unwrap
+from edgekit.model.tfmot import Wrapper, Wrappers, name_outputs, plain_weights, told, trained_ranges, unwrap
 from edgekit.tf import import_keras
 
 _AGAIN = "save it again from its source, and compare checksums after copying"
@@ -78,6 +78,7 @@ def _load(file: Any, origin: str, trust: bool) -> tuple[Any, tuple[str, ...]]:
     except Exception as cause:  # Keras raises anything for settings that make no sense
         raise ModelError(f"{origin}: its configuration is not one of a Keras model ({_line(cause)})", _AGAIN) from cause
     _assign(rebuilt, file["model_weights"], wrappers, origin)
+    name_outputs(rebuilt.model, wrappers)
     return rebuilt.model, (*healing.told(), *_training_left_out(file))
 
 

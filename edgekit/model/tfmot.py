@@ -83,6 +83,14 @@ def told(wrappers: Wrappers, healing: Healing) -> None:
         healing.note(kind, wrapper.chain[0])
 
 
+def name_outputs(model: Any, wrappers: Wrappers) -> None:
+    """Call an output as the layer was called whose wrapper gave it, for labels go by that name."""
+    ends = {wrapper.chain[-1]: wrapper.chain[0] for wrapper in wrappers.values() if len(wrapper.chain) > 1}
+    for end in {tensor._keras_history.operation.name for tensor in model.outputs} & set(ends):
+        first, last = model.get_layer(ends[end]), model.get_layer(end)
+        first.name, last.name = f"{ends[end]}_inner", ends[end]
+
+
 def plain_weights(stored: list[Named], group: str, wrappers: Wrappers, targets: list[Any], origin: str) -> list[Named]:
     """The weights of one group of the file, as `targets` (those of the plain layer, or a model of such) take them.
 

@@ -74,6 +74,7 @@ def test_a_model_trained_for_rounding_computes_what_its_trainer_computed(name: s
     x, outputs = expected(name)
     for ours, theirs in zip(model.predict([x]), outputs, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=1e-5)
+    assert [spec.name for spec in model.outputs] == ["dense", "score"][: len(outputs)]
     assert any("trained ranges and rounding kept" in sentence for sentence in model.healed)
 
 
