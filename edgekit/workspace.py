@@ -85,6 +85,25 @@ def workspace(out: Path, overwrite: bool, say: Callable[[str], None]) -> Iterato
             _replace(partial, out)
 
 
+@contextmanager
+def kept_beside(out: Path) -> Iterator[Path]:
+    """The folder `out.partial` for what an interrupted run goes on from; it is gone when the body ends well.
+
+    Raises OutputError if it cannot be written, is full, or is in use.
+    """
+    with _mapped(out):
+        partial = partial_of(out)
+        partial.mkdir(exist_ok=True)
+        with _locked(partial):
+            try:
+                yield partial
+            except BaseException:
+                if [path.name for path in partial.iterdir()] == [".lock"]:
+                    shutil.rmtree(partial)
+                raise
+            shutil.rmtree(partial)
+
+
 def partial_of(out: Path) -> Path:
     """Where the work on `out` happens: beside the folder itself, not beside a link to it."""
     out = out.resolve()

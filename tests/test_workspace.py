@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from edgekit.errors import OutputError
-from edgekit.workspace import workspace
+from edgekit.workspace import kept_beside, workspace
 
 
 def write(out: Path, overwrite: bool = False) -> None:
@@ -60,3 +61,31 @@ def test_a_mount_point_is_refused_before_work_with_a_folder_that_works() -> None
     with pytest.raises(OutputError, match="mount point") as caught:
         write(Path("/proc"), overwrite=True)
     assert "-o /proc/result" in caught.value.mend
+
+
+def test_what_is_kept_beside_a_file_is_there_until_the_body_ends_well(tmp_path: Path) -> None:
+    out = tmp_path / "small.keras"
+
+    def interrupted(*checkpoints: str) -> None:
+        with kept_beside(out) as kept:
+            for name in checkpoints:
+                (kept / name).touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir()), "nothing to go on from"
+    with pytest.raises(KeyboardInterrupt):
+        interrupted("0.checkpoint.npz")
+    with kept_beside(out) as kept:
+        assert (kept / "0.checkpoint.npz").exists()
+        with pytest.raises(OutputError, match="in use by another run"), kept_beside(out):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_beside_a_file_is_named_with_its_mend(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No space left") as caught, kept_beside(tmp_path / "small.keras"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "small.keras" in caught.value.problem
+    assert "free some space" in caught.value.mend

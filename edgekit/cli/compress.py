@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,11 +55,11 @@ def command(
     edgekit compress model.keras --data digits.npz -r channels50-prune80 -o smaller.keras
     """
     from edgekit.compress import compress_model
+    from edgekit.workspace import kept_beside, partial_of
 
     _refuse(out, overwrite)
-    kept = out.with_name(f"{out.name}.partial")
     try:
-        with results_only():
+        with results_only(), kept_beside(out) as kept:
             found = compress_model(
                 model,
                 recipe,
@@ -71,15 +70,13 @@ def command(
                 data_options=collect(metric, task, pairs),
                 say=progress,
             )
+            found.model.save(kept / out.name)
+            (kept / out.name).replace(out)
     except KeyboardInterrupt:
         progress("")
-        if kept.exists():
+        if (kept := partial_of(out)).exists():
             say(f"the training so far is kept in {kept}; the same command goes on from there")
         raise
-    saved = kept.with_suffix(".keras")
-    found.model.save(saved)
-    saved.replace(out)
-    shutil.rmtree(kept, ignore_errors=True)
     progress("")
     emit([step.report for step in found.steps], as_json, lambda reports: render(reports, out))
 

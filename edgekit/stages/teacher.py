@@ -124,7 +124,12 @@ def _store(paths: list[Path], batches: Any, samples: int) -> None:
 
 
 def _file(path: Path, samples: int, array: Array) -> Any:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=(samples, *array.shape[1:]))
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=(samples, *array.shape[1:]))
+    with path.open(
+        "rb+"
+    ) as stream:  # a full disk is an error here; writing to the map of a hole would kill the process
+        os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    return file
 
 
 def _refuse_huge(batch: list[Array], samples: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -355,3 +356,17 @@ def test_impossible_settings_are_refused(wrong: dict[str, Any], said: str) -> No
 def test_the_stage_goes_to_toml_and_back() -> None:
     stage = Distill(alpha_end=0.2, hints=(Hint("a", "b", "feature", 2.0),), width=0.5, training=QUICK)
     assert strict_toml.loads(strict_toml.dumps(stage), Distill, RecipeError) == stage
+
+
+def test_space_for_what_a_teacher_says_is_taken_at_once(tmp_path: Path) -> None:
+    """A disk that fills up while a map of a file with holes is written to kills the process."""
+    path = tmp_path / "said.npy"
+
+    def batches() -> Iterator[list[Any]]:
+        for _ in range(4):
+            yield [np.ones((16, 4096), np.float32)]
+            [partial] = tmp_path.iterdir()
+            assert partial.stat().st_blocks * 512 >= partial.stat().st_size > 64 * 4096 * 4
+
+    teachers._store([path], batches(), 64)
+    assert np.load(path).sum() == 64 * 4096
