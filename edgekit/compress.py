@@ -267,9 +267,12 @@ def _prune_weights(model: Any, stage: PruneWeights, around: Surroundings, place:
         say=around.say,
         seed=around.seed,
     )
+    gains: dict[str, list[str]] = {}
+    for name, gain in done.report.gain.items():
+        gains.setdefault(gain, []).append(name)
     notes = [
         f"{done.report.sparsity:.1%} of the weights are zero",
-        *(f"{name}: {gain}" for name, gain in done.report.gain.items()),
+        *(f"{', '.join(names)}: {gain}" for gain, names in gains.items()),
     ]
     return _step(stage, done.model, around, prune_weights.HEADER, done.report.rows(), notes, done.history)
 

@@ -224,11 +224,13 @@ class _Job:
     def __init__(self, model: Model, dataset: Dataset | None, work: Workspace, say: Say, trust: bool = False) -> None:
         self.model, self.dataset, self.work, self.say, self.trust = model, dataset, work, say, trust
         self.files: dict[str, bytes] = {}
+        self.pairs: tuple[tuple[Target, Recipe], ...] = ()
         self._steps: dict[bytes, tuple[Model, StageReport]] = {}
         self.tools = versions()
 
     def run(self, request: Request, gate: Gate | None, benchmark: bool) -> Run:
         """Make, judge and measure every variant that the request names."""
+        self.pairs = request.pairs
         batches = sorted({recipe.convert.batch for _, recipe in request.pairs})
         reference = self.reference(batches, runtime_for(request.pairs[0][0]))
         manifests = tuple(self.manifest(target, recipe, reference) for target, recipe in request.pairs)
@@ -271,14 +273,15 @@ class _Job:
     def step(
         self, before: Model, stage: Compression, target: Target, recipe: Recipe, place: int
     ) -> tuple[Model, StageReport]:
-        """The model after one stage."""
-        begun = [recipe.compression[: place + 1], recipe.seed, *cut_by(target, recipe)]
-        key = [self.model.sha256, *begun, self.fingerprint, self.tools]
+        """The model after one stage, for all targets whose recipe begins like this one and cuts alike."""
+        begun = [recipe.compression[: place + 1], *cut_by(target, recipe)]
+        alike = (each for each, other in self.pairs if [other.compression[: place + 1], *cut_by(each, other)] == begun)
+        key = [self.model.sha256, begun, recipe.seed, self.fingerprint, self.tools]
         folder = self.work.path("compress", key)
         around = Surroundings(
             self.model.keras,
             self.dataset,
-            (target,),
+            tuple(alike),
             recipe.seed,
             folder,
             self.trust,

@@ -76,6 +76,15 @@ def test_what_each_stage_did_is_told(built: tuple[Run, Path, list[str]]) -> None
     )
 
 
+def test_what_zeros_buy_is_said_of_each_target(digits: Path, few: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"data": few, "recipes": ["prune50-int8:one-shot"], "benchmark": False}
+    targets = ["coral-usb", "cortex-m4", "raspberry-pi-4", "android-arm64"]
+    run = optimize(digits / "digits.keras", targets=targets, out=tmp_path / "out", **settings)
+    for made in run.artifacts:
+        [report] = run.compression[made.name]
+        assert any(made.target in note.partition(": no speed")[0] for note in report.notes), report.notes
+
+
 def test_the_reference_stays_the_model_that_came_in(built: tuple[Run, Path, list[str]]) -> None:
     run, _, _ = built
     assert run.reference.scores[0].value > 0.98
