@@ -80,7 +80,7 @@ class PruneWeights(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_w
     end: Annotated[float, Meta(ge=0, le=1, description="Share of the training after which no zero is added.")] = 0.6
     one_shot: Annotated[bool, Meta(description="Prune at once, without data and training.")] = False
     layers: Annotated[tuple[PruneLayers, ...], Meta(description="Exceptions; the last that matches wins.")] = ()
-    training: Training = Training()
+    training: Training = Training(epochs=15)
 
     def __post_init__(self) -> None:
         fixed = Pattern.parse(self.pattern).sparsity
