@@ -164,7 +164,7 @@ def run_stage(model: Any, stage: Compression, around: Surroundings, place: int =
 
 
 @contextmanager
-def keeping(stage: Compression | QuantizeAware, folder: Path | None) -> Iterator[None]:
+def keeping(stage: Compression, folder: Path | None) -> Iterator[None]:
     """Save the last good weights of a training that diverges, in `folder` if there is one."""
     try:
         yield

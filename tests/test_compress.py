@@ -22,6 +22,7 @@ from edgekit.stages.distill import Distill
 from edgekit.stages.kernels import kernels_of
 from edgekit.stages.masks import masks_of
 from edgekit.stages.prune_weights import PruneWeights
+from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.stages.train import Training
 from edgekit.tf import import_keras
 
@@ -145,6 +146,16 @@ def test_a_training_that_diverges_keeps_the_last_good_weights(digits: Path, few:
         kept = Path(caught.value.mend.rpartition(" in ")[2])
         weights = import_keras().saving.load_model(kept).get_weights()
         assert all(np.isfinite(weight).all() for weight in weights)
+
+
+def test_an_integer_file_whose_training_diverges_is_told_by_its_stage(digits: Path, few: Path, tmp_path: Path) -> None:
+    training = Training(epochs=5, batch_size=16, learning_rate=900.0, optimizer="sgd")
+    plain = Recipe.parse("int8")
+    recipe = tmp_path / "wild.toml"
+    recipe.write_text(Recipe("wild", (*plain.stages, QuantizeAware(training=training))).to_toml())
+    with pytest.raises(RunError, match="quantize_aware: the ") as caught:
+        optimize(digits / "digits.keras", data=few, recipes=[recipe], out=tmp_path / "out", benchmark=False)
+    assert "lower learning_rate" in caught.value.mend
 
 
 def test_a_student_and_more_teachers_are_named_in_the_recipe(digits: Path, few: Path, tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def _drawing(epochs: Sequence[Epoch]) -> Markup | None:
 
 def _caption(report: StageReport) -> str:
     last, best = report.epochs[-1], next((epoch for epoch in reversed(report.epochs) if epoch.best), None)
-    parts = [f"{last.number} epochs in {words.seconds(sum(epoch.seconds for epoch in report.epochs))}"]
+    count = f"{last.number} epoch{'s' if last.number > 1 else ''}"
+    parts = [f"{count} in {words.seconds(sum(epoch.seconds for epoch in report.epochs))}"]
     if best:
         taken = f"the weights are those of epoch {best.number}" if best.number else "none was better than before it"
         judged = report.metric and best.value is not None

@@ -253,6 +253,8 @@ class _Loop:
             if path:
                 record = _Record(tuple(self.history), self.best, tuple(self.rank), finished)
                 checkpoints.save(path, key, record, self._state())
+        if self.validation is not None and not self.best and self._settled_at(0):
+            self.say(Line(f"{self.stage}: no epoch was better than the weights it began with, and these stay"))
         return self._result()
 
     # One epoch.
@@ -424,7 +426,8 @@ class _Loop:
         found = checkpoints.load(path, key, _Record)
         if found is None:
             if path.exists():
-                self.say(f"{self.stage}: the checkpoint {path.name} is of another training, so it begins anew")
+                what = f"the checkpoint {path.name} is damaged, or of another training"
+                self.say(Line(f"{self.stage}: {what}, so it begins anew"))
             return False
         record, arrays = found
         for name, variables in self._groups().items():

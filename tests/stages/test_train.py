@@ -20,6 +20,7 @@ from edgekit.errors import DataError, EdgekitError, ModelError, RecipeError
 from edgekit.stages import losses
 from edgekit.stages.fused import fused_adam, training_twin
 from edgekit.stages.train import Callback, Training, TrainingDiverged, copy_of, fine_tune
+from edgekit.talk import Line
 from edgekit.tf import import_keras, import_tensorflow
 
 QUICK = Training(epochs=3, batch_size=32, learning_rate=3e-3, patience=0)
@@ -162,7 +163,8 @@ def test_a_checkpoint_of_another_training_is_said_and_not_used(
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:-500])
     fine_tune(model, data, config, checkpoint=path, say=said.append, seed=1 if damage == "truncated" else 2)
-    assert said[0] == "training: the checkpoint checkpoint is of another training, so it begins anew"
+    assert said[0] == "training: the checkpoint checkpoint is damaged, or of another training, so it begins anew"
+    assert isinstance(said[0], Line), "it stays to be read in a log"
 
 
 class Poison(Callback):
@@ -351,6 +353,15 @@ def test_the_fused_adam_steps_as_the_one_of_keras() -> None:
             optimizer.apply([keras.ops.convert_to_tensor(rng.normal(size=v.shape), "float32") for v in variables])
         found.append([*(v.numpy() for v in variables), *(v.numpy() for v in optimizer.variables)])
     assert all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(*found, strict=True))
+
+
+def test_a_training_that_helps_nothing_says_so(model: Any, data: Dataset) -> None:
+    said: list[str] = []
+    good = fine_tune(model, data, QUICK, say=said.append)
+    assert not any("no epoch was better" in line for line in said)
+    wild = fine_tune(good.model, data, Training(epochs=1, learning_rate=900.0, optimizer="sgd"), say=said.append)
+    assert wild.best == 0
+    assert "no epoch was better" in said[-1]
 
 
 def test_a_loss_of_your_own_is_minimised(data: Dataset, model: Any, tmp_path: Path, monkeypatch: Any) -> None:
