@@ -118,6 +118,8 @@ def compress_model(
     """
     source, board = load_model(model, trust=trust), load_target(target)
     asked = recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe, "float32")
+    if asked.quantize_aware:
+        raise RecipeError(f"recipe {asked.name!r}: qat trains the integer file", "leave qat out, or use optimize")
     if not asked.compression:
         raise RecipeError(f"recipe {asked.name!r} changes nothing in the network", "name a step, such as channels50")
     refuse_without_keras(source, asked)

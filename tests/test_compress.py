@@ -241,3 +241,8 @@ def test_channels_come_in_multiples_that_the_target_likes_or_the_budget_allows(d
         assert f"channels in multiples of {multiple}" in step.report.notes[1]
         assert step.model.get_layer("conv2d_2").filters % multiple == 0
     assert "host likes" in step.report.notes[1]
+
+
+def test_compress_does_not_leave_qat_out_in_silence(digits: Path) -> None:
+    with pytest.raises(RecipeError, match="qat trains the integer file"):
+        compress_model(digits / "digits.keras", "channels50-qat-int8")
