@@ -108,7 +108,7 @@ ROWS: dict[str, Callable[[Case], Any]] = {
 
 def trainings(name: str, of: str) -> tuple[Training, Training]:
     """How the float model and the students train, and how a technique trains afterwards."""
-    epochs, later = (8, 6) if name == "fashion" else (12, 10)
+    epochs, later = (8, 15) if name == "fashion" else (12, 15)
     if of.startswith("mobilenet"):
         epochs = 2 * epochs
     first = Training(epochs=epochs, learning_rate=4e-3, patience=0)
