@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.stages.integer_graph import IntegerGraph
-from edgekit.stages.integer_model import Integers
+from edgekit.stages.integer_pass import Integers
 from edgekit.tflite.surgery import pack, schema, unpack
 
 

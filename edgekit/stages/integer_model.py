@@ -8,7 +8,6 @@ scale is that of the largest of the channel; a bias is an int32 with the scale o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
@@ -16,25 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import ModelError
-from edgekit.stages.integer_graph import LEVELS, MOVES, Constant, IntegerGraph, Operator
-from edgekit.stages.integer_ops import RULES, channel_axes, compute, file_layout, tensorflow_step
+from edgekit.stages.integer_graph import LEVELS, IntegerGraph, Operator
+from edgekit.stages.integer_ops import RULES
+from edgekit.stages.integer_pass import SMALLEST, Integers, Pass
 from edgekit.stages.integer_weights import Weight
 from edgekit.tf import import_keras, import_tensorflow
 
 Array = npt.NDArray[Any]
 Ranges = Literal["learned", "moving", "calibrated"]
-
-_SMALLEST = 1e-8
-_FEWEST = 1e-6
-_BIAS_LIMIT = 2.0**30
-
-
-@dataclass(frozen=True, eq=False)
-class Integers:
-    """What the trained network puts into the file: the grid of each group, and each constant with its grid."""
-
-    grids: tuple[tuple[float, int], ...]
-    constants: dict[int, tuple[Array, tuple[float, ...], int]]
 
 
 def integer_model(
@@ -144,17 +132,17 @@ def _layer_class() -> Any:
             return self.run(inputs, bool(training), {})
 
         def run(self, inputs: Any, training: bool, values: dict[int, Any]) -> list[Any]:
-            return _Pass(self, training, values).run(list(inputs))
+            return Pass(self, training, values).run(list(inputs))
 
         def one(self, operator: Operator, values: dict[int, Array]) -> dict[int, Any]:
-            only = _Pass(
+            only = Pass(
                 self, False, {index: tf.constant(values[index]) for index in operator.inputs if index in values}
             )
             only.step(operator)
             return {index: only.values[index] for index in operator.outputs}
 
         def integers(self) -> Integers:
-            return _Pass(self, False, {}).integers()
+            return Pass(self, False, {}).integers()
 
         # The grids.
 
@@ -163,7 +151,7 @@ def _layer_class() -> Any:
             low, high = tf.unstack(self.bounds(), axis=1)
             given = [(t.scales[0], t.zero) for t in (self.graph.tensors[group[0]] for group in self.graph.groups)]
             wide = [self.graph.tensors[group[0]].dtype == "int16" for group in self.graph.groups]
-            scale = tf.where(wide, tf.maximum(-low, high) / 32767, tf.maximum(high - low, _SMALLEST) / 255)
+            scale = tf.where(wide, tf.maximum(-low, high) / 32767, tf.maximum(high - low, SMALLEST) / 255)
             zero = tf.where(wide, 0.0, tf.clip_by_value(tf.round(-128 - low / scale), -128, 127))
             dictated = tf.constant(self.graph.fixed)
             return (
@@ -171,191 +159,7 @@ def _layer_class() -> Any:
                 tf.where(dictated, tf.constant([z for _, z in given], "float32"), zero),
             )
 
-    class _Pass:
-        """One run through the graph."""
-
-        def __init__(self, layer: IntegerNetwork, training: bool, values: dict[int, Any]) -> None:
-            self.layer, self.graph, self.training, self.values = layer, layer.graph, training, values
-            self.scales, self.zeros = layer.grids()
-            self._bounds = self._make_bounds()
-            self._seen: dict[int, list[tuple[Any, Any]]] = {}
-            self._kernels: dict[int, tuple[Any, Any]] = {}
-
-        def run(self, inputs: list[Any]) -> list[Any]:
-            for index, value in zip(self.graph.inputs, inputs, strict=True):
-                self.values[index] = self.snapped(index, value)
-            for operator in self.graph.operators:
-                self.step(operator)
-            if self.training and self.layer.ranges == "moving":
-                self._follow()
-            return [self.values[index] for index in self.graph.outputs]
-
-        def step(self, operator: Operator) -> None:
-            """Compute one operator from the values of its inputs."""
-            tensors = self.graph.tensors
-            found = [None if index < 0 else tensors[index] for index in operator.inputs]
-            step = tensorflow_step(
-                options=operator.options,
-                x=tuple(None if t is None else self.value(t.index, operator) for t in found),
-                data=tuple(None if t is None else t.data for t in found),
-                ins=tuple(found),
-                outs=tuple(tensors[index] for index in operator.outputs),
-                cut=self._is_cut(operator.outputs[0]),
-            )
-            for index, value in zip(operator.outputs, compute(operator.name, step), strict=True):
-                moved = operator.name in MOVES and self._same_grid(operator)
-                self.values[index] = value if moved else self.snapped(index, value)
-
-        def value(self, index: int, operator: Operator) -> Any:
-            """What an operator reads: an activation, or a constant as the file has it."""
-            if index in self.values:
-                return self.values[index]
-            constant = self.graph.constants.get(index)
-            if constant is None:
-                return tf.constant(self.graph.tensors[index].data)
-            return self._constant(constant, operator)[0]
-
-        def snapped(self, index: int, value: Any) -> Any:
-            """The value on the grid of its tensor."""
-            group = self.graph.group_of.get(index)
-            if group is None or self.graph.tensors[index].data is not None:
-                return value
-            if self.training and self.graph.fixed[group] and index in self.graph.outputs:
-                return value  # the loss takes logarithms of probabilities, which must not be rounded to zero
-            if self.training and self.layer.ranges == "moving" and not self.graph.fixed[group]:
-                self._seen.setdefault(group, []).append((tf.reduce_min(value), tf.reduce_max(value)))
-            wide = self.graph.tensors[index].dtype == "int16"
-            low, high = self._bounds[group]
-            return tf.quantization.fake_quant_with_min_max_vars(value, low, high, 16 if wide else 8, wide)
-
-        def integers(self) -> Integers:
-            """Grids and constants, as NumPy has them."""
-            found = {}
-            for index, constant in self.graph.constants.items():
-                _, whole, scale, zero = self._constant(constant, constant.operator)
-                values = np.asarray(whole)
-                if constant.role == "kernel":
-                    values = file_layout(constant.operator.name, values)
-                scales = tuple(float(each) for each in np.ravel(scale))
-                found[index] = (values.astype(constant.tensor.dtype), scales, int(zero))
-            pairs = zip(self.scales.numpy(), self.zeros.numpy(), strict=True)
-            return Integers(tuple((float(scale), int(zero)) for scale, zero in pairs), found)
-
-        # Constants: real value, integers, scale, zero point.
-
-        def _constant(self, constant: Constant, operator: Operator) -> tuple[Any, Any, Any, Any]:
-            group = self.graph.group_of.get(constant.tensor.index)
-            if constant.role == "fixed" and group is None:
-                tensor = constant.tensor
-                return tf.constant(tensor.real), tensor.data, tensor.scales, tensor.zero
-            value = self._float(constant)
-            if not constant.tensor.quantized:
-                return value, value, (), 0
-            if group is not None:
-                return self._rounded(value, self.scales[group], self.zeros[group], constant)
-            if constant.role == "bias":
-                return self._bias(constant, value)
-            if constant.role == "kernel":
-                scale = self._kernel_scale(constant, value)
-                return self._rounded(value, scale, 0.0, constant)
-            return self._rounded(value, *self._operand_grid(constant, value), constant)
-
-        def _float(self, constant: Constant) -> Any:
-            known = constant.source in self.layer.starts.weights
-            return self.layer.real(constant.source) if known else tf.constant(constant.value)
-
-        def _rounded(self, value: Any, scale: Any, zero: Any, constant: Constant) -> tuple[Any, Any, Any, Any]:
-            scale = tf.stop_gradient(scale)
-            low, high = LEVELS.get(constant.tensor.dtype, (-(2**31), 2**31 - 128))
-            whole = tf.clip_by_value(tf.round(value / scale) + zero, low + (constant.role == "kernel"), high)
-            return value + tf.stop_gradient((whole - zero) * scale - value), whole, scale, zero
-
-        def _bias(self, constant: Constant, value: Any) -> tuple[Any, Any, Any, Any]:
-            operator = constant.operator
-            kernel = self.graph.constants[operator.inputs[1]]
-            scale = self._input_scale(operator) * tf.reshape(self._kernel_scale(kernel, self._float(kernel)), [-1])
-            return self._rounded(value, scale, 0.0, constant)
-
-        def _input_scale(self, operator: Operator) -> Any:
-            source = operator.inputs[2 if operator.name == "TRANSPOSE_CONV" else 0]
-            return self.scales[self.graph.group_of[source]]
-
-        def _kernel_scale(self, constant: Constant, value: Any) -> Any:
-            """The scale of each output channel, or of all: the largest weight is the last level.
-
-            A channel next to nothing gets a scale with which its bias still fits into 32 bits.
-            """
-            operator, levels = constant.operator, 2 ** (self.layer.bits.get(constant.tensor.index, 8) - 1) - 1
-            channels = channel_axes(operator.name)
-            per_channel = len(constant.tensor.scales) > 1
-            axes = [axis for axis in range(len(value.shape)) if not (per_channel and axis in channels)]
-            start = self.layer.starts.weights[constant.source]
-            if start.shared and per_channel:
-                reach = tf.reduce_max(tf.abs(self.layer.variables_of[str(constant.source)].value)) * abs(start.unit)
-            else:
-                reach = tf.reduce_max(tf.abs(value), axes, keepdims=True)
-            scale = tf.maximum(reach, _FEWEST * tf.reduce_max(reach)) / levels
-            bias = self._bias_reach(operator, scale.shape, per_channel)
-            return tf.maximum(scale, tf.maximum(bias / (self._input_scale(operator) * _BIAS_LIMIT), 1e-30))
-
-        def _bias_reach(self, operator: Operator, shape: Any, per_channel: bool) -> Any:
-            place = 3 if operator.name == "TRANSPOSE_CONV" else 2
-            index = operator.inputs[place] if len(operator.inputs) > place else -1
-            if index not in self.graph.constants:
-                return 0.0
-            reach = tf.abs(self._float(self.graph.constants[index]))
-            return tf.reshape(reach, shape) if per_channel else tf.reduce_max(reach)
-
-        def _operand_grid(self, constant: Constant, value: Any) -> tuple[Any, Any]:
-            if constant.tensor.dtype == "int16":
-                return tf.maximum(tf.reduce_max(tf.abs(value)), _SMALLEST) / 32767, 0.0
-            low, high = tf.minimum(tf.reduce_min(value), 0.0), tf.maximum(tf.reduce_max(value), 0.0)
-            scale = tf.maximum(high - low, _SMALLEST) / 255
-            return scale, tf.clip_by_value(tf.round(-128 - low / scale), -128, 127)
-
-        # Bounds of the grids.
-
-        def _make_bounds(self) -> list[tuple[Any, Any]]:
-            """The least and the greatest real value of each grid; gradients reach the bounds of the range."""
-            wide = [self.graph.tensors[group[0]].dtype == "int16" for group in self.graph.groups]
-            low = tf.where(wide, -32767.0, -128 - self.zeros) * self.scales
-            high = tf.where(wide, 32767.0, 127 - self.zeros) * self.scales
-            if self.layer.ranges == "learned":
-                raw = tf.unstack(self.layer.bounds(), axis=1)
-                low, high = (r + tf.stop_gradient(exact - r) for r, exact in zip(raw, (low, high), strict=True))
-            return list(zip(tf.unstack(low), tf.unstack(high), strict=True))
-
-        def _follow(self) -> None:
-            """Move each range towards what this batch has shown (Jacob et al. 2018, section 3.1)."""
-            rows, bounds = [], self.layer.bounds()
-            for group in range(len(self.graph.groups)):
-                seen = self._seen.get(group)
-                old = bounds[group]
-                if seen is None:
-                    rows.append(old)
-                    continue
-                low = tf.minimum(tf.reduce_min([pair[0] for pair in seen]), 0.0)
-                high = tf.maximum(tf.reduce_max([pair[1] for pair in seen]), 0.0)
-                rows.append(old * _MOMENTUM + tf.stack([low, high]) * (1 - _MOMENTUM))
-            self.layer.spans.assign(tf.reshape(rows, [-1]))
-
-        def _is_cut(self, index: int) -> bool:
-            """Whether the grid begins at zero, and nobody looks at what is below it."""
-            tensor = self.graph.tensors[index]
-            watched = self.training and self.layer.ranges == "moving"
-            return tensor.dtype == "int8" and tensor.quantized and tensor.zero == -128 and not watched
-
-        def _same_grid(self, operator: Operator) -> bool:
-            groups = {self.graph.group_of.get(i) for i in (*operator.outputs, *operator.inputs) if self._gridded(i)}
-            return len(groups) == 1
-
-        def _gridded(self, index: int) -> bool:
-            return index >= 0 and self.graph.tensors[index].dtype in LEVELS
-
     return IntegerNetwork
-
-
-_MOMENTUM = 0.99
 
 
 def _spans(graph: IntegerGraph) -> Array:
