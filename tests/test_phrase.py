@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgekit.errors import RecipeError
-from edgekit.phrase import PRESETS
+from edgekit.phrase import PRESETS, SCHEMES, STEPS
 from edgekit.recipe import Recipe
 from edgekit.stages.cluster import Cluster
 from edgekit.stages.distill import Distill
@@ -92,3 +92,11 @@ def test_a_wrong_step_is_refused_with_the_mend(phrase: str, message: str) -> Non
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_says_what_it_is_for(name: str) -> None:
     assert Recipe.parse(name).description == PRESETS[name]
+
+
+def test_the_help_tells_every_step_and_format() -> None:
+    from edgekit.cli.recipes import command
+
+    told = command.help or ""
+    for word in (*STEPS, "small", "qat", *SCHEMES):
+        assert word in told, word

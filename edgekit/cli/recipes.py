@@ -24,6 +24,7 @@ def command(context: click.Context) -> None:
                pruneN     set N % of the weights to zero while training
                clusterN   let the weights of each layer share N values
                small      channels75
+               qat        train the integer file; the last step, before int8 or int16x8
       formats  float32 float16 dynamic-int8 int8 int16x8
       options  per-tensor per-channel dense-per-tensor dense-per-channel
                io=float32|int8|uint8|int16  engine=litert|converter
