@@ -80,6 +80,8 @@ def recipe_of(text: str, scheme: str = "") -> Recipe:
     if len(text) > LONGEST:
         raise RecipeError(f"a recipe phrase of {len(text)} characters", "write it as a TOML file")
     head, colon, tail = text.partition(":")
+    if "," in head:
+        raise RecipeError(f"recipe {text!r}: options follow a colon", f"say {text.replace(',', ':', 1)!r}")
     said = _Said(text, *_read_head(text, head, scheme))
     for option in tail.split(",") if colon else ():
         said.read(option)

@@ -322,7 +322,8 @@ class _Job:
 
     def integers(self, model: Model, recipe: Recipe, stage: QuantizeAware) -> _Integers:
         """The quantized file after its quantization-aware training."""
-        key = [self.model.sha256, model.sha256, recipe.quantize, stage, recipe.seed, self.fingerprint, self.tools]
+        trained = [stage, stage.training.code, recipe.seed, self.fingerprint]
+        key = [self.model.sha256, model.sha256, recipe.quantize, *trained, self.tools]
         folder, file = self.work.path("integers", key), self.float_file(model, 1)
         ranges = self.ranges(file, recipe.quantize.calibration_samples)
         around = Surroundings(self.model.keras, self.dataset, (), recipe.seed, folder, self.trust, self.say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import re
@@ -44,6 +45,17 @@ def resolve(reference: str, error: type[InputError]) -> Any:
         public = [word for word in vars(module) if not word.startswith("_")]
         raise error(f"{reference}: {place} has no {name!r}", did_you_mean(name, public))
     return getattr(module, name)
+
+
+def code_digest(reference: str) -> str:
+    """SHA-256 of the file that a reference's module is in; empty where that cannot be found without importing it."""
+    place = reference.rpartition(":")[0]
+    if not place.endswith(".py"):
+        with importable(Path.cwd()):
+            spec = importlib.util.find_spec(place)
+        place = spec.origin if spec and spec.origin else ""
+    path = Path(place)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 @contextmanager

@@ -70,6 +70,7 @@ def test_epochs_are_those_of_every_training_and_one_shot_leaves_all_of_them_out(
         ("prune0-int8", "needs a percentage"),
         ("prune100-int8", "needs a percentage"),
         ("cluster1-int8", "needs a number from 2 to 256"),
+        ("prune50-cluster8,epochs=1", "options follow a colon"),
         ("prune50--int8", "unknown step ''"),
         ("smal", "did you mean 'small'"),
         ("int8:epochs=3", "nothing in it trains"),

@@ -6,7 +6,8 @@ Classification and masks use the cross-entropy of logits; probabilities are turn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -77,6 +78,12 @@ def hard_loss(model: Any, data: Dataset, name: str, samples: Sequence[Array]) ->
     return loss
 
 
+def refuse_misfit(name: str, task: str) -> None:
+    """Raise RecipeError for a named loss that does not go with a task, DataError for a function that does not exist."""
+    if name != "auto" and task != "none":
+        _loss_of(name, task)
+
+
 def _loss_of(name: str, task: str) -> Callable[[Any, Any, Kind], Any]:
     tf = import_tensorflow()
     classes = task in ("classification", "segmentation")
@@ -85,7 +92,7 @@ def _loss_of(name: str, task: str) -> Callable[[Any, Any, Kind], Any]:
     if task == "none":
         raise DataError(
             "the data says task = 'none', so there is nothing to train towards",
-            "give labels and a task, or learn from the float model alone: alpha = 1 of distill, teacher = 1 of qat",
+            "give labels and a task, or learn from the float model alone: alpha = 1 of distill, else teacher = 1",
         )
     if classes != (name in ("auto", "crossentropy")) and name != "auto":
         fitting = "crossentropy" if classes else "mse or mae"
@@ -107,12 +114,28 @@ def _own(name: str) -> Callable[[Any, Any, Kind], Any]:
         try:
             return tf.reduce_mean(tf.convert_to_tensor(function(target, output)))
         except Exception as cause:  # code of the user's raises anything
-            raise RecipeError(
-                f"loss {name} raised {type(cause).__name__}: {cause}",
-                "it takes the labels and the outputs of a batch as tensors, and gives a number, or one a sample",
-            ) from cause
+            raise _failed(name, cause) from cause
 
     return loss
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Name a loss of one's own where its operations fail in a compiled step."""
+    try:
+        yield
+    except import_tensorflow().errors.OpError as cause:
+        if ":" not in name:
+            raise
+        raise _failed(name, cause) from cause
+
+
+def _failed(name: str, cause: Exception) -> RecipeError:
+    said = next(iter(str(cause).splitlines()), "")
+    return RecipeError(
+        f"loss {name} raised {type(cause).__name__}: {said}",
+        "it takes the labels and the outputs of a batch as tensors, and gives a number, or one a sample",
+    )
 
 
 def crossentropy(target: Any, output: Any, kind: Kind) -> Any:

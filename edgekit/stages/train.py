@@ -23,6 +23,7 @@ from edgekit.data.parts import Dataset, Part
 from edgekit.errors import DataError, ModelError, RecipeError, RunError
 from edgekit.graph.rebuild import copy
 from edgekit.metrics import load_metric, mean_value
+from edgekit.python_reference import code_digest
 from edgekit.stages import checkpoint as checkpoints
 from edgekit.stages import losses
 from edgekit.stages.fused import fused_adam, training_twin
@@ -56,6 +57,11 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "metric"
     patience: Annotated[int, Meta(ge=0, description="Epochs without a better one before it stops; 0: never.")] = 5
     unfreeze: Annotated[bool, Meta(description="Train the layers that the model has frozen, too.")] = False
+
+    @property
+    def code(self) -> str:
+        """Digest of the code of a loss of one's own; empty for the others."""
+        return code_digest(self.loss) if ":" in self.loss else ""
 
     @property
     def detail(self) -> str:
@@ -244,6 +250,13 @@ class _Loop:
         """Train to the end, from the checkpoint if there is one of this very training."""
         key = self._key() if path else ""
         finished = self._resume(path, key) if path else False
+        with losses.named(self.config.loss):
+            self._train(path, key, finished)
+        if self.validation is not None and not self.best and self._settled_at(0):
+            self.say(Line(f"{self.stage}: no epoch was better than the weights it began with, and these stay"))
+        return self._result()
+
+    def _train(self, path: Path | None, key: str, finished: bool) -> None:
         if not self.history:
             self._finish_epoch(0, None, time.monotonic())
         while not finished and len(self.history) <= self.config.epochs:
@@ -253,9 +266,6 @@ class _Loop:
             if path:
                 record = _Record(tuple(self.history), self.best, tuple(self.rank), finished)
                 checkpoints.save(path, key, record, self._state())
-        if self.validation is not None and not self.best and self._settled_at(0):
-            self.say(Line(f"{self.stage}: no epoch was better than the weights it began with, and these stay"))
-        return self._result()
 
     # One epoch.
 
@@ -403,7 +413,9 @@ class _Loop:
         """Digest of everything that the result depends on."""
         from edgekit.model.live import digest
 
-        settings = msgspec.json.encode([self.config, self.data.fingerprint, self.seed, self.stage, self.objective.key])
+        settings = msgspec.json.encode(
+            [self.config, self.config.code, self.data.fingerprint, self.seed, self.stage, self.objective.key]
+        )
         sha = hashlib.sha256(settings + digest(self.model).encode())
         for callback in self.callbacks:
             sha.update(f"{type(callback).__name__} {callback.key}".encode())

@@ -380,6 +380,7 @@ def test_a_loss_of_your_own_is_minimised(data: Dataset, model: Any, tmp_path: Pa
         ("raise KeyError('x')", "raised KeyError"),
         ("return None", "raised ValueError: None values"),
         ("return out[0, 0] * float('nan')", "nan before any training"),
+        ("import tensorflow as tf; return tf.gather(out, [10**6])", "raised InvalidArgumentError: "),
     ],
 )
 def test_a_loss_of_your_own_that_fails_is_named(
@@ -389,6 +390,16 @@ def test_a_loss_of_your_own_that_fails_is_named(
     with pytest.raises(EdgekitError, match=problem) as caught:
         fine_tune(model, data, Training(epochs=1, loss=f"{tmp_path}/failing.py:loss"))
     assert "learning_rate" not in caught.value.mend
+
+
+def test_an_edited_loss_begins_anew(data: Dataset, model: Any, tmp_path: Path) -> None:
+    source, path = tmp_path / "edited.py", tmp_path / "checkpoint"
+    config = Training(epochs=1, patience=0, loss=f"{source}:loss")
+    losses_seen = []
+    for factor in (1, 2):
+        source.write_text(f"def loss(y, out):\n    return {factor} + 0 * out[0, 0]\n")
+        losses_seen.append(fine_tune(model, data, config, checkpoint=path).history[-1].loss)
+    assert losses_seen == [1, 2]
 
 
 def test_errors_are_of_the_tree() -> None:
