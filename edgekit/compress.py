@@ -22,7 +22,7 @@ from edgekit.errors import DataError, ModelError, RecipeError, RunError
 from edgekit.latency import host_latency
 from edgekit.model import Model, load_model
 from edgekit.recipe import Compression, Recipe
-from edgekit.stages import cluster, drop_layers, factorize, prune_channels, prune_weights
+from edgekit.stages import cluster, drop_layers, factorize, losses, prune_channels, prune_weights
 from edgekit.stages.calibrate import Ranges
 from edgekit.stages.centroids import ClusterPreserve
 from edgekit.stages.cluster import Cluster
@@ -30,13 +30,14 @@ from edgekit.stages.distill import Distill, distill
 from edgekit.stages.drop_layers import DropLayers
 from edgekit.stages.factorize import Factorize
 from edgekit.stages.fine_tune import FineTune
+from edgekit.stages.lesson import Teacher
 from edgekit.stages.masks import Preserve
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import HEADER, QuantizeAware, quantize_aware, refuse_few_steps
 from edgekit.stages.sensitivity import Sensitivity, SensitivityReport, sensitivity
-from edgekit.stages.train import Callback, Epoch, TrainingDiverged, fine_tune
+from edgekit.stages.train import Callback, Epoch, Training, TrainingDiverged, fine_tune
 from edgekit.talk import Line, Say
 from edgekit.target import Target, load_target
 from edgekit.units import format_count, format_seconds
@@ -94,6 +95,11 @@ class Surroundings:
         refuse_without_training(stage, self.data)
         assert self.data is not None
         return self.data
+
+    @property
+    def teacher(self) -> Teacher:
+        """The model that came in, and where what it said is kept."""
+        return Teacher(self.original, self.folder / "teachers" if self.folder else None)
 
     def checkpoint(self, place: int) -> Path | None:
         """Where stage number `place` keeps the state of its training."""
@@ -184,9 +190,9 @@ def name_of(stage: Compression | QuantizeAware) -> str:
     return str(stage.__struct_config__.tag)
 
 
-def trains(stage: Compression | QuantizeAware) -> bool:
-    """Whether a stage needs training data."""
-    return hasattr(stage, "training") and not getattr(stage, "one_shot", False)
+def _training_of(stage: Compression | QuantizeAware) -> Training | None:
+    """How a stage trains; None where it does not."""
+    return None if getattr(stage, "one_shot", False) else getattr(stage, "training", None)
 
 
 def train_integers(
@@ -217,10 +223,12 @@ def train_integers(
 
 
 def refuse_without_training(stage: Compression | QuantizeAware, data: Dataset | None) -> None:
-    """Raise DataError where a stage trains and there is no training part, RecipeError for one with too few steps."""
-    if not trains(stage):
+    """Raise DataError where a stage trains and has no training part, RecipeError for a misfit of loss or steps."""
+    training = _training_of(stage)
+    if training is None:
         return
     if data is not None and data.train is not None and len(data.train):
+        losses.refuse_misfit(training.loss, data.task)
         if isinstance(stage, QuantizeAware):
             refuse_few_steps(stage, len(data.train))
         return
@@ -265,6 +273,7 @@ def _prune_weights(model: Any, stage: PruneWeights, around: Surroundings, place:
         stage,
         around.data,
         targets=around.targets,
+        teacher=around.teacher,
         checkpoint=around.checkpoint(place),
         say=around.say,
         seed=around.seed,
@@ -306,14 +315,26 @@ def _drop_layers(model: Any, stage: DropLayers, around: Surroundings, _: int) ->
 
 def _factorize(model: Any, stage: Factorize, around: Surroundings, place: int) -> Step:
     done = factorize.factorize(
-        model, stage, around.data, checkpoint=around.checkpoint(place), say=around.say, seed=around.seed
+        model,
+        stage,
+        around.data,
+        teacher=around.teacher,
+        checkpoint=around.checkpoint(place),
+        say=around.say,
+        seed=around.seed,
     )
     return _step(stage, done.model, around, factorize.HEADER, done.plan.rows(), [_saved(done.report)], done.history)
 
 
 def _cluster(model: Any, stage: Cluster, around: Surroundings, place: int) -> Step:
     done = cluster.cluster(
-        model, stage, around.data, checkpoint=around.checkpoint(place), say=around.say, seed=around.seed
+        model,
+        stage,
+        around.data,
+        teacher=around.teacher,
+        checkpoint=around.checkpoint(place),
+        say=around.say,
+        seed=around.seed,
     )
     return _step(stage, done.model, around, cluster.HEADER, done.report.rows(), [done.report.note], done.history)
 
@@ -325,7 +346,7 @@ def _distill(model: Any, stage: Distill, around: Surroundings, place: int) -> St
         stage,
         around.training_data(stage),
         callbacks=_keeping(),
-        cache=around.folder / "teachers" if around.folder else None,
+        cache=around.teacher.cache,
         checkpoint=around.checkpoint(place),
         say=around.say,
         seed=around.seed,

@@ -20,6 +20,7 @@ from edgekit.graph.rebuild import copy
 from edgekit.stages.centroids import ClusterPreserve, centroids
 from edgekit.stages.codebook import Init, assign, codebook, huffman_bytes
 from edgekit.stages.kernels import Kernel, kernels_of
+from edgekit.stages.lesson import Teacher, TeacherShare, taught
 from edgekit.stages.masks import Preserve
 from edgekit.stages.patterns import any_matching, matching
 from edgekit.stages.train import Epoch, Training, fine_tune
@@ -72,6 +73,7 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True, tag="cluster", ta
     only: Annotated[tuple[str, ...], Meta(description="Patterns of layer names; empty means every layer.")] = ()
     layers: Annotated[tuple[ClusterLayers, ...], Meta(description="Exceptions; the last that matches wins.")] = ()
     one_shot: Annotated[bool, Meta(description="Cluster without data and training.")] = False
+    teacher: TeacherShare = 0.7
     training: Training = Training(epochs=5, learning_rate=3e-4)
 
     def __post_init__(self) -> None:
@@ -177,11 +179,14 @@ def cluster(
     stage: Cluster,
     data: Dataset | None = None,
     *,
+    teacher: Teacher | None = None,
     checkpoint: Path | None = None,
     say: Say = lambda _: None,
     seed: int = 0,
 ) -> Clustered:
     """Cluster a copy of a Keras model, then train the centroids on `data` unless the stage is `one_shot`.
+
+    `teacher` is the float model, by default `model` as it came in.
 
     Raises what `plan` raises, RecipeError without data, and what `fine_tune` raises.
     """
@@ -200,6 +205,7 @@ def cluster(
             data,
             stage.training,
             callbacks=held,
+            objective=taught(teacher or Teacher(model), stage.teacher),
             checkpoint=checkpoint,
             say=say,
             seed=seed,

@@ -24,13 +24,12 @@ from edgekit.errors import RecipeError
 from edgekit.graph.rebuild import same
 from edgekit.metrics import load_metric
 from edgekit.model.live import digest
-from edgekit.stages.losses import hard_loss, hard_targets, output_kinds
-from edgekit.stages.soft_losses import attention_loss, feature_loss, form_of, projection_for, soft_loss
+from edgekit.stages.lesson import TEMPERATURE, Blend, Lesson
+from edgekit.stages.soft_losses import attention_loss, feature_loss, projection_for
 from edgekit.stages.student import narrowed
 from edgekit.stages.teacher import Look, answers, with_features
 from edgekit.stages.train import Callback, Epoch, Objective, Trained, Training, fine_tune
 from edgekit.talk import Say
-from edgekit.tf import import_tensorflow
 
 Array = npt.NDArray[Any]
 Weight = Annotated[float, Meta(ge=0, le=1)]
@@ -50,7 +49,9 @@ class Hint(Struct, frozen=True, forbid_unknown_fields=True):
 class Distill(Struct, frozen=True, forbid_unknown_fields=True, tag="distill", tag_field="stage"):
     """Train a smaller network to say what a larger one says."""
 
-    temperature: Annotated[float, Meta(gt=0, le=100, description="How much the soft targets are softened.")] = 4.0
+    temperature: Annotated[float, Meta(gt=0, le=100, description="How much the soft targets are softened.")] = (
+        TEMPERATURE
+    )
     alpha: Annotated[Weight, Meta(description="Share of the teacher in the loss; the rest are the labels.")] = 0.7
     alpha_end: Annotated[Weight | None, Meta(description="Alpha at the end, if it changes while training.")] = None
     tune_alpha: Annotated[
@@ -218,8 +219,11 @@ class _Room:
 
     def objective(self, model: Any, data: Dataset, stage: Distill) -> Objective:
         """What the copy of the student that is trained minimises."""
-        samples = next(data.part("train").batches(32))
-        lesson = _Lesson(self, model, data, stage, samples)
+        end = stage.alpha if stage.alpha_end is None else stage.alpha_end
+        blend = Blend(stage.alpha, end, stage.temperature)
+        lesson = Lesson(self.teachers, model, data, blend, stage.training.loss)
+        if lesson.guesses_logits:
+            self.notes.append("a teacher gives probabilities: their logits were recovered as logarithms")
         hints = _Hints(model, stage.hints)
         targets = {
             part.name: (*lesson.labels(part), *self._answers(part, hints.looks))
@@ -252,50 +256,6 @@ class _Room:
         if place not in self._said:
             self._said[place] = answers(self.teachers[number], part, looks, folder=self.cache, say=self.say)
         return self._said[place]
-
-
-class _Lesson:
-    """The loss of the outputs: the teachers' share and the labels' share."""
-
-    def __init__(self, room: _Room, model: Any, data: Dataset, stage: Distill, samples: Sequence[Array]) -> None:
-        self.data, self.stage = data, stage
-        self.kinds = output_kinds(model, samples)
-        self.theirs = [output_kinds(teacher, samples) for teacher in room.teachers]
-        if any(kind != "logits" for kinds in self.theirs for kind in kinds):
-            room.notes.append("a teacher gives probabilities: their logits were recovered as logarithms")
-        judged = data.labelled_outputs or tuple(range(len(model.outputs)))
-        decides = data.task in ("classification", "segmentation")
-        self.forms = [
-            form_of(kind, int(output.shape[-1]), decides and index in judged)
-            for index, (kind, output) in enumerate(zip(self.theirs[0], model.outputs, strict=True))
-        ]
-        only_teacher = stage.alpha == 1 and stage.alpha_end in (None, 1)
-        self.hard = None if only_teacher else hard_loss(model, data, stage.training.loss, samples)
-
-    def labels(self, part: Part) -> tuple[Array, ...]:
-        """The labels, where they have a share."""
-        return () if self.hard is None else hard_targets(self.data, part)
-
-    def loss(self, outputs: list[Any], targets: list[Any], progress: Any) -> Any:
-        """The weighted sum of both shares; `targets` are the labels, then the answers of each teacher in turn."""
-        said = targets[len(targets) - len(outputs) * len(self.theirs) :]
-        soft = [
-            soft_loss(
-                said[index :: len(outputs)],
-                [kinds[index] for kinds in self.theirs],
-                output,
-                self.kinds[index],
-                self.forms[index],
-                self.stage.temperature,
-            )
-            for index, output in enumerate(outputs)
-        ]
-        total = import_tensorflow().add_n(soft)
-        if self.hard is None:
-            return total
-        end = self.stage.alpha if self.stage.alpha_end is None else self.stage.alpha_end
-        alpha = self.stage.alpha + (end - self.stage.alpha) * progress
-        return alpha * total + (1 - alpha) * self.hard(outputs, targets[: len(targets) - len(said)])
 
 
 class _Hints:

@@ -24,6 +24,7 @@ from edgekit.graph.rebuild import fresh, per_operation, rebuild
 from edgekit.graph.walk import Call, walk
 from edgekit.stages.centroids import ClusterPreserve
 from edgekit.stages.factor_layers import factor_names, factored, geometry_of, kernel_of, misfit, names_in
+from edgekit.stages.lesson import Teacher, TeacherShare, taught
 from edgekit.stages.low_rank import Kind, kinds_of, product
 from edgekit.stages.masks import Preserve
 from edgekit.stages.patterns import any_matching, matching
@@ -77,6 +78,7 @@ class Factorize(Struct, frozen=True, forbid_unknown_fields=True, tag="factorize"
     only: Annotated[tuple[str, ...], Meta(description="Patterns of layer names; empty means every layer.")] = ()
     layers: Annotated[tuple[FactorizeLayers, ...], Meta(description="Exceptions; the last that matches wins.")] = ()
     one_shot: Annotated[bool, Meta(description="Split without data and training.")] = False
+    teacher: TeacherShare = 0.7
     training: Training = Training()
 
     def __post_init__(self) -> None:
@@ -193,11 +195,14 @@ def factorize(
     stage: Factorize,
     data: Dataset | None = None,
     *,
+    teacher: Teacher | None = None,
     checkpoint: Path | None = None,
     say: Say = lambda _: None,
     seed: int = 0,
 ) -> Factorized:
     """Split layers of a copy of a Keras model, then train it on `data` unless the stage is `one_shot`.
+
+    `teacher` is the float model, by default `model` as it came in.
 
     Raises what `plan` raises, RecipeError without data, and what `fine_tune` raises.
     """
@@ -215,6 +220,7 @@ def factorize(
             data,
             stage.training,
             callbacks=[Preserve(), ClusterPreserve()],
+            objective=taught(teacher or Teacher(model), stage.teacher),
             checkpoint=checkpoint,
             say=say,
             seed=seed,

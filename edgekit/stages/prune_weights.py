@@ -20,6 +20,7 @@ from edgekit.errors import RecipeError
 from edgekit.stages import allocation, sparsity, xnnpack_sparse
 from edgekit.stages.harm import Judge, curves
 from edgekit.stages.kernels import Kernel, kernels_of
+from edgekit.stages.lesson import Teacher, TeacherShare, taught
 from edgekit.stages.masks import Pruner, masks_for
 from edgekit.stages.patterns import matching
 from edgekit.stages.probes import kernel_probes
@@ -80,6 +81,7 @@ class PruneWeights(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_w
     end: Annotated[float, Meta(ge=0, le=1, description="Share of the training after which no zero is added.")] = 0.6
     one_shot: Annotated[bool, Meta(description="Prune at once, without data and training.")] = False
     layers: Annotated[tuple[PruneLayers, ...], Meta(description="Exceptions; the last that matches wins.")] = ()
+    teacher: TeacherShare = 0.7
     training: Training = Training(epochs=15)
 
     def __post_init__(self) -> None:
@@ -203,11 +205,14 @@ def prune_weights(
     data: Dataset | None = None,
     *,
     targets: Sequence[Target] = (),
+    teacher: Teacher | None = None,
     checkpoint: Path | None = None,
     say: Say = lambda _: None,
     seed: int = 0,
 ) -> Pruned:
     """Prune a copy of a Keras model, while it trains on `data` unless the stage is `one_shot`.
+
+    `teacher` is the float model, by default `model` as it came in.
 
     Raises RecipeError for patterns that match nothing and graphs that the policy does not allow, DataError without
     training data, and what `fine_tune` raises.
@@ -226,6 +231,7 @@ def prune_weights(
             data,
             stage.training,
             callbacks=[_pruner(made)],
+            objective=taught(teacher or Teacher(model), stage.teacher),
             checkpoint=checkpoint,
             say=say,
             seed=seed,

@@ -32,14 +32,12 @@ from edgekit.stages.integer_graph import COPIES, IntegerGraph, read_graph
 from edgekit.stages.integer_model import Ranges, bounds_of, integer_model, integers_of
 from edgekit.stages.integer_names import operators_of_layers
 from edgekit.stages.integer_weights import weights_of
-from edgekit.stages.losses import output_kinds
+from edgekit.stages.lesson import Teacher, TeacherShare, taught
 from edgekit.stages.masks import Preserve
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.patterns import matching
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
-from edgekit.stages.soft_losses import form_of, soft_loss
-from edgekit.stages.teacher import answers
-from edgekit.stages.train import Callback, Epoch, Objective, Training, fine_tune, labels_objective
+from edgekit.stages.train import Callback, Epoch, Objective, Training, fine_tune
 from edgekit.talk import Say
 from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.surgery import with_io_type, without_negation
@@ -78,10 +76,7 @@ class QuantizeAware(Struct, frozen=True, forbid_unknown_fields=True, tag="quanti
         Meta(description="Levels of all weights, as a power of two; they are stored as int8."),
     ] = 8
     layers: Annotated[tuple[QuantizeLayers, ...], Meta(description="Exceptions; the last that matches wins.")] = ()
-    teacher: Annotated[
-        Annotated[float, Meta(ge=0, le=1)],
-        Meta(description="Share of the float model's answers in the loss; with 1 no labels are needed."),
-    ] = 0.0
+    teacher: TeacherShare = 0.0
     preserve: Annotated[bool, Meta(description="Zeros of pruned and values of clustered weights stay.")] = True
     training: Training = Training(epochs=5, learning_rate=1e-4)
 
@@ -287,38 +282,9 @@ def _bits(graph: IntegerGraph, plan: QuantizePlan) -> dict[int, int]:
 
 
 def _objective(model: Any, teacher: Any, stage: QuantizeAware) -> Callable[[Any, Dataset, Training], Objective]:
-    """The loss by the labels and by the float model, each with its share."""
-
-    def make(network: Any, data: Dataset, config: Training) -> Objective:
-        hard = labels_objective(model, data, config) if stage.teacher < 1 else None
-        if hard and not stage.teacher:
-            return dataclasses.replace(hard, network=network)
-        return _taught(teacher, network, data, stage.teacher, hard)
-
-    return make
-
-
-def _taught(model: Any, network: Any, data: Dataset, share: float, hard: Objective | None) -> Objective:
-    kinds = output_kinds(model, next(data.part("train").batches(32)))
-    decides = data.task in ("classification", "segmentation")
-    judged = data.labelled_outputs or tuple(range(len(kinds)))
-    forms = [
-        form_of(kind, int(output.shape[-1]), decides and index in judged)
-        for index, (kind, output) in enumerate(zip(kinds, model.outputs, strict=True))
-    ]
-
-    def targets(part: Part) -> tuple[Any, ...]:
-        return (*answers(model, part), *(hard.targets(part) if hard else ()))
-
-    def loss(outputs: list[Any], found: list[Any], progress: Any) -> Any:
-        said, labels = found[: len(kinds)], found[len(kinds) :]
-        soft = sum(
-            soft_loss([answer], [kind], output, kind, form, 1.0)
-            for answer, kind, output, form in zip(said, kinds, outputs, forms, strict=True)
-        )
-        return share * soft + (1 - share) * hard.loss(outputs, labels, progress) if hard else soft
-
-    return Objective(network=network, targets=targets, loss=loss, key=f"teacher {share}")
+    """The loss of the integer network, whose outputs are those of the float model."""
+    of_float = taught(Teacher(teacher), stage.teacher)
+    return lambda network, data, config: dataclasses.replace(of_float(model, data, config), network=network)
 
 
 def _proof_samples(data: Dataset) -> Part:
