@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from compression_tables import Result, markdown, read
+from compression_tables import Result, Trainings, markdown, read
 from networks import NETWORKS, network
 from tasks import TASKS, task
 
@@ -55,40 +55,41 @@ class Case:
     model: Any
     data: Dataset
     seed: int
-    first: Training
-    later: Training
+    plan: Trainings
 
     def sparse(self, share: float) -> Any:
         """Magnitude pruning along the polynomial schedule."""
-        return prune_weights(self.model, PruneWeights(share, training=self.later), self.data, seed=self.seed).model
+        return prune_weights(self.model, PruneWeights(share, training=self.plan.later), self.data, seed=self.seed).model
 
     def narrower(self, share: float) -> Any:
         """Channels pruned to a share of the MACs, then taught by the float model."""
         plan = prune_channels.plan(self.model, prune_channels.PruneChannels(macs=share))
         cut = prune_channels.apply(plan)
-        return distill(self.model, cut, Distill(training=self.later), self.data, seed=self.seed).model
+        return distill(self.model, cut, Distill(training=self.plan.later), self.data, seed=self.seed).model
 
     def distilled(self) -> Any:
         """A student of half the width, taught by the float model."""
-        return distill(self.model, None, Distill(width=WIDTH, training=self.first), self.data, seed=self.seed).model
+        return distill(
+            self.model, None, Distill(width=WIDTH, training=self.plan.student), self.data, seed=self.seed
+        ).model
 
     def alone(self) -> Any:
         """The same student with the same initial weights, by the labels alone."""
         student = narrowed(self.model, WIDTH, seed=self.seed)
-        return fine_tune(student, self.data, self.first, seed=self.seed).model
+        return fine_tune(student, self.data, self.plan.student, seed=self.seed).model
 
     def clustered(self) -> Any:
         """16 values in each layer, trained gently: their first guess is good."""
-        gently = msgspec.structs.replace(self.later, learning_rate=self.later.learning_rate / 3)
+        gently = msgspec.structs.replace(self.plan.later, learning_rate=self.plan.later.learning_rate / 3)
         return cluster(self.model, Cluster(16, training=gently), self.data, seed=self.seed).model
 
     def factorized(self) -> Any:
         """Low-rank factors with half of the MACs."""
-        return factorize(self.model, Factorize(macs=0.5, training=self.later), self.data, seed=self.seed).model
+        return factorize(self.model, Factorize(macs=0.5, training=self.plan.later), self.data, seed=self.seed).model
 
     def longer(self) -> Any:
         """No compression: the float model trained for as long again as the techniques train."""
-        return fine_tune(self.model, self.data, self.later, seed=self.seed).model
+        return fine_tune(self.model, self.data, self.plan.later, seed=self.seed).model
 
 
 ROWS: dict[str, Callable[[Case], Any]] = {
@@ -106,13 +107,15 @@ ROWS: dict[str, Callable[[Case], Any]] = {
 }
 
 
-def trainings(name: str, of: str) -> tuple[Training, Training]:
-    """How the float model and the students train, and how a technique trains afterwards."""
-    epochs, later = (8, 15) if name == "fashion" else (12, 15)
-    if of.startswith("mobilenet"):
-        epochs = 2 * epochs
-    first = Training(epochs=epochs, learning_rate=4e-3, patience=0)
-    return first, Training(epochs=later, learning_rate=3e-3, patience=0)
+def trainings(name: str, of: str) -> Trainings:
+    """How a network trains on a task."""
+    epochs = 8 if name == "fashion" else 12
+    first, later, student = (2 * epochs, 10, 20) if of.startswith("mobilenet") else (epochs, 15, 30)
+
+    def training(epochs: int, learning_rate: float) -> Training:
+        return Training(epochs=epochs, learning_rate=learning_rate, patience=0)
+
+    return Trainings(training(first, 4e-3), training(later, 3e-3), training(student, 4e-3))
 
 
 def run(name: str, of: str, seed: int, work: Path, rows: list[str]) -> None:
@@ -135,16 +138,16 @@ def run(name: str, of: str, seed: int, work: Path, rows: list[str]) -> None:
 
 def _case(name: str, of: str, seed: int, work: Path) -> Case:
     data, place = task(name, SHARED, work), work / f"{name}-{of}-{seed}.keras"
-    first, later = trainings(name, of)
+    plan = trainings(name, of)
     shape = data.part("train").inputs[0].shape[1:]
     fresh = load_model(network(import_keras(), of, shape, seed))
     data = match(data, fresh.inputs, fresh.outputs)
     if not place.exists():
-        trained = fine_tune(fresh.keras, data, first, seed=seed).model
+        trained = fine_tune(fresh.keras, data, plan.first, seed=seed).model
         partial = place.with_suffix(f".{os.getpid()}.keras")
         trained.save(partial)
         partial.rename(place)
-    return Case(import_keras().models.load_model(place), data, seed, first, later)
+    return Case(import_keras().models.load_model(place), data, seed, plan)
 
 
 def judged(model: Any, data: Dataset, name: str, of: str, seed: int, row: str, seconds: float) -> Result:

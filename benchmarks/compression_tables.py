@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -138,16 +139,24 @@ def paired(results: Sequence[Result], first: str, second: str) -> list[tuple[Res
     return [(found[first, s], found[second, s]) for s in seeds if (first, s) in found and (second, s) in found]
 
 
-def section(results: Sequence[Result], rows: Sequence[str], first: Training, later: Training) -> list[str]:
+@dataclass(frozen=True)
+class Trainings:
+    """How the float model trains, how a technique trains afterwards, and how a new student does."""
+
+    first: Training
+    later: Training
+    student: Training
+
+
+def section(results: Sequence[Result], rows: Sequence[str], plan: Trainings) -> list[str]:
     """The table of one network on one data set, and what was done for it."""
     made = [(name, paired(results, name, "float")) for name in rows]
     found = [Row(name, tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)) for name, pairs in made if pairs]
     return [
         f"## {results[0].network}, {results[0].task}",
         "",
-        f"{results[0].samples} test samples. Float model and students: "
-        f"{first.epochs} epochs at {first.learning_rate:g}; each technique: {later.epochs} more "
-        f"at {later.learning_rate:g}.",
+        f"{results[0].samples} test samples. Float model: {_words(plan.first)}; each technique: {_words(plan.later)} "
+        f"more; a new student: {_words(plan.student)}.",
         "",
         *("| " + " | ".join(line) + " |" for line in (HEADER, ["---"] * len(HEADER), *map(cells, found))),
         "",
@@ -155,9 +164,11 @@ def section(results: Sequence[Result], rows: Sequence[str], first: Training, lat
     ]
 
 
-def markdown(
-    results: Sequence[Result], rows: Sequence[str], trainings: Callable[[str, str], tuple[Training, Training]]
-) -> str:
+def _words(training: Training) -> str:
+    return f"{training.epochs} epochs at {training.learning_rate:g}"
+
+
+def markdown(results: Sequence[Result], rows: Sequence[str], trainings: Callable[[str, str], Trainings]) -> str:
     """The tables of all that was found."""
     lines = [
         "# What compression costs in accuracy",
@@ -169,5 +180,5 @@ def markdown(
     ]
     for case in sorted({(result.task, result.network) for result in results}):
         own = [result for result in results if (result.task, result.network) == case]
-        lines += section(own, rows, *trainings(*case))
+        lines += section(own, rows, trainings(*case))
     return "\n".join(lines)

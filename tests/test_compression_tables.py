@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import compression_tables
 import tasks
 
+PLAN = compression_tables.Trainings(Training(), Training(), Training())
+
 
 def result(row: str, seed: int, wrong: int, wrong_int8: int | None = None, samples: int = 1000) -> Any:
     def bits(count: int) -> bytes:
@@ -63,7 +65,7 @@ def test_what_a_kill_has_cut_short_is_left_out(tmp_path: Path) -> None:
 
 def test_the_tables_have_each_network_once() -> None:
     rows = [result("float", 0, 10), result("16 clusters", 0, 12)]
-    text = compression_tables.markdown(rows, ["float", "16 clusters"], lambda *_: (Training(), Training()))
+    text = compression_tables.markdown(rows, ["float", "16 clusters"], lambda *_: PLAN)
     assert text.count("## n, t") == 1
     assert "| 16 clusters | 1 | 1 | 1 | 1 B | 1 B | 98.80 | +0.20 | 0.5: met |" in text
 
