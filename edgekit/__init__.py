@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from edgekit.errors import EdgekitError
     from edgekit.evaluate import evaluate_model
     from edgekit.model import Model, load_model
-    from edgekit.pipeline import Run, optimize
+    from edgekit.pipeline import optimize
     from edgekit.recipe import Recipe
+    from edgekit.run import Run
     from edgekit.target import Target, load_target
     from edgekit.tflite.inspect import inspect_model
 

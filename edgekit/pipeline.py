@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -39,13 +39,14 @@ from edgekit.compress import (
     train_integers,
 )
 from edgekit.dataset import Dataset, DataSpec, Part, load_for
-from edgekit.errors import DataError, GateError, RecipeError, RunError
+from edgekit.errors import DataError, RecipeError, RunError
 from edgekit.gate import Gate, unrunnable
-from edgekit.metrics import Score, scores
+from edgekit.metrics import scores
 from edgekit.model import Model, load_model
 from edgekit.model.live import from_keras
 from edgekit.recipe import Compression, Recipe
 from edgekit.report.html import render_report
+from edgekit.run import Reference, Run
 from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import Exported, export, take_tflite
 from edgekit.stages.numerics import Quantize
@@ -61,42 +62,6 @@ from edgekit.versions import version, versions
 from edgekit.workspace import Workspace, workspace
 
 Array = np.ndarray[Any, Any]
-
-
-class Reference(Struct, frozen=True):
-    """The float model that every variant is judged against; the float32 files made from it, by batch size."""
-
-    scores: tuple[Score, ...]
-    tflite: dict[int, Verification]
-    files: dict[int, StageRecord]
-    sha256: dict[int, str]
-
-
-class Run(Struct, frozen=True):
-    """Everything that `optimize` found; `run.json` in the output folder.
-
-    `measurements` are by the sha256 of the file measured, `compression` by the name of the artifact; `gates` says what
-    was not met, empty where all was.
-    """
-
-    model: ModelRecord
-    data: DataRecord | None
-    metric: str | None
-    reference: Reference
-    artifacts: tuple[Manifest, ...]
-    measurements: dict[str, Measurement]
-    warnings: tuple[str, ...]
-    gates: tuple[str, ...]
-    max_drop: float | None = None
-    compression: dict[str, tuple[StageReport, ...]] = {}
-    format_version: Literal[1] = 1
-
-    def accept(self) -> None:
-        """Raise GateError if a gate was not met."""
-        if self.gates:
-            raise GateError(
-                "not accepted: " + "; ".join(self.gates), "see the report; loosen the gate or change the recipe"
-            )
 
 
 class Request(Struct, frozen=True):

@@ -15,8 +15,9 @@ import pytest
 from edgekit import compress as compressing
 from edgekit.compress import compress_model
 from edgekit.errors import DataError, ModelError, RecipeError, RunError
-from edgekit.pipeline import Run, optimize
+from edgekit.pipeline import optimize
 from edgekit.recipe import Recipe
+from edgekit.run import Run
 from edgekit.stages.centroids import centroids_of
 from edgekit.stages.distill import Distill
 from edgekit.stages.kernels import kernels_of

@@ -24,7 +24,8 @@ LAYERS = (
     {"phrase", "compress"},
     {"verify"},
     {"artifact"},
-    {"evaluate", "workspace", "gate", "report"},
+    {"evaluate", "workspace", "gate", "run"},
+    {"report"},
     {"pipeline"},
     {"cli"},
 )

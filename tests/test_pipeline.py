@@ -22,8 +22,9 @@ from edgekit.artifact import Artifact
 from edgekit.errors import DataError, GateError, ModelError, OutputError, RecipeError, RunError, TargetError
 from edgekit.evaluate import evaluate_model
 from edgekit.gate import Gate
-from edgekit.pipeline import Run, optimize
+from edgekit.pipeline import optimize
 from edgekit.recipe import Recipe
+from edgekit.run import Run
 from edgekit.target import load_target, target_names
 from edgekit.tf import import_keras
 

@@ -12,7 +12,7 @@ from edgekit.cli.common import emit, json_option, progress, results_only, say
 from edgekit.cli.data_options import collect, data_options
 
 if TYPE_CHECKING:
-    from edgekit.pipeline import Run
+    from edgekit.run import Run
 
 
 @click.command("optimize")

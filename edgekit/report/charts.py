@@ -15,7 +15,7 @@ from edgekit.report.axes import BYTES, PERCENT, SECONDS, Axis
 from edgekit.report.plots import Interval, Point, Rule, Samples
 
 if TYPE_CHECKING:
-    from edgekit.pipeline import Run
+    from edgekit.run import Run
     from edgekit.verify import Verification
 
 

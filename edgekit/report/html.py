@@ -28,7 +28,7 @@ from edgekit.units import format_count
 if TYPE_CHECKING:
     from edgekit.artifact import Manifest, StageRecord
     from edgekit.bench.result import Measurement
-    from edgekit.pipeline import Run
+    from edgekit.run import Run
     from edgekit.verify import Verification
 
 

@@ -11,7 +11,7 @@ from edgekit.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from edgekit.artifact import Manifest, StageRecord
     from edgekit.metrics import Difference, Score
-    from edgekit.pipeline import Run
+    from edgekit.run import Run
     from edgekit.verify import Verification
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgekit.artifact import Manifest
     from edgekit.bench.result import Measurement
     from edgekit.metrics import Difference, Score
-    from edgekit.pipeline import Run
+    from edgekit.run import Run
 
 NARROW = "\u00a0"
 """Stands between a number and its unit: a space at which no line breaks."""

@@ -22,8 +22,9 @@ from edgekit.bench.result import (
 from edgekit.check import check
 from edgekit.dataset import Preprocessing
 from edgekit.metrics import Agreement, Difference, Score
-from edgekit.pipeline import Reference, Run, operator_table
+from edgekit.pipeline import operator_table
 from edgekit.recipe import Recipe
+from edgekit.run import Reference, Run
 from edgekit.target import load_target
 from edgekit.tflite.inspect import inspect_model
 from edgekit.verify import Verification

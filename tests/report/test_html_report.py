@@ -18,9 +18,9 @@ from edgekit.check import Finding
 from edgekit.cli.optimize import command
 from edgekit.dataset import Preprocessing
 from edgekit.gate import Gate
-from edgekit.pipeline import Run
 from edgekit.report.html import render_report, reproduce
 from edgekit.report.snippet import snippet
+from edgekit.run import Run
 from edgekit.verify import Verification
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'

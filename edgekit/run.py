@@ -1,0 +1,50 @@
+"""Run: everything that `optimize` found, as `run.json` keeps it and the report draws it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from edgekit.artifact import DataRecord, Manifest, ModelRecord, StageRecord
+from edgekit.bench.result import Measurement
+from edgekit.compress import StageReport
+from edgekit.errors import GateError
+from edgekit.metrics import Score
+from edgekit.verify import Verification
+
+
+class Reference(Struct, frozen=True):
+    """The float model that every variant is judged against; the float32 files made from it, by batch size."""
+
+    scores: tuple[Score, ...]
+    tflite: dict[int, Verification]
+    files: dict[int, StageRecord]
+    sha256: dict[int, str]
+
+
+class Run(Struct, frozen=True):
+    """Everything that `optimize` found; `run.json` in the output folder.
+
+    `measurements` are by the sha256 of the file measured, `compression` by the name of the artifact; `gates` says what
+    was not met, empty where all was.
+    """
+
+    model: ModelRecord
+    data: DataRecord | None
+    metric: str | None
+    reference: Reference
+    artifacts: tuple[Manifest, ...]
+    measurements: dict[str, Measurement]
+    warnings: tuple[str, ...]
+    gates: tuple[str, ...]
+    max_drop: float | None = None
+    compression: dict[str, tuple[StageReport, ...]] = {}
+    format_version: Literal[1] = 1
+
+    def accept(self) -> None:
+        """Raise GateError if a gate was not met."""
+        if self.gates:
+            raise GateError(
+                "not accepted: " + "; ".join(self.gates), "see the report; loosen the gate or change the recipe"
+            )
