@@ -101,9 +101,10 @@ class Surroundings:
         """The model that came in, and where what it said is kept."""
         return Teacher(self.original, self.folder / "teachers" if self.folder else None)
 
-    def checkpoint(self, place: int) -> Path | None:
-        """Where stage number `place` keeps the state of its training."""
-        return self.folder / f"{place}.checkpoint.npz" if self.folder else None
+    def of_training(self, place: int) -> dict[str, Any]:
+        """What every stage takes that trains, for stage number `place`, which keeps its state in a checkpoint."""
+        checkpoint = self.folder / f"{place}.checkpoint.npz" if self.folder else None
+        return {"checkpoint": checkpoint, "say": self.say, "seed": self.seed}
 
 
 def compress_model(
@@ -210,9 +211,7 @@ def train_integers(
         numerics=numerics,
         float_file=file,
         ranges=ranges,
-        checkpoint=around.checkpoint(0),
-        say=around.say,
-        seed=around.seed,
+        **around.of_training(0),
     )
     proof = done.report.agreement
     worst = min(output.within for output in proof.outputs)
@@ -274,9 +273,7 @@ def _prune_weights(model: Any, stage: PruneWeights, around: Surroundings, place:
         around.data,
         targets=around.targets,
         teacher=around.teacher,
-        checkpoint=around.checkpoint(place),
-        say=around.say,
-        seed=around.seed,
+        **around.of_training(place),
     )
     gains: dict[str, list[str]] = {}
     for name, gain in done.report.gain.items():
@@ -319,9 +316,7 @@ def _factorize(model: Any, stage: Factorize, around: Surroundings, place: int) -
         stage,
         around.data,
         teacher=around.teacher,
-        checkpoint=around.checkpoint(place),
-        say=around.say,
-        seed=around.seed,
+        **around.of_training(place),
     )
     return _step(stage, done.model, around, factorize.HEADER, done.plan.rows(), [_saved(done.report)], done.history)
 
@@ -332,9 +327,7 @@ def _cluster(model: Any, stage: Cluster, around: Surroundings, place: int) -> St
         stage,
         around.data,
         teacher=around.teacher,
-        checkpoint=around.checkpoint(place),
-        say=around.say,
-        seed=around.seed,
+        **around.of_training(place),
     )
     return _step(stage, done.model, around, cluster.HEADER, done.report.rows(), [done.report.note], done.history)
 
@@ -347,9 +340,7 @@ def _distill(model: Any, stage: Distill, around: Surroundings, place: int) -> St
         around.training_data(stage),
         callbacks=_keeping(),
         cache=around.teacher.cache,
-        checkpoint=around.checkpoint(place),
-        say=around.say,
-        seed=around.seed,
+        **around.of_training(place),
     )
     teacher, student = map(format_count, (done.report.teacher_parameters, done.report.student_parameters))
     sizes = f"parameters: teacher {teacher}, student {student}"
@@ -376,9 +367,7 @@ def _fine_tune(model: Any, stage: FineTune, around: Surroundings, place: int) ->
         around.training_data(stage),
         stage.training,
         callbacks=_keeping(),
-        checkpoint=around.checkpoint(place),
-        say=around.say,
-        seed=around.seed,
+        **around.of_training(place),
         stage="fine_tune",
     )
     return _step(stage, done.model, around, epochs=done.history)

@@ -10,7 +10,7 @@ import click
 
 from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, progress, results_only, say
-from edgekit.cli.data_options import collect, data_options
+from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
 from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
@@ -18,21 +18,15 @@ if TYPE_CHECKING:
 
 
 @click.command("compress")
-@click.argument("model", shell_complete=complete.files)
-@click.option(
-    "--data",
-    metavar="DATA",
-    shell_complete=complete.files,
-    help="An .npz, a folder of images, a .csv, a data.toml, or module:function.",
-)
+@model_argument
+@data_options()
 @click.option(
     "--recipe", "-r", required=True, metavar="RECIPE", shell_complete=complete.recipes, help="Such as channels50."
 )
 @click.option("--target", "-t", default="host", show_default=True, metavar="TARGET", shell_complete=complete.targets)
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The .keras file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
-@click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
-@data_options
+@trust_option
 @json_option
 def command(
     model: str,

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, progress, results_only
-from edgekit.cli.data_options import collect, data_options
+from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
 
 if TYPE_CHECKING:
     from edgekit.bench.plan import RuntimeName
@@ -16,22 +15,15 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate")
-@click.argument("model", shell_complete=complete.files)
-@click.option(
-    "--data",
-    required=True,
-    metavar="DATA",
-    shell_complete=complete.files,
-    help="An .npz, a folder, a .csv, a data.toml, or module:function.",
-)
+@model_argument
+@data_options(required=True)
 @click.option(
     "--part", default="test", show_default=True, type=click.Choice(["train", "validation", "calibration", "test"])
 )
 @click.option(
     "--runtime", default="auto", show_default=True, type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"])
 )
-@click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
-@data_options
+@trust_option
 @json_option
 def command(
     model: str,

@@ -9,20 +9,15 @@ import click
 
 from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, progress, results_only, say
-from edgekit.cli.data_options import collect, data_options
+from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
 
 if TYPE_CHECKING:
     from edgekit.run import Run
 
 
 @click.command("optimize")
-@click.argument("model", shell_complete=complete.files)
-@click.option(
-    "--data",
-    metavar="DATA",
-    shell_complete=complete.files,
-    help="An .npz, a folder of images, a .csv, a data.toml, or module:function.",
-)
+@model_argument
+@data_options()
 @click.option(
     "--target",
     "-t",
@@ -46,8 +41,7 @@ if TYPE_CHECKING:
 @click.option("--max-drop", metavar="DROP", help="Greatest accepted loss of the metric: 0.01 or 1%.")
 @click.option("--no-benchmark", is_flag=True, help="Do not measure latency and memory on this host.")
 @click.option("--overwrite", is_flag=True, help="Replace a former result in the output folder.")
-@click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
-@data_options
+@trust_option
 @json_option
 def command(
     model: str,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, progress, results_only, say
-from edgekit.cli.data_options import collect, data_options
+from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
 from edgekit.errors import OutputError, RecipeError
 
 if TYPE_CHECKING:
@@ -17,14 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command("sensitivity")
-@click.argument("model", shell_complete=complete.files)
-@click.option(
-    "--data",
-    required=True,
-    metavar="DATA",
-    shell_complete=complete.files,
-    help="An .npz, a folder of images, a .csv, a data.toml, or module:function.",
-)
+@model_argument
+@data_options(required=True)
 @click.option("--kind", default="weights", show_default=True, type=click.Choice(["weights", "channels"]))
 @click.option("--shares", default="0.5,0.7,0.9", show_default=True, help="Shares of each layer to take away, rising.")
 @click.option(
@@ -34,8 +27,7 @@ if TYPE_CHECKING:
 @click.option("--max-drop", metavar="DROP", help="Print budgets that cost each layer at most this: 0.01 or 1%.")
 @click.option("--toml", type=click.Path(path_type=Path), metavar="FILE", help="Write the budgets there instead.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw a plot, .svg or .html.")
-@click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
-@data_options
+@trust_option
 @json_option
 def command(
     model: str,

@@ -1,4 +1,4 @@
-"""Options about data that several commands share."""
+"""The argument and options about a model and its data that several commands share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,31 @@ from typing import Any, TypeVar
 
 import click
 
+from edgekit.cli import complete
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def data_options(function: F) -> F:
-    """Add --metric, --task and --data-option; `collect` makes one mapping of them."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+model_argument = click.argument("model", shell_complete=complete.files)
+trust_option = click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
+
+
+def data_options(required: bool = False) -> Callable[[F], F]:
+    """Add --data, and --metric, --task and --data-option, of which `collect` makes one mapping."""
+    data = click.option(
+        "--data",
+        required=required,
+        metavar="DATA",
+        shell_complete=complete.files,
+        help="An .npz, a folder of images, a .csv, a data.toml, or module:function.",
+    )
+
+    def add(function: F) -> F:
+        for option in reversed((data, *_OPTIONS)):
+            function = option(function)
+        return function
+
+    return add
 
 
 _OPTIONS = (
