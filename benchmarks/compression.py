@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from compression_tables import Result, Trainings, markdown, read
+from compression_tables import QAT, Result, Trainings, markdown, read
 from networks import NETWORKS, network
 from tasks import TASKS, task
 
@@ -34,8 +34,10 @@ from edgekit.stages.cluster import Cluster, cluster
 from edgekit.stages.convert import export
 from edgekit.stages.distill import Distill, distill
 from edgekit.stages.factorize import Factorize, factorize
+from edgekit.stages.lesson import Teacher
 from edgekit.stages.prune_weights import PruneWeights, prune_weights
 from edgekit.stages.quantize import Source, quantize
+from edgekit.stages.quantize_aware import QuantizeAware, quantize_aware
 from edgekit.stages.student import narrowed
 from edgekit.stages.train import Training, fine_tune
 from edgekit.target import load_target
@@ -87,6 +89,19 @@ class Case:
         """Low-rank factors with half of the MACs."""
         return factorize(self.model, Factorize(macs=0.5, training=self.plan.later), self.data, seed=self.seed).model
 
+    def combined(self) -> Any:
+        """A quarter of the MACs, and half of the weights of what is left zero."""
+        stage = PruneWeights(0.5, training=self.plan.later)
+        cut = self.narrower(0.25)
+        return prune_weights(cut, stage, self.data, teacher=Teacher(self.model), seed=self.seed).model
+
+    def integers(self, model: Any) -> bytes:
+        """The int8 file after quantization-aware training, taught by the float model."""
+        stage = QuantizeAware(teacher=0.7, training=self.plan.integers)
+        numerics = Recipe.parse("qat-int8").resolve(load_target("host")).quantize
+        done = quantize_aware(model, stage, self.data, teacher=self.model, numerics=numerics, seed=self.seed)
+        return done.file
+
     def longer(self) -> Any:
         """No compression: the float model trained for as long again as the techniques train."""
         return fine_tune(self.model, self.data, self.plan.later, seed=self.seed).model
@@ -104,7 +119,12 @@ ROWS: dict[str, Callable[[Case], Any]] = {
     "half the MACs, factors": Case.factorized,
     "student alone": Case.alone,
     "student distilled": Case.distilled,
+    "a quarter of the MACs, 50 % sparse": Case.combined,
 }
+TRAINED = tuple(
+    f"{row}{QAT}"
+    for row in ("float", "50 % sparse", "80 % sparse", "16 clusters", "a quarter of the MACs, 50 % sparse")
+)
 
 
 def trainings(name: str, of: str) -> Trainings:
@@ -115,7 +135,7 @@ def trainings(name: str, of: str) -> Trainings:
     def training(epochs: int, learning_rate: float) -> Training:
         return Training(epochs=epochs, learning_rate=learning_rate, patience=0)
 
-    return Trainings(training(first, 4e-3), training(later, 3e-3), training(student, 4e-3))
+    return Trainings(training(first, 4e-3), training(later, 3e-3), training(student, 4e-3), training(5, 3e-4))
 
 
 def run(name: str, of: str, seed: int, work: Path, rows: list[str]) -> None:
@@ -128,12 +148,27 @@ def run(name: str, of: str, seed: int, work: Path, rows: list[str]) -> None:
     case = _case(name, of, seed, work)
     for row in wanted:
         started = time.monotonic()
-        model = ROWS[row](case)
-        result = judged(model, case.data, name, of, seed, row, time.monotonic() - started)
+        base = row.removesuffix(QAT)
+        model = _kept(ROWS[base], case, work / f"{name}-{of}-{seed}-{base}.keras")
+        integers = case.integers(model) if row.endswith(QAT) else None
+        result = judged(model, case.data, name, of, seed, row, time.monotonic() - started, integers)
         with notes.open("ab") as file:
             file.write(msgspec.json.encode(result) + b"\n")
         took = time.monotonic() - started
         print(f"{name} {of} {seed} {row}: {result.accuracy:.4f} {result.int8:.4f}, {took:.0f} s", flush=True)
+
+
+def _kept(make: Callable[[Case], Any], case: Case, place: Path) -> Any:
+    """The model of a row, which a row of quantization-aware training begins with, too."""
+    if not place.exists():
+        _save(make(case), place)
+    return import_keras().models.load_model(place)
+
+
+def _save(model: Any, place: Path) -> None:
+    partial = place.with_suffix(f".{os.getpid()}.keras")
+    model.save(partial)
+    partial.rename(place)
 
 
 def _case(name: str, of: str, seed: int, work: Path) -> Case:
@@ -144,17 +179,18 @@ def _case(name: str, of: str, seed: int, work: Path) -> Case:
     data = match(data, fresh.inputs, fresh.outputs)
     if not place.exists():
         trained = fine_tune(fresh.keras, data, plan.first, seed=seed).model
-        partial = place.with_suffix(f".{os.getpid()}.keras")
-        trained.save(partial)
-        partial.rename(place)
+        _save(trained, place)
     return Case(import_keras().models.load_model(place), data, seed, plan)
 
 
-def judged(model: Any, data: Dataset, name: str, of: str, seed: int, row: str, seconds: float) -> Result:
-    """Accuracy of a model and of its int8 file on the test part."""
+def judged(
+    model: Any, data: Dataset, name: str, of: str, seed: int, row: str, seconds: float, integers: bytes | None
+) -> Result:
+    """Accuracy of a model and of its int8 file on the test part; `integers` is that file where it was trained."""
     loaded, part = load_model(model), data.part("test")
     assert part.labels is not None
     float_file, file = int8_file(model, data)
+    file = integers or file
     right = loaded.predict(part.array())[0].argmax(1) == part.labels[0]
     right_int8 = run_file(file, part).arrays[0].argmax(1) == part.labels[0]
     cost = total(costs(walk(model)))
@@ -191,7 +227,7 @@ def main() -> int:
     options.add_argument("--work", type=Path, required=True, help="folder for data, float models and results so far")
     options.add_argument("--task", action="append", choices=TASKS, help="only this one; may be repeated")
     options.add_argument("--network", action="append", choices=NETWORKS, help="only this one; may be repeated")
-    options.add_argument("--row", action="append", choices=ROWS, help="only this one; may be repeated")
+    options.add_argument("--row", action="append", choices=[*ROWS, *TRAINED], help="only this one; may be repeated")
     options.add_argument("--seed", action="append", type=int, help="only this one; may be repeated [0, 1 and 2]")
     options.add_argument("--table", action="store_true", help="train nothing, write the tables of what is there")
     chosen = options.parse_args()
@@ -201,9 +237,9 @@ def main() -> int:
         for seed in chosen.seed or (0, 1, 2):
             for of in chosen.network or NETWORKS:
                 for name in chosen.task or TASKS:
-                    run(name, of, seed, chosen.work, chosen.row or list(ROWS))
+                    run(name, of, seed, chosen.work, chosen.row or [*ROWS, *TRAINED])
     results = [result for notes in sorted(chosen.work.glob("*.jsonl")) for result in read(notes)]
-    (HERE / "results" / "compression.md").write_text(markdown(results, list(ROWS), trainings), encoding="utf-8")
+    (HERE / "results" / "compression.md").write_text(markdown(results, [*ROWS, *TRAINED], trainings), encoding="utf-8")
     return 0
 
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import compression_tables
 import tasks
 
-PLAN = compression_tables.Trainings(Training(), Training(), Training())
+PLAN = compression_tables.Trainings(*[Training()] * 4)
 
 
 def result(row: str, seed: int, wrong: int, wrong_int8: int | None = None, samples: int = 1000) -> Any:
