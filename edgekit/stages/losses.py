@@ -20,7 +20,8 @@ from edgekit.tf import import_keras, import_tensorflow
 Array = npt.NDArray[Any]
 Kind = Literal["logits", "softmax", "sigmoid"]
 
-_EPSILON = 1e-7
+_EPSILON = 1e-7  # what float32 tells from 1
+_TINY = 1e-30  # not more: below it there is no gradient, and a sure network goes below 1e-7 all the time
 _TRANSPARENT = {"Reshape", "Flatten", "Dropout", "Identity", "Permute", "Squeeze", "ExpandDims", "Cast", "Transpose"}
 
 
@@ -45,8 +46,8 @@ def as_logits(output: Any, kind: Kind) -> Any:
     """Logits of a tensor of outputs; a constant of each sample is lost, which no softmax sees."""
     log = import_tensorflow().math.log
     if kind == "softmax":
-        return log(output + _EPSILON)
-    return log(output + _EPSILON) - log(1 - output + _EPSILON) if kind == "sigmoid" else output
+        return log(output + _TINY)
+    return log(output + _TINY) - log(1 - output + _EPSILON) if kind == "sigmoid" else output
 
 
 def hard_targets(data: Dataset, part: Part) -> tuple[Array, ...]:

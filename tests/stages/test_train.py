@@ -392,6 +392,16 @@ def test_a_loss_of_your_own_that_fails_is_named(
     assert "learning_rate" not in caught.value.mend
 
 
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_a_network_that_is_sure_and_wrong_learns_as_much_as_from_its_logits(kind: Any) -> None:
+    tf = import_tensorflow()
+    logits = tf.Variable([[-40.0]] if kind == "sigmoid" else [[40.0, 0.0]])
+    with tf.GradientTape() as tape:
+        loss = losses.crossentropy(tf.constant([1]), getattr(tf.nn, kind)(logits), kind)
+    assert float(loss) == pytest.approx(40)
+    assert tape.gradient(loss, logits).numpy().ravel()[-1] == pytest.approx(-1)
+
+
 def test_an_edited_loss_begins_anew(data: Dataset, model: Any, tmp_path: Path) -> None:
     source, path = tmp_path / "edited.py", tmp_path / "checkpoint"
     config = Training(epochs=1, patience=0, loss=f"{source}:loss")
