@@ -66,9 +66,15 @@ def _classes(keras: Any, start: Any, x: Any) -> Any:
 
 
 def network(keras: Any, name: str, shape: Shape, seed: int) -> Any:
-    """The network of this name, as small as training it dozens of times asks for; its weights are drawn by `seed`."""
+    """The network of this name, its weights are drawn by `seed`."""
     keras.utils.set_random_seed(seed)
-    return NETWORKS[name](keras, shape)
+    return {**NETWORKS, **TIMED}[name](keras, shape)
+
+
+def _application(name: str, **settings: Any) -> Callable[[Any, Shape], Any]:
+    return lambda keras, shape: getattr(keras.applications, name)(
+        input_shape=shape, weights=None, classes=10, **settings
+    )
 
 
 NETWORKS: dict[str, Callable[[Any, Shape], Any]] = {
@@ -76,3 +82,11 @@ NETWORKS: dict[str, Callable[[Any, Shape], Any]] = {
     "resnet-8": lambda keras, shape: resnet8(keras, shape, pooled=True),
     "mobilenet-v2-0.35": mobilenet,
 }
+"""As small as training them dozens of times asks for."""
+
+TIMED: dict[str, Callable[[Any, Shape], Any]] = {
+    "MobileNetV2 0.35": _application("MobileNetV2", alpha=0.35),
+    "DS-CNN": ds_cnn,
+    "ResNet50": _application("ResNet50"),
+}
+"""As large as on a device, to time steps of training."""

@@ -1,33 +1,34 @@
-"""What both engines are told to do: one pruning of one trained network, or its steps in turns."""
+"""What both engines are told to do: prune a trained network, or train in turns."""
 
 from __future__ import annotations
 
 import json
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Self
 
 BEGIN, END, POWER, UPDATES = 0.0, 0.6, 3, 50
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """A network with the weights it starts from, data, and how to prune; `turns` trains in turns and judges nothing."""
+    """A network and the data to train it on; `turns` trains in turns, in blocks of so many steps."""
 
     network: str
-    weights: str
     data: str
-    sparsity: float
     epochs: int
     batch_size: int = 64
     learning_rate: float = 3e-3
     seed: int = 0
-    turns: bool = False
+    turns: int = 0
 
     @classmethod
-    def told(cls) -> Job:
+    def told(cls) -> Self:
         """The job on the command line."""
         return cls(**json.loads(sys.argv[1]))
 
@@ -40,6 +41,14 @@ class Job:
         with np.load(self.data) as found:
             return dict(found)
 
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning(Job):
+    """How to prune, from the weights that are given; in turns nothing is judged."""
+
+    weights: str
+    sparsity: float
+
     def initial(self) -> list[np.ndarray[Any, Any]]:
         """The weights to start from, in the order of `get_weights`."""
         with np.load(self.weights) as found:
@@ -49,3 +58,10 @@ class Job:
         """Accuracy on the test part, and the share of zeros in the pruned kernels."""
         accuracy = float((probabilities.argmax(1) == self.arrays()["y_test"]).mean())
         print("result", json.dumps({"accuracy": accuracy, "sparsity": zeros}), flush=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeAware(Job):
+    """Steps of quantization-aware training, or for comparison of the float network, from random weights."""
+
+    quantized: bool

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from job import Job
-from turns import STEPS, alternate
+from job import Pruning
+from turns import alternate
 
 from edgekit.bench.statistics import median_interval
 from edgekit.tf import import_keras
@@ -27,7 +27,7 @@ from compression_tables import spread
 HERE = Path(__file__).resolve().parent
 NETWORKS = ("ds-cnn", "resnet-8", "mobilenet-v2-0.35")
 SHARES = (0.5, 0.8)
-TASK, EPOCHS, ROUNDS, WARM_UP = "spoken", 6, 21, 3
+TASK, EPOCHS, STEPS, ROUNDS, WARM_UP = "spoken", 6, 20, 21, 3
 
 Found = dict[str, dict[str, float]]
 
@@ -50,7 +50,7 @@ def main() -> int:
     jobs = [(of, share, seed) for of in networks for seed in range(chosen.seeds) for share in SHARES]
     for of in networks:
         if f"step {of}" not in found:
-            found[f"step {of}"] = _steps(_job(chosen.work, of, SHARES[1], 0, turns=True), engines)
+            found[f"step {of}"] = _steps(_job(chosen.work, of, SHARES[1], 0, STEPS), engines)
             notes.write_text(json.dumps(found))
     for of, share, seed in jobs:
         for engine, words in engines.items():
@@ -63,12 +63,19 @@ def main() -> int:
     return 0
 
 
-def _job(work: Path, of: str, share: float, seed: int, turns: bool = False) -> Job:
+def _job(work: Path, of: str, share: float, seed: int, turns: int = 0) -> Pruning:
     weights = work / f"{TASK}-{of}-{seed}.weights.npz"
     if not weights.exists():
         np.savez(weights, *import_keras().models.load_model(work / f"{TASK}-{of}-{seed}.keras").get_weights())
-    epochs = 10 * EPOCHS if turns else EPOCHS  # more than the turns need
-    return Job(of, str(weights), str(work / f"{TASK}.npz"), share, epochs, seed=seed, turns=turns)
+    return Pruning(
+        network=of,
+        data=str(work / f"{TASK}.npz"),
+        epochs=10 * EPOCHS if turns else EPOCHS,  # more than the turns need
+        seed=seed,
+        turns=turns,
+        weights=str(weights),
+        sparsity=share,
+    )
 
 
 def _judged(words: list[str]) -> dict[str, float]:
@@ -80,11 +87,11 @@ def _judged(words: list[str]) -> dict[str, float]:
     return answer
 
 
-def _steps(job: Job, engines: dict[str, list[str]]) -> dict[str, float]:
+def _steps(job: Pruning, engines: dict[str, list[str]]) -> dict[str, float]:
     """Time of a training step, ours over theirs, with the interval of the rounds."""
     ours, theirs = alternate([[*words, job.word()] for words in engines.values()], ROUNDS, WARM_UP)
-    ratio = median_interval([a / b for a, b in zip(ours, theirs, strict=True)])
-    times = {"ours": float(np.median(ours)) / STEPS, "theirs": float(np.median(theirs)) / STEPS}
+    ratio = median_interval([a / b for a, b in zip(ours.seconds, theirs.seconds, strict=True)])
+    times = {"ours": float(np.median(ours.seconds)) / STEPS, "theirs": float(np.median(theirs.seconds)) / STEPS}
     return {"ratio": ratio.value, "low": ratio.low, "high": ratio.high, **times}
 
 

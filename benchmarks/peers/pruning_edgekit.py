@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from job import BEGIN, END, POWER, Job
-from turns import Clock
+from job import BEGIN, END, POWER, Pruning
+from turns import Clock, one_thread
 
 from edgekit.dataset import load_dataset, match
 from edgekit.model import load_model
@@ -25,27 +25,29 @@ from networks import network
 KINDS = ("convolution", "pointwise", "dense")
 
 
-class _Turns(Callback):
-    def __init__(self) -> None:
-        self._clock = Clock()
+class Turns(Callback):
+    """Trains in blocks of so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self._clock = Clock(steps)
 
     def before_step(self, step: int) -> None:
+        """Wait for the turn."""
         self._clock()
 
 
 def main() -> None:
     """Prune as told."""
-    job = Job.told()
-    threads = import_tensorflow().config.threading
-    threads.set_intra_op_parallelism_threads(1)
-    threads.set_inter_op_parallelism_threads(1)
+    job = Pruning.told()
+    one_thread(import_tensorflow())
     data = load_dataset(job.data)
     model = network(import_keras(), job.network, data.part("train").inputs[0].shape[1:], job.seed)
     model.set_weights(job.initial())
     loaded = load_model(model)
     data = replace(match(data, loaded.inputs, loaded.outputs), validation=None)
     shares = {kernel.name: job.sparsity for kernel in kernels_of(model) if kernel.kind in KINDS}
-    callbacks: list[Any] = [Pruner(shares, Pattern.parse("1x1"), BEGIN, END, POWER), *([_Turns()] if job.turns else [])]
+    callbacks: list[Any] = [Pruner(shares, Pattern.parse("1x1"), BEGIN, END, POWER)]
+    callbacks += [Turns(job.turns)] if job.turns else []
     training = Training(job.epochs, job.batch_size, job.learning_rate, patience=0)
     pruned = fine_tune(model, data, training, callbacks=callbacks, seed=job.seed).model
     values = [kernel.value for kernel in kernels_of(pruned) if kernel.name in shares]

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
-from job import BEGIN, END, POWER, UPDATES, Job
-from turns import Clock
+from job import BEGIN, END, POWER, UPDATES, Pruning
+from turns import Clock, one_thread
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from networks import network
@@ -22,20 +22,22 @@ from networks import network
 sparsity = tfmot.sparsity.keras
 
 
-class _Turns(tf_keras.callbacks.Callback):
-    def __init__(self) -> None:
+class Turns(tf_keras.callbacks.Callback):
+    """Trains in blocks of so many steps."""
+
+    def __init__(self, steps: int) -> None:
         super().__init__()
-        self._clock = Clock()
+        self._clock = Clock(steps)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Wait for the turn."""
         self._clock()
 
 
 def main() -> None:
     """Prune as told."""
-    job = Job.told()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    job = Pruning.told()
+    one_thread(tf)
     arrays = job.arrays()
     x, y = arrays["x_train"], arrays["y_train"]
     model = network(tf_keras, job.network, x.shape[1:], job.seed)
@@ -48,7 +50,7 @@ def main() -> None:
     rate = tf_keras.optimizers.schedules.CosineDecay(job.learning_rate, steps)
     pruned.compile(tf_keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
     order = np.random.default_rng(job.seed).permutation(len(x))[: each * job.batch_size]
-    callbacks = [sparsity.UpdatePruningStep(), *([_Turns()] if job.turns else [])]
+    callbacks = [sparsity.UpdatePruningStep(), *([Turns(job.turns)] if job.turns else [])]
     talk = 2 if job.turns else 0  # a progress line an epoch
     pruned.fit(x[order], y[order], job.batch_size, job.epochs, verbose=talk, callbacks=callbacks)
     layers = [layer for layer in pruned.layers if hasattr(layer, "pruning_vars") and layer.pruning_vars]

@@ -17,7 +17,7 @@ from edgekit.bench.run import infer
 from edgekit.errors import RunError
 from edgekit.stages.inner_values import inner_values
 from edgekit.stages.integer_graph import LEVELS, IntegerGraph, Operator, Tensor, read_graph
-from edgekit.stages.integer_model import one_operator
+from edgekit.stages.integer_model import operators_alone
 from edgekit.stages.losses import call
 from edgekit.tf import import_tensorflow
 from edgekit.tflite.batch import batched_twin
@@ -165,8 +165,7 @@ def _operators(network: Any, file: bytes, graph: IntegerGraph, stored: Sequence[
         for run in inner_values(file, stored)
     ]
     found = []
-    for operator in graph.operators:
-        made = [one_operator(network, operator, run) for run in runs]
+    for operator, *made in zip(graph.operators, *(operators_alone(network, run) for run in runs), strict=True):
         for index in operator.outputs:
             if index in graph.group_of and all(index in run for run in runs):
                 ours, theirs = (np.stack([run[index] for run in several]) for several in (made, runs))

@@ -8,6 +8,7 @@ scale is that of the largest of the channel; a bias is an int32 with the scale o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import ModelError
-from edgekit.stages.integer_graph import LEVELS, IntegerGraph, Operator
+from edgekit.stages.integer_graph import LEVELS, IntegerGraph
 from edgekit.stages.integer_ops import RULES
 from edgekit.stages.integer_pass import SMALLEST, Integers, Pass
 from edgekit.stages.integer_weights import Weight
@@ -55,10 +56,10 @@ def integers_of(model: Any) -> Integers:
     return found
 
 
-def one_operator(model: Any, operator: Operator, values: dict[int, Array]) -> dict[int, Array]:
-    """What one operator makes of given real activations, by the index of the tensor."""
-    outputs = _layer(model).one(operator, values)
-    return {index: np.asarray(value) for index, value in outputs.items()}
+def operators_alone(model: Any, values: dict[int, Array]) -> Iterator[dict[int, Array]]:
+    """What each operator, in order, makes of given real activations, by the index of the tensor."""
+    for outputs in _layer(model).alone(values):
+        yield {index: np.asarray(value) for index, value in outputs.items()}
 
 
 def bounds_of(model: Any) -> Array:
@@ -134,12 +135,12 @@ def _layer_class() -> Any:
         def run(self, inputs: Any, training: bool, values: dict[int, Any]) -> list[Any]:
             return Pass(self, training, values).run(list(inputs))
 
-        def one(self, operator: Operator, values: dict[int, Array]) -> dict[int, Any]:
-            only = Pass(
-                self, False, {index: tf.constant(values[index]) for index in operator.inputs if index in values}
-            )
-            only.step(operator)
-            return {index: only.values[index] for index in operator.outputs}
+        def alone(self, values: dict[int, Array]) -> Iterator[dict[int, Any]]:
+            one = Pass(self, False, {})
+            for operator in self.graph.operators:
+                one.values = {index: tf.constant(values[index]) for index in operator.inputs if index in values}
+                one.step(operator)
+                yield {index: one.values[index] for index in operator.outputs}
 
         def integers(self) -> Integers:
             return Pass(self, False, {}).integers()

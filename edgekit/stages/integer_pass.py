@@ -39,6 +39,8 @@ class Pass:
         self.scales, self.zeros = layer.grids()
         self._bounds = self._make_bounds()
         self._seen: dict[int, list[tuple[Any, Any]]] = {}
+        self._floats: dict[int, Any] = {}
+        self._kernel_scales: dict[int, Any] = {}
 
     def run(self, inputs: list[Any]) -> list[Any]:
         """The outputs for real inputs; while training with moving ranges, these follow what was seen."""
@@ -119,14 +121,16 @@ class Pass:
         if constant.role == "bias":
             return self._bias(constant, value)
         if constant.role == "kernel":
-            scale = self._kernel_scale(constant, value)
-            return self._rounded(value, scale, 0.0, constant)
+            return self._rounded(value, self._kernel_scale(constant), 0.0, constant)
         return self._rounded(value, *self._operand_grid(constant, value), constant)
 
     def _float(self, constant: Constant) -> Any:
-        tf = import_tensorflow()
-        known = constant.source in self.layer.starts.weights
-        return self.layer.real(constant.source) if known else tf.constant(constant.value)
+        """The real value; a variable is read once, as TensorFlow takes a second reading for another value."""
+        source = constant.source
+        if source not in self._floats:
+            known = source in self.layer.starts.weights
+            self._floats[source] = self.layer.real(source) if known else import_tensorflow().constant(constant.value)
+        return self._floats[source]
 
     def _rounded(self, value: Any, scale: Any, zero: Any, constant: Constant) -> tuple[Any, Any, Any, Any]:
         tf = import_tensorflow()
@@ -139,19 +143,25 @@ class Pass:
         tf = import_tensorflow()
         operator = constant.operator
         kernel = self.graph.constants[operator.inputs[1]]
-        scale = self._input_scale(operator) * tf.reshape(self._kernel_scale(kernel, self._float(kernel)), [-1])
+        scale = self._input_scale(operator) * tf.reshape(self._kernel_scale(kernel), [-1])
         return self._rounded(value, scale, 0.0, constant)
 
     def _input_scale(self, operator: Operator) -> Any:
         source = operator.inputs[2 if operator.name == "TRANSPOSE_CONV" else 0]
         return self.scales[self.graph.group_of[source]]
 
-    def _kernel_scale(self, constant: Constant, value: Any) -> Any:
+    def _kernel_scale(self, constant: Constant) -> Any:
+        index = constant.tensor.index
+        if index not in self._kernel_scales:
+            self._kernel_scales[index] = self._make_kernel_scale(constant)
+        return self._kernel_scales[index]
+
+    def _make_kernel_scale(self, constant: Constant) -> Any:
         """The scale of each output channel, or of all: the largest weight is the last level.
 
         A channel next to nothing gets a scale with which its bias still fits into 32 bits.
         """
-        tf = import_tensorflow()
+        tf, value = import_tensorflow(), self._float(constant)
         operator, levels = constant.operator, 2 ** (self.layer.bits.get(constant.tensor.index, 8) - 1) - 1
         channels = channel_axes(operator.name)
         per_channel = len(constant.tensor.scales) > 1
