@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-TECHNIQUES = ("weights", "channels", "layers", "factors", "clusters", "distill", "student")
+TECHNIQUES = ("weights", "channels", "layers", "factors", "clusters", "distill", "student", "qat")
 _KEY = "covers"
 
 Cells = dict[tuple[str, str], str]

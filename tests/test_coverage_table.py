@@ -26,10 +26,10 @@ def test_every_cell_has_what_its_tests_found() -> None:
     assert found["vgg", "factors"] == "FAILED"
     assert found == coverage_table.cells(reports[::-1])
     assert coverage_table.table(found).splitlines() == [
-        "| architecture | weights | channels | layers | factors | clusters | distill | student |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        "| vgg | yes |  | - | FAILED |  |  |  |",
-        "| vit |  |  |  |  |  |  | refused |",
+        "| architecture | weights | channels | layers | factors | clusters | distill | student | qat |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| vgg | yes |  | - | FAILED |  |  |  |  |",
+        "| vit |  |  |  |  |  |  | refused |  |",
     ]
 
 

@@ -43,7 +43,7 @@ class Plan:
 PLANS = {
     "MobileNetV2 0.35": Plan((96, 96, 3), 10, 15, 2),
     "DS-CNN": Plan((49, 10, 1), 50, 15, 1),
-    "ResNet50": Plan((96, 96, 3), 4, 7, 1),
+    "ResNet50": Plan((96, 96, 3), 2, 7, 1),
 }
 
 
