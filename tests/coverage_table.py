@@ -67,4 +67,8 @@ Made by `make test-all` from the tests marked `covers`; random weights, small in
 - clusters: four values in a channel, found again in the weights.
 - distill: a step of training by the teacher's outputs alone, the loss finite and the weights moved.
 - student: a student of half the width is derived, with outputs of the same shapes.
+- qat: 50 steps train the integer file, which has no float operator; each operator alone computes what the simulation
+  computes, within two quanta. "yes": so do the outputs of 512 samples, in 99.9 % and with the same top-1 in 99.5 %.
+  Else the shares that were found, and in brackets those of TFLite's own kernels against each other: in a deep random
+  network differences of one quantum grow.
 """

@@ -68,7 +68,7 @@ def _assert_each_operator_agrees(proof: SimulationAgreement, file: bytes) -> Non
 def _cell(proof: SimulationAgreement) -> str:
     ours, kernels = _worst(proof.outputs), _worst(proof.kernels)
     whole = ours[0] >= WITHIN and ours[1] >= TOP1
-    return "yes" if whole else "{:.0%}, {:.0%} ({:.0%}, {:.0%})".format(*ours, *kernels)
+    return "yes" if whole else "{:.1%}, {:.1%} ({:.1%}, {:.1%})".format(*ours, *kernels)
 
 
 def _worst(outputs: tuple[OutputAgreement, ...]) -> tuple[float, float]:
