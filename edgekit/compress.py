@@ -173,7 +173,7 @@ def run_stage(model: Any, stage: Compression, around: Surroundings, place: int =
 
 
 @contextmanager
-def keeping(stage: Compression, folder: Path | None) -> Iterator[None]:
+def keeping(stage: Compression | QuantizeAware, folder: Path | None) -> Iterator[None]:
     """Save the last good weights of a training that diverges, in `folder` if there is one."""
     try:
         yield
@@ -181,8 +181,7 @@ def keeping(stage: Compression, folder: Path | None) -> Iterator[None]:
         if folder is None:
             raise
         folder.mkdir(parents=True, exist_ok=True)
-        kept = folder / f"{name_of(stage)}-last-good.keras"
-        cause.trained.model.save(kept)
+        kept = cause.keep(folder / f"{name_of(stage)}-last-good")
         raise RunError(cause.problem, f"{cause.mend}; the last good weights are in {kept}") from cause
 
 

@@ -294,7 +294,8 @@ class _Job:
         around = Surroundings(self.model.keras, self.dataset, (), recipe.seed, folder, self.trust, self.say)
 
         def train() -> _Integers:
-            return _Integers(*train_integers(model.keras, stage, around, recipe.quantize, file, ranges))
+            with keeping(stage, self.work.stages):
+                return _Integers(*train_integers(model.keras, stage, around, recipe.quantize, file, ranges))
 
         return self.work.remember("train the integer file", key, train, _Integers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from edgekit import compress as compressing
+from edgekit.bench.run import infer
 from edgekit.compress import compress_model
 from edgekit.errors import DataError, ModelError, RecipeError, RunError
 from edgekit.pipeline import optimize
@@ -149,14 +151,23 @@ def test_a_training_that_diverges_keeps_the_last_good_weights(digits: Path, few:
         assert all(np.isfinite(weight).all() for weight in weights)
 
 
-def test_an_integer_file_whose_training_diverges_is_told_by_its_stage(digits: Path, few: Path, tmp_path: Path) -> None:
+def test_an_integer_training_that_diverges_keeps_the_last_good_file(
+    digits: Path, few: Path, tmp_path: Path, edgekit_cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     training = Training(epochs=5, batch_size=16, learning_rate=900.0, optimizer="sgd")
     plain = Recipe.parse("int8")
     recipe = tmp_path / "wild.toml"
     recipe.write_text(Recipe("wild", (*plain.stages, QuantizeAware(training=training))).to_toml())
-    with pytest.raises(RunError, match="quantize_aware: the ") as caught:
-        optimize(digits / "digits.keras", data=few, recipes=[recipe], out=tmp_path / "out", benchmark=False)
-    assert "lower learning_rate" in caught.value.mend
+    words = ("--data", few, "-r", recipe, "-o", "out", "--no-benchmark")
+    done = edgekit_cli("optimize", digits / "digits.keras", *words)
+    assert done.returncode == 5
+    assert "error: quantize_aware: the loss is nan in epoch 1" in done.stderr
+    assert "lower learning_rate below 900" in done.stderr
+    kept = Path(done.stderr.rstrip().rpartition(" in ")[2])
+    assert kept == tmp_path / "out.partial" / "stages" / "quantize_aware-last-good.tflite"
+    with np.load(few) as arrays:
+        samples, labels = arrays["x_test"][:100], arrays["y_test"][:100]
+    assert (infer(kept, [samples]).outputs[0].argmax(1) == labels).mean() > 0.9
 
 
 def test_a_student_and_more_teachers_are_named_in_the_recipe(digits: Path, few: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ import numpy as np
 from msgspec import Meta, Struct, structs
 
 from edgekit.data.parts import Dataset, Part
-from edgekit.errors import ModelError, RecipeError, RunError
+from edgekit.errors import ModelError, RecipeError
 from edgekit.graph.unroll import unrolled
 from edgekit.model.live import from_keras
 from edgekit.stages.agreement import SimulationAgreement, agreement
@@ -34,17 +35,25 @@ from edgekit.stages.integer_names import operators_of_layers
 from edgekit.stages.integer_weights import weights_of
 from edgekit.stages.lesson import Teacher, TeacherShare, taught
 from edgekit.stages.masks import Preserve
+from edgekit.stages.moved_ranges import MovedRange, SoundRanges, moved_ranges
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.patterns import matching
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
-from edgekit.stages.train import Callback, Epoch, Objective, Training, fine_tune
+from edgekit.stages.train import (
+    Callback,
+    Epoch,
+    Objective,
+    Trained,
+    Training,
+    TrainingDiverged,
+    fine_tune,
+)
 from edgekit.talk import Say
 from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.surgery import with_io_type, without_negation
 
 _FEWEST_STEPS = 50
 _MOST_CALLS = 6
-_WIDEST = 64.0
 _PROOF_SAMPLES = 512
 
 
@@ -124,14 +133,6 @@ class QuantizedKernel(Struct, frozen=True):
     changed: float
 
 
-class MovedRange(Struct, frozen=True):
-    """The range of the activations that share one scale: as calibrated, and as trained."""
-
-    tensor: str
-    before: tuple[float, float]
-    after: tuple[float, float]
-
-
 class QuantizeAwareReport(Struct, frozen=True):
     """What was trained, the proof that the file computes it, and the operators that stayed in float."""
 
@@ -184,8 +185,9 @@ def quantize_aware(
     labels and the float model.
 
     Raises RecipeError for a scheme that has no ranges, patterns that match nothing and too few steps, ModelError for a
-    model that is quantized already and operators that cannot be trained, RunError where ranges collapse or explode or
-    the file is not what was trained, and what `fine_tune` raises.
+    model that is quantized already and operators that cannot be trained, IntegerTrainingDiverged where the loss is no
+    number or a range collapses or explodes, RunError where the file is not what was trained, and what `fine_tune`
+    raises.
     """
     numerics = numerics or Quantize(
         "int8", granularity="per-channel", dense_granularity="per-channel", io="float32", engine="converter"
@@ -202,18 +204,19 @@ def quantize_aware(
     source = Source(start, ranges or calibrate(start, data.part("calibration").array()), keep=made.kept)
     graph = read_graph(_integer_file(source, numerics), start)
     network = integer_model(graph, weights_of(graph, model), stage.ranges, _bits(graph, made))
-    trained = fine_tune(
-        network,
-        data,
-        stage.training,
-        callbacks=[*callbacks, *((Preserve(), ClusterPreserve()) if stage.preserve else ())],
-        objective=objective or _objective(model, teacher or model, stage),
-        checkpoint=checkpoint,
-        say=say,
-        seed=seed,
-        stage="quantize_aware",
-    )
-    moved = _moved(graph, bounds_of(network), bounds_of(trained.model))
+    with _last_good_file(graph, stage, numerics.io):
+        trained = fine_tune(
+            network,
+            data,
+            stage.training,
+            callbacks=[*callbacks, *((Preserve(), ClusterPreserve()) if stage.preserve else ()), SoundRanges(graph)],
+            objective=objective or _objective(model, teacher or model, stage),
+            checkpoint=checkpoint,
+            say=say,
+            seed=seed,
+            stage="quantize_aware",
+        )
+    moved = moved_ranges(graph, bounds_of(network), bounds_of(trained.model))
     file = with_integers(graph, integers_of(trained.model))
     proof = agreement(trained.model, file, graph, _proof_samples(data).array())
     proof.accept()
@@ -295,6 +298,30 @@ def _proof_samples(data: Dataset) -> Part:
 # What goes wrong.
 
 
+class IntegerTrainingDiverged(TrainingDiverged):
+    """The training of an integer file diverged; `file` has the last good weights, in the types that were asked for."""
+
+    def __init__(self, problem: str, mend: str, trained: Trained, file: bytes) -> None:
+        super().__init__(problem, mend, trained)
+        self.file = file
+
+    def keep(self, place: Path) -> Path:
+        """Write `file` beside `place`; where it is now."""
+        kept = place.with_name(f"{place.name}.tflite")
+        kept.write_bytes(self.file)
+        return kept
+
+
+@contextmanager
+def _last_good_file(graph: IntegerGraph, stage: QuantizeAware, io: str) -> Iterator[None]:
+    try:
+        yield
+    except TrainingDiverged as cause:
+        file = with_io_type(with_integers(graph, integers_of(cause.trained.model)), io)
+        mend = cause.mend if stage.ranges == "calibrated" else f"{cause.mend}, or say ranges = 'calibrated'"
+        raise IntegerTrainingDiverged(cause.problem, mend, cause.trained, file) from cause
+
+
 def _refuse_scheme(numerics: Quantize) -> None:
     if numerics.scheme not in CALIBRATED:
         raise RecipeError(
@@ -321,22 +348,6 @@ def _refuse_quantized(model: Any, float_file: bytes | None) -> None:
     found = read_contents(float_file).numeric if float_file else "float32"
     if found != "float32":
         raise ModelError(f"the file is {found} already, and training starts from float32", "give the float32 file")
-
-
-def _moved(graph: IntegerGraph, before: Any, after: Any) -> tuple[MovedRange, ...]:
-    """The ranges that could move. Raises RunError for one that collapsed or exploded."""
-    found = []
-    for group, fixed, old, new in zip(graph.groups, graph.fixed, before, after, strict=True):
-        name, width = graph.tensors[group[0]].name, float((new[1] - new[0]) / (old[1] - old[0]))
-        if not 1 / _WIDEST <= width <= _WIDEST:
-            raise RunError(
-                f"quantize_aware: the range of {name!r} {'exploded' if width > 1 else 'collapsed'}: "
-                f"{old[0]:.3g}..{old[1]:.3g} became {new[0]:.3g}..{new[1]:.3g}",
-                "use a lower learning_rate, or say ranges = 'calibrated'",
-            )
-        if not fixed:
-            found.append(MovedRange(name, (float(old[0]), float(old[1])), (float(new[0]), float(new[1]))))
-    return tuple(found)
 
 
 # What came out.

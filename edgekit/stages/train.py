@@ -94,11 +94,17 @@ class Trained:
 
 
 class TrainingDiverged(RunError):  # noqa: N818 - it says what happened
-    """The loss became NaN or infinite; `trained` holds the last good weights."""
+    """The loss became NaN or infinite, or a callback found the weights unsound; `trained` holds the last good ones."""
 
     def __init__(self, problem: str, mend: str, trained: Trained) -> None:
         super().__init__(problem, mend)
         self.trained = trained
+
+    def keep(self, place: Path) -> Path:
+        """Save the last good weights beside `place`, with the suffix of their kind; where they are now."""
+        kept = place.with_name(f"{place.name}.keras")
+        self.trained.model.save(kept)
+        return kept
 
 
 class Callback:
@@ -119,6 +125,10 @@ class Callback:
     def settled(self, step: int) -> bool:
         """Whether the weights after `step` steps may be the result."""
         return True
+
+    def unsound(self) -> str | None:
+        """What makes it useless to train on after an epoch, in words; None where all is well."""
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +175,7 @@ def fine_tune(
     ended; the caller removes the file.
 
     Raises DataError without training data or labels, RecipeError where nothing can be trained, TrainingDiverged for a
-    loss that is no number.
+    loss that is no number or what a callback finds unsound.
     """
     config = config or Training()
     data.part("train")
@@ -299,11 +309,13 @@ class _Loop:
         self.say(Line(self._line(epoch)))
 
     def _refuse_unsound(self, number: int) -> None:
-        """Stop where weights are no numbers, which an activation may hide from the loss."""
+        """Stop where weights are no numbers, which an activation may hide from the loss, or a callback says so."""
         for variable in self.model.weights:
             value = variable.numpy()
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise self._diverged(f"the weights {variable.path} are not finite {_after(number)}")
+        for problem in filter(None, (callback.unsound() for callback in self.callbacks)):
+            raise self._diverged(f"{problem} {_after(number)}")
 
     def _judge(self, number: int) -> tuple[float | None, float | None]:
         """Loss and metric of the validation part."""
@@ -372,7 +384,7 @@ class _Loop:
         return Trained(self.model, tuple(self.history), self.best, self.metric)
 
     def _diverged(self, problem: str) -> TrainingDiverged:
-        lower = f"use a lower learning_rate than {self.config.learning_rate:g}, and look for huge values in the data"
+        lower = f"lower learning_rate below {self.config.learning_rate:g}, look for huge values in data and weights"
         mend = lower if self.history else "look for huge values in the model and in the data, and at a loss of your own"
         return TrainingDiverged(f"{self.stage}: {problem}", mend, self._result())
 

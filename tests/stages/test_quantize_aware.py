@@ -12,7 +12,7 @@ import pytest
 from edgekit import strict_toml
 from edgekit.data.parts import Dataset
 from edgekit.dataset import load_dataset, match
-from edgekit.errors import ModelError, RecipeError, RunError
+from edgekit.errors import ModelError, RecipeError
 from edgekit.graph.rebuild import copy
 from edgekit.model import load_model
 from edgekit.stages.calibrate import calibrate
@@ -23,6 +23,7 @@ from edgekit.stages.prune_weights import PruneWeights, prune_weights
 from edgekit.stages.quantize import Source, quantize
 from edgekit.stages.quantize_aware import (
     HEADER,
+    IntegerTrainingDiverged,
     QuantizeAware,
     QuantizedAware,
     QuantizeLayers,
@@ -30,7 +31,7 @@ from edgekit.stages.quantize_aware import (
     plan,
     quantize_aware,
 )
-from edgekit.stages.train import Training
+from edgekit.stages.train import Callback, Training
 from edgekit.tf import import_keras
 from edgekit.tflite.inspect import read_contents
 from edgekit.verify import run_file
@@ -262,10 +263,28 @@ def test_a_quantized_keras_model_is_refused(data: Dataset) -> None:
         quantize_aware(model, QuantizeAware(), data)
 
 
-def test_ranges_that_explode_are_named(network: Any, data: Dataset, float32: bytes) -> None:
-    stage = QuantizeAware(training=Training(epochs=4, learning_rate=0.9, schedule="constant", patience=0))
-    with pytest.raises(RunError, match=r"range of|loss is|not finite"):
-        quantize_aware(network, stage, _unvalidated(data), float_file=float32)
+@pytest.mark.parametrize(("factor", "word"), [(5.0, "exploded"), (-5.0, "collapsed")])
+def test_a_range_out_of_bounds_ends_the_training_with_the_last_good_file(
+    factor: float, word: str, network: Any, data: Dataset, float32: bytes
+) -> None:
+    class Stretch(Callback):
+        """Moves all ranges in the second epoch."""
+
+        def start(self, model: Any, steps: int) -> None:
+            self.stretch = next(weight for weight in model.weights if weight.name == "stretch")
+
+        def before_step(self, step: int) -> None:
+            if step == 20:
+                self.stretch.assign_add(factor * np.ones(self.stretch.shape))
+
+    with pytest.raises(
+        IntegerTrainingDiverged, match=rf"the range of '.+' {word}: .+ became .+ after epoch 2"
+    ) as caught:
+        quantize_aware(network, QuantizeAware(training=SHORT), data, float_file=float32, callbacks=[Stretch()])
+    assert caught.value.mend.endswith("or say ranges = 'calibrated'")
+    assert caught.value.trained.best <= 1
+    assert accuracy(caught.value.file, data) >= 0.985
+    assert read_contents(caught.value.file).inputs[0].dtype == "float32"
 
 
 def _unvalidated(data: Dataset) -> Dataset:

@@ -200,6 +200,21 @@ def test_weights_that_are_no_numbers_are_never_the_result(model: Any, data: Data
     assert all(np.isfinite(weight).all() for weight in caught.value.trained.model.get_weights())
 
 
+def test_what_a_callback_finds_unsound_stops_with_the_last_good_weights(model: Any, data: Dataset) -> None:
+    class Impatient(Callback):
+        """Finds fault with the second epoch."""
+
+        def before_step(self, step: int) -> None:
+            self.last = step
+
+        def unsound(self) -> str | None:
+            return "a range collapsed" if getattr(self, "last", 0) >= 10 else None
+
+    with pytest.raises(TrainingDiverged, match="factor: a range collapsed after epoch 2") as caught:
+        fine_tune(model, data, QUICK, callbacks=[Impatient()], stage="factor")
+    assert caught.value.trained.best == 1
+
+
 def test_missing_parts_and_labels_are_named_with_their_mend(model: Any, data: Dataset) -> None:
     with pytest.raises(DataError, match="no train part") as caught:
         fine_tune(model, replace(data, train=None), QUICK)
