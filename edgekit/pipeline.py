@@ -51,7 +51,7 @@ from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import Exported, export, take_tflite
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.prune_channels import PruneChannels
-from edgekit.stages.quantize import CALIBRATED, Source, quantize
+from edgekit.stages.quantize import CALIBRATED, Source, quantize, silent
 from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.talk import Say
 from edgekit.target import Target, load_target
@@ -191,6 +191,7 @@ class _Job:
         self.files: dict[str, bytes] = {}
         self.pairs: tuple[tuple[Target, Recipe], ...] = ()
         self._steps: dict[bytes, tuple[Model, StageReport]] = {}
+        self.silent: dict[str, None] = {}
         self.tools = versions()
 
     def run(self, request: Request, gate: Gate | None, benchmark: bool) -> Run:
@@ -281,9 +282,10 @@ class _Job:
         """The ranges of all activations of a float32 file."""
         part = self.part("calibration").take(samples)
         key = [artifacts.sha256(file), self.fingerprint, samples]
-        return self.work.remember(
-            f"calibrate on {len(part)} samples", key, lambda: calibrate(file, part.array()), Ranges
-        )
+        title = f"calibrate on {len(part)} samples"
+        found = self.work.remember(title, key, lambda: calibrate(file, part.array()), Ranges)
+        self.silent.update(dict.fromkeys(silent(file, found)))
+        return found
 
     def integers(self, model: Model, recipe: Recipe, stage: QuantizeAware) -> _Integers:
         """The quantized file after its quantization-aware training."""
@@ -444,6 +446,10 @@ class _Job:
         if self.dataset is None:
             found.append("nothing was verified: no data was given")
         found += self.short_calibration(request)
+        if self.silent:
+            first = [repr(name.partition(";")[0]) for name in self.silent][:3]
+            more = f" and {len(self.silent) - 3} more" if len(self.silent) > 3 else ""
+            found.append(f"zero on all calibration samples: {', '.join(first)}{more}: dead layers, or data beside them")
         found += foreign_runtimes([target for target, _ in request.pairs])
         return list(dict.fromkeys(found))
 

@@ -7,7 +7,7 @@ per output channel or per tensor; activations are affine int8, or symmetric int1
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from edgekit.stages import engine_converter, engine_litert
 from edgekit.stages.calibrate import Ranges
 from edgekit.stages.convert import Exported
 from edgekit.stages.numerics import Quantize
+from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.surgery import inline_buffers, with_io_type
 
 CALIBRATED = ("int8", "int16x8")
@@ -48,5 +49,37 @@ def quantize(source: Source, stage: Quantize) -> bytes:
     """
     if stage.scheme == "float32":
         return source.model
-    quantized = inline_buffers(_ENGINES[stage.engine](source, stage))
+    sound = replace(source, ranges=widened(source.model, source.ranges))
+    quantized = inline_buffers(_ENGINES[stage.engine](sound, stage))
     return with_io_type(quantized, stage.io) if stage.scheme in CALIBRATED else quantized
+
+
+def silent(model: bytes, ranges: Ranges) -> list[str]:
+    """The outputs of layers with weights that were zero on every sample; `model` is the float32 file."""
+    layers = [op.output_name for op in read_contents(model).operators if op.weight_dtype and op.macs]
+    return [name for name in layers if name in ranges and not _width(ranges[name])]
+
+
+def widened(model: bytes, ranges: Ranges) -> Ranges:
+    """The ranges, each that is empty as wide as the widest before its operator; `model` is the float32 file.
+
+    A tensor that was zero on every sample (a dead ReLU, a kernel of zeros) would get a scale next to nothing, with
+    which XNNPACK refuses to prepare the operator that writes it.
+    """
+    if all(map(_width, ranges.values())):
+        return ranges
+    contents, found = read_contents(model), dict(ranges)
+    names = [tensor.name for tensor in contents.tensors]
+    for operator in contents.operators:
+        if operator.subgraph == 0:
+            known = [found[names[index]] for index in operator.inputs if index >= 0 and names[index] in found]
+            empty = [names[index] for index in operator.outputs if not _width(found.get(names[index], _UNIT))]
+            found.update(dict.fromkeys(empty, max(known, key=_width, default=_UNIT)))
+    return {name: pair if _width(pair) else _UNIT for name, pair in found.items()}
+
+
+def _width(pair: tuple[float, float]) -> float:
+    return pair[1] - pair[0]
+
+
+_UNIT = (0.0, 1.0)
