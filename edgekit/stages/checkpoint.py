@@ -21,11 +21,15 @@ def save(path: Path, key: str, record: msgspec.Struct, arrays: Mapping[str, Sequ
     about = {"key": key, "groups": {group: len(found) for group, found in arrays.items()}, "record": record}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as stream:
-        np.savez(stream, about=np.frombuffer(msgspec.json.encode(about), np.uint8), **named)  # type: ignore[arg-type]
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as stream:
+            np.savez(stream, about=np.frombuffer(msgspec.json.encode(about), np.uint8), **named)  # type: ignore[arg-type]
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # half a file would keep a full disk full
+        raise
 
 
 def load(path: Path, key: str, kind: type[msgspec.Struct]) -> tuple[Any, dict[str, list[Array]]] | None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.stages.integer_graph import Tensor
+from edgekit.stages.integer_rare_ops import RARE
 from edgekit.tf import import_tensorflow
 
 Array = npt.NDArray[Any]
@@ -390,6 +391,7 @@ RULES: dict[str, Rule] = {
     "CAST": _cast,
     "QUANTIZE": lambda step: step.x[0],
     "DEQUANTIZE": lambda step: step.x[0],
+    **RARE,
 }
 
 
