@@ -215,8 +215,12 @@ def train_integers(
     proof = done.report.agreement
     worst = min(output.within for output in proof.outputs)
     notes = [f"the file computes what was trained: {worst:.2%} of outputs within 2 quanta on {proof.samples} samples"]
-    if done.report.float_operators:
-        notes.append(f"in float: {', '.join(done.report.float_operators)}")
+    told = {
+        "in float": done.report.float_operators,
+        "kernels computed from weights, and trained as the file has them": done.report.derived,
+        "frozen": done.report.frozen,
+    }
+    notes += [f"{words}: {', '.join(names)}" for words, names in told.items() if names]
     return done.file, _step(stage, None, around, HEADER, done.report.rows(), notes, done.history).report
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
+import numpy as np
 import pytest
 
 from edgekit.compress import name_of
@@ -54,6 +55,19 @@ def test_phrases_parse() -> None:
     assert len(phrases) > 3
     for phrase in phrases:
         assert phrase.endswith(".toml") or Recipe.parse(phrase, "float32").compression
+
+
+def test_the_code_runs_as_it_stands(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(digits / "digits.npz") as arrays:
+        np.savez(tmp_path / "digits.npz", **arrays)
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
+    exec(code, {"__name__": "example"})
+    promised = re.findall(r"^# (.*)", code, re.MULTILINE)
+    assert promised
+    assert set(promised) <= set(capsys.readouterr().out.splitlines())
 
 
 def test_every_stage_has_its_chapter() -> None:

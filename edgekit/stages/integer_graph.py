@@ -223,7 +223,7 @@ def _role(operator: Operator, place: int, value: Array) -> Role:
         return "kernel" if place == kernel else "bias"
     if operator.name in ("GATHER", "EMBEDDING_LOOKUP"):
         return "table"
-    trained = operator.name in ("ADD", "SUB", "MUL", "DIV", "PRELU", "BATCH_MATMUL") and value.size > 1
+    trained = operator.name in ("ADD", "SUB", "MUL", "DIV", "PRELU", "BATCH_MATMUL", "CONV_3D")
     return "operand" if trained else "fixed"
 
 

@@ -38,7 +38,7 @@ def integer_model(
         name, tensor = next(iter(unknown.items()))
         raise ModelError(
             f"no rule to train through the operator {name} ({tensor!r})",
-            "use post-training int8, or build the layer of other operations"
+            "use post-training int8 (leave qat out), or build the layer of other operations"
             + (" (of a recurrent layer: graph.unroll, or unroll=True)" if name == "WHILE" else ""),
         )
     keras = import_keras()
@@ -151,10 +151,10 @@ def _layer_class() -> Any:
             """Scale and zero point of each group; gradients pass the rounding of the zero point."""
             low, high = tf.unstack(self.bounds(), axis=1)
             given = [(t.scales[0], t.zero) for t in (self.graph.tensors[group[0]] for group in self.graph.groups)]
-            wide = [self.graph.tensors[group[0]].dtype == "int16" for group in self.graph.groups]
+            wide = tf.constant([self.graph.tensors[group[0]].dtype == "int16" for group in self.graph.groups], "bool")
             scale = tf.where(wide, tf.maximum(-low, high) / 32767, tf.maximum(high - low, SMALLEST) / 255)
             zero = tf.where(wide, 0.0, tf.clip_by_value(tf.round(-128 - low / scale), -128, 127))
-            dictated = tf.constant(self.graph.fixed)
+            dictated = tf.constant(self.graph.fixed, "bool")
             return (
                 tf.where(dictated, tf.constant([s for s, _ in given], "float32"), scale),
                 tf.where(dictated, tf.constant([z for _, z in given], "float32"), zero),

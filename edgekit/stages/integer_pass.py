@@ -114,7 +114,7 @@ class Pass:
     def _constant(self, constant: Constant, operator: Operator) -> tuple[Any, Any, Any, Any]:
         tf = import_tensorflow()
         group = self.graph.group_of.get(constant.tensor.index)
-        if constant.role == "fixed" and group is None:
+        if constant.source not in self.layer.starts.weights and group is None:
             tensor = constant.tensor
             return tf.constant(tensor.real), tensor.data, tensor.scales, tensor.zero
         value = self._float(constant)
@@ -201,7 +201,7 @@ class Pass:
     def _make_bounds(self) -> list[tuple[Any, Any]]:
         """The least and the greatest real value of each grid; gradients reach the bounds of the range."""
         tf = import_tensorflow()
-        wide = [self.graph.tensors[group[0]].dtype == "int16" for group in self.graph.groups]
+        wide = tf.constant([self.graph.tensors[group[0]].dtype == "int16" for group in self.graph.groups], "bool")
         low = tf.where(wide, -32767.0, -128 - self.zeros) * self.scales
         high = tf.where(wide, 32767.0, 127 - self.zeros) * self.scales
         if self.layer.ranges == "learned":

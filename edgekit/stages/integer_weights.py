@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgekit.graph.walk import walk
 from edgekit.stages.integer_graph import Constant, IntegerGraph
+from edgekit.stages.integer_names import operators_of_layers
 from edgekit.stages.integer_ops import channel_axes, kernel_layout
-from edgekit.stages.kernels import kernels_of
+from edgekit.tflite.inspect import read_contents
 
 Array = npt.NDArray[Any]
 
@@ -28,34 +30,77 @@ _MOST_SHARED = 256
 class Weight:
     """A float constant: `value * unit`, in the layout of `kernel_layout`.
 
-    `shared` says that its values are those of one codebook, so that one scale, times the unit, serves all channels.
+    `shared` says that its values are those of one codebook, so that one scale, times the unit, serves all channels;
+    `derived` that they are not a variable of the Keras model, but computed from its variables.
     """
 
     value: Array = field(repr=False)
     unit: Array = field(repr=False)
     trainable: bool = True
     shared: bool = False
+    derived: bool = False
 
 
 def weights_of(graph: IntegerGraph, model: Any = None) -> dict[int, Weight]:
-    """The weights by tensor of the float file; `model` is the Keras model that the file was made from."""
+    """The weights by tensor of the float file; `model` is the Keras model that the file was made from.
+
+    A constant that is a variable of the model is frozen where that is. Any other, computed from variables before it is
+    used, is frozen where all of its layer is. A single number is only trained if it is a trainable variable.
+    """
     found: dict[int, Weight] = {}
-    origins = [(kernel.value, bool(kernel.variable.trainable)) for kernel in kernels_of(model)] if model else []
+    origins = _origins(model)
+    layers = _Layers(graph, model)
     for constant in graph.constants.values():
         if constant.role == "kernel" and constant.source not in found:
-            weight = found[constant.source] = _kernel(constant, origins)
+            weight = found[constant.source] = _kernel(constant, origins, layers)
             for index in constant.operator.inputs[2:]:
                 bias = graph.constants.get(index)
                 if bias is not None and bias.role == "bias" and weight.unit.ndim:
                     unit = weight.unit.reshape(-1)
                     found.setdefault(bias.source, Weight(bias.value / unit, unit, weight.trainable))
     for constant in graph.constants.values():
-        if constant.role != "fixed":
-            found.setdefault(constant.source, Weight(constant.value, np.ones((), np.float32)))
+        learned = layers.trains(constant)
+        if constant.role != "fixed" and (learned or constant.value.size > 1):
+            found.setdefault(constant.source, Weight(constant.value, np.ones((), np.float32), learned))
     return found
 
 
-def _kernel(constant: Constant, origins: Sequence[tuple[Array, bool]]) -> Weight:
+class _Layers:
+    """The variables of the Keras layers that each operator of a graph belongs to."""
+
+    def __init__(self, graph: IntegerGraph, model: Any) -> None:
+        self.graph, self.known = graph, model is not None
+        self.variables: dict[str, list[Any]] = {}
+        owners = walk(model).layers if self.known else {}
+        tensors = operators_of_layers(read_contents(graph.source), model) if self.known else {}
+        for layer, names in tensors.items():
+            for name in names:
+                self.variables.setdefault(name, []).extend(getattr(owners[layer], "variables", ()))
+
+    def trains(self, constant: Constant) -> bool:
+        """Whether a constant may be trained, by the variable that it is, or by its layers."""
+        several = constant.value.size > 1
+        if not self.known:
+            return several
+        variables = self.variables.get(self.graph.tensors[constant.operator.outputs[0]].name, [])
+        same = next((variable for variable in variables if _is_value(variable, constant.value)), None)
+        if same is not None:
+            return bool(same.trainable)
+        return several and (not variables or any(variable.trainable for variable in variables))
+
+
+def _is_value(variable: Any, value: Array) -> bool:
+    mine = np.ravel(np.asarray(variable))
+    return mine.size == value.size and mine.dtype.kind == "f" and np.allclose(mine, np.ravel(value), _CLOSE, 0)
+
+
+def _origins(model: Any) -> list[tuple[Array, bool]]:
+    """The variables that may be kernels, and whether they are trained."""
+    variables = model.variables if model is not None else ()
+    return [(np.asarray(v), bool(v.trainable)) for v in variables if len(v.shape) > 1 and "float" in str(v.dtype)]
+
+
+def _kernel(constant: Constant, origins: Sequence[tuple[Array, bool]], layers: _Layers) -> Weight:
     name = constant.operator.name
     value, channels = kernel_layout(name, constant.value, constant.operator.options), channel_axes(name)
     axes = tuple(axis for axis in range(value.ndim) if axis not in channels)
@@ -64,7 +109,7 @@ def _kernel(constant: Constant, origins: Sequence[tuple[Array, bool]]) -> Weight
             return Weight(origin.reshape(value.shape), unit, trainable, _is_shared(origin))
     size = np.sqrt(np.square(value, dtype=np.float64).sum(axes, keepdims=True))
     unit = np.where(size > 0, size, size[size > 0].mean() if size.any() else 1.0).astype(np.float32)
-    return Weight(value / unit, unit)
+    return Weight(value / unit, unit, layers.trains(constant), derived=layers.known)
 
 
 def _folded(origin: Array, value: Array, axes: tuple[int, ...]) -> Array | None:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from msgspec import Meta, Struct, structs
 from edgekit.data.parts import Dataset, Part
 from edgekit.errors import ModelError, RecipeError
 from edgekit.graph.unroll import unrolled
+from edgekit.graph.walk import walk
 from edgekit.model.live import from_keras
 from edgekit.stages.agreement import SimulationAgreement, agreement
 from edgekit.stages.calibrate import Ranges as Calibrated
@@ -32,7 +34,7 @@ from edgekit.stages.integer_file import with_integers
 from edgekit.stages.integer_graph import COPIES, IntegerGraph, read_graph
 from edgekit.stages.integer_model import Ranges, bounds_of, integer_model, integers_of
 from edgekit.stages.integer_names import operators_of_layers
-from edgekit.stages.integer_weights import weights_of
+from edgekit.stages.integer_weights import Weight, weights_of
 from edgekit.stages.lesson import Teacher, TeacherShare, taught
 from edgekit.stages.masks import Preserve
 from edgekit.stages.moved_ranges import MovedRange, SoundRanges, moved_ranges
@@ -47,6 +49,7 @@ from edgekit.stages.train import (
     Training,
     TrainingDiverged,
     fine_tune,
+    unfrozen,
 )
 from edgekit.talk import Say
 from edgekit.tflite.inspect import ModelContents, read_contents
@@ -134,12 +137,18 @@ class QuantizedKernel(Struct, frozen=True):
 
 
 class QuantizeAwareReport(Struct, frozen=True):
-    """What was trained, the proof that the file computes it, and the operators that stayed in float."""
+    """What was trained, the proof that the file computes it, and the operators that stayed in float.
+
+    `derived` are the layers that compute a kernel from their weights, which is trained as the file has it; `frozen` are
+    those with constants that stayed as they were.
+    """
 
     kernels: tuple[QuantizedKernel, ...]
     ranges: tuple[MovedRange, ...]
     agreement: SimulationAgreement
     float_operators: tuple[str, ...]
+    derived: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
     def rows(self) -> list[tuple[str, ...]]:
         """Cells of a table under `HEADER`."""
@@ -203,7 +212,8 @@ def quantize_aware(
     made = plan(model, stage, start)
     source = Source(start, ranges or calibrate(start, data.part("calibration").array()), keep=made.kept)
     graph = read_graph(_integer_file(source, numerics), start)
-    network = integer_model(graph, weights_of(graph, model), stage.ranges, _bits(graph, made))
+    weights = weights_of(graph, unfrozen(model) if stage.training.unfreeze else model)
+    network = integer_model(graph, weights, stage.ranges, _bits(graph, made))
     with _last_good_file(graph, stage, numerics.io):
         trained = fine_tune(
             network,
@@ -220,7 +230,8 @@ def quantize_aware(
     file = with_integers(graph, integers_of(trained.model))
     proof = agreement(trained.model, file, graph, _proof_samples(data).array())
     proof.accept()
-    report = QuantizeAwareReport(tuple(_kernels(graph, file, made)), moved, proof, _floats(file))
+    derived, frozen = (_layers_with(graph, model, found) for found in _apart(weights))
+    report = QuantizeAwareReport(tuple(_kernels(graph, file, made)), moved, proof, _floats(file), derived, frozen)
     return QuantizedAware(with_io_type(file, numerics.io), trained.model, report, trained.history)
 
 
@@ -233,7 +244,7 @@ def plan(model: Any, stage: QuantizeAware, float_file: bytes) -> QuantizePlan:
     bits: dict[str, int] = {}
     kept: dict[str, None] = {}
     for rule in stage.layers:
-        for layer in sorted(matching(rule.pattern, layers, "quantize_aware")):
+        for layer in sorted(_matching(rule.pattern, layers, model)):
             for tensor in layers[layer]:
                 kept.pop(tensor, None)
                 if rule.keep:
@@ -253,6 +264,17 @@ def plan(model: Any, stage: QuantizeAware, float_file: bytes) -> QuantizePlan:
         if operator.weight_dtype and operator.macs
     )
     return QuantizePlan(stage, kernels, tuple(kept))
+
+
+def _matching(pattern: str, operators: dict[str, list[str]], model: Any) -> set[str]:
+    """The layers that a pattern matches. Raises RecipeError, also for layers that have become part of others."""
+    if not (found := {name for name in operators if fnmatchcase(name, pattern)}):
+        merged = sorted(matching(pattern, walk(model).layers, "quantize_aware"))
+        raise RecipeError(
+            f"quantize_aware: layer {merged[0]!r} ({pattern!r}) has no operator of its own in the file",
+            f"name the layer that it was merged into; those with operators: {', '.join(sorted(operators))}",
+        )
+    return found
 
 
 def lowered(model: Any) -> bytes:
@@ -371,6 +393,21 @@ def _kernels(graph: IntegerGraph, file: bytes, plan: QuantizePlan) -> list[Quant
                 )
             )
     return found
+
+
+def _apart(weights: dict[int, Weight]) -> tuple[set[int], set[int]]:
+    """The constants that are computed from the model's weights and trained, and those that are frozen."""
+    frozen = {source for source, weight in weights.items() if not weight.trainable}
+    return {source for source, weight in weights.items() if weight.derived} - frozen, frozen
+
+
+def _layers_with(graph: IntegerGraph, model: Any, sources: set[int]) -> tuple[str, ...]:
+    """The layers with weights that some constants belong to."""
+    constants = graph.constants.values()
+    written = {graph.tensors[each.operator.outputs[0]].name for each in constants if each.source in sources}
+    layers, owners = walk(model).layers, operators_of_layers(read_contents(graph.source), model)
+    weighted = (name for name in owners if getattr(layers[name], "variables", None))
+    return tuple(name for name in weighted if written & {*owners[name]})
 
 
 def _floats(file: bytes) -> tuple[str, ...]:

@@ -201,6 +201,13 @@ def copy_of(model: Any, seed: int = 0) -> Any:
     return twin
 
 
+def unfrozen(model: Any) -> Any:
+    """A copy whose layers all train."""
+    twin = copy(model)
+    _unfreeze(twin)
+    return twin
+
+
 def _unfreeze(model: Any) -> None:
     for layer in model.layers:
         layer.trainable = False  # Keras passes a flag on to inner layers only where it changes

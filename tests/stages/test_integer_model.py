@@ -112,6 +112,14 @@ def test_a_loop_is_named_with_the_way_out() -> None:
     assert "unroll=True" in found.value.mend
 
 
+def test_an_operator_that_nothing_is_known_of_is_named_with_the_ways_out() -> None:
+    file = tiny_models.custom()
+    graph = read_graph(file, file)
+    with pytest.raises(ModelError, match=r"no rule to train through the operator Unheard \('y'\)") as found:
+        integer_model(graph, {})
+    assert "post-training int8" in found.value.mend
+
+
 def test_unrolled_steps_compute_what_the_kernels_compute() -> None:
     keras = import_keras()
     layers = [keras.layers.Bidirectional(keras.layers.LSTM(3)), keras.layers.Dense(2)]

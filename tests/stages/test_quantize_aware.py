@@ -171,7 +171,8 @@ def test_the_float_model_alone_can_teach(network: Any, data: Dataset, float32: b
 
 
 def test_layers_stay_in_float_or_get_fewer_bits(network: Any, data: Dataset, float32: bytes) -> None:
-    rules = (QuantizeLayers("digit", keep=True), QuantizeLayers("conv2d_2", bits=8))
+    last = next(layer.name for layer in reversed(network.layers) if type(layer).__name__ == "Conv2D")
+    rules = (QuantizeLayers("digit", keep=True), QuantizeLayers(last, bits=8))
     found = quantize_aware(network, QuantizeAware(bits=4, layers=rules, training=SHORT), data, float_file=float32)
     assert [name.split()[0] for name in found.report.float_operators] == ["FULLY_CONNECTED", "SOFTMAX"]
     values = [kernel.values for kernel in found.report.kernels]
