@@ -9,12 +9,14 @@ the epoch it was in.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from edgekit.dataset import Dataset, load_for
@@ -40,6 +42,8 @@ from edgekit.stages.sensitivity import Sensitivity, SensitivityReport, sensitivi
 from edgekit.stages.train import Callback, Epoch, Training, TrainingDiverged, fine_tune
 from edgekit.talk import Line, Say
 from edgekit.target import Target, load_target
+from edgekit.tfmot import engine
+from edgekit.tfmot.source import open_model
 from edgekit.units import format_count, format_seconds
 
 Rows = Sequence[tuple[str, ...]]
@@ -59,10 +63,11 @@ class StageReport(Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """The Keras model after a stage, and what the stage did to it."""
+    """The Keras model after a stage, and what the stage did to it; `file` is its `.h5` where tf_keras trained it."""
 
     model: Any
     report: StageReport
+    file: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +83,7 @@ class Surroundings:
     """What stages need beside the model and their settings.
 
     `original` is the model that came in, which teaches; `folder` keeps checkpoints and what teachers said; `latency`
-    measures a Keras model, in seconds.
+    measures a Keras model, in seconds. `file` is the model before the stage as `.h5`, where tf_keras is to train it.
     """
 
     original: Any
@@ -89,6 +94,7 @@ class Surroundings:
     trust: bool = False
     say: Say = lambda _: None
     latency: Callable[[Any], float] | None = None
+    file: Path | None = None
 
     def training_data(self, stage: Compression | QuantizeAware) -> Dataset:
         """The data, with a training part. Raises DataError where there is none."""
@@ -123,24 +129,48 @@ def compress_model(
     A phrase needs no number format here (`channels50`). `folder` keeps what an interrupted call goes on from. Raises
     what `optimize` raises.
     """
-    source, board = load_model(model, trust=trust), load_target(target)
-    asked = recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe, "float32")
+    board, asked = load_target(target), recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe, "float32")
     if asked.quantize_aware:
         raise RecipeError(f"recipe {asked.name!r}: qat trains the integer file", "leave qat out, or use optimize")
     if not asked.compression:
         raise RecipeError(f"recipe {asked.name!r} changes nothing in the network", "name a step, such as channels50")
-    refuse_without_keras(source, asked)
-    dataset = None if data is None else load_for(source.inputs, source.outputs, data, data_options or {})
-    home = Path(folder) if folder else None
-    resolved = asked.resolve(board)
-    calibration = dataset.calibration.array() if dataset and dataset.calibration else ()
-    clock = host_latency(resolved.quantize, calibration, batch=resolved.convert.batch)
-    around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say, clock)
-    steps: list[Step] = []
-    for place, stage in enumerate(resolved.compression):
-        with keeping(stage, home):
-            steps.append(run_stage(steps[-1].model if steps else source.keras, stage, around, place))
-    return Compressed(steps[-1].model, tuple(steps))
+    with _home(folder, asked) as home:
+        source = model_for([asked], model, home, trust, say)
+        refuse_without_keras(source, asked)
+        dataset = None if data is None else load_for(source.inputs, source.outputs, data, data_options or {})
+        for stage in asked.compression:
+            refuse_without_training(stage, dataset)
+        resolved = asked.resolve(board)
+        calibration = dataset.calibration.array() if dataset and dataset.calibration else ()
+        clock = host_latency(resolved.quantize, calibration, batch=resolved.convert.batch)
+        around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say, clock)
+        steps: list[Step] = [Step(source.keras, StageReport("", ""), source.path)]
+        for place, stage in enumerate(resolved.compression):
+            with keeping(stage, home):
+                file = steps[-1].file if asked.engine == "tfmot" else None
+                steps.append(run_stage(steps[-1].model, stage, replace(around, file=file), place))
+    return Compressed(steps[-1].model, tuple(steps[1:]))
+
+
+@contextmanager
+def _home(folder: str | Path | None, recipe: Recipe) -> Iterator[Path | None]:
+    """The folder for what is kept; the second engine needs one, which is gone afterwards where none is given."""
+    if folder or recipe.engine == "native":
+        yield Path(folder) if folder else None
+        return
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
+        yield Path(name)
+
+
+def model_for(recipes: Sequence[Recipe], model: str | Path | Any, folder: Path | None, trust: bool, say: Say) -> Model:
+    """The model as its recipes need it: opened by tf_keras, too, where one of them has the second engine.
+
+    Raises what `load_model` and `tfmot.source.open_model` raise.
+    """
+    if all(recipe.engine == "native" for recipe in recipes):
+        return load_model(model, trust=trust)
+    assert folder is not None
+    return open_model(model, folder / "source", trust=trust, say=say)
 
 
 def sensitivity_of(
@@ -168,8 +198,23 @@ def sensitivity_of(
 
 def run_stage(model: Any, stage: Compression, around: Surroundings, place: int = 0) -> Step:
     """The model after one stage. Raises what the stage raises, naming it."""
+    if around.file:
+        return second_engine(model, stage, around)
     around.say(Line(f"{name_of(stage)}: {stage.detail}"))
     return _RUN[type(stage)](model, stage, around, place)
+
+
+def second_engine(model: Any, stage: Compression | QuantizeAware, around: Surroundings) -> Step:
+    """The model after one stage that tensorflow-model-optimization trained. Raises what `tfmot.engine.train` raises."""
+    assert isinstance(stage, PruneWeights | Cluster | QuantizeAware)  # Recipe has no other with this engine
+    assert around.file is not None
+    assert around.folder is not None
+    around.say(Line(f"{name_of(stage)}: {engine.detail_of(stage)}"))
+    data = around.training_data(stage)
+    setting = engine.Setting(data, around.folder, around.targets, around.seed, around.trust, around.say)
+    done = engine.train(model, around.file, stage, setting)
+    step = _step(stage, done.model, around, done.header, done.rows, done.notes, done.epochs)
+    return replace(step, report=msgspec.structs.replace(step.report, detail=done.detail), file=done.file)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ _PACKAGES = (
     ("tensorflow", "optimize", "pip install 'edgekit[convert]'"),
     ("keras", "optimize", "pip install 'edgekit[convert]'"),
     ("litert-quantizer", "optimize (engine litert)", "pip install 'edgekit[convert]'"),
+    ("tensorflow-model-optimization", "recipes with engine=tfmot", "pip install 'edgekit[tfmot]'"),
     ("pillow", "folders of images", "pip install 'edgekit[images]'"),
 )
 _TOOLS = (

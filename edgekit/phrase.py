@@ -6,7 +6,7 @@
     preset  = "float32" | "float16" | "dynamic-int8" | "int8" | "int16x8"
     option  = "per-tensor" | "per-channel" | "dense-per-tensor" | "dense-per-channel"
             | "io=" ("float32" | "int8" | "uint8" | "int16")
-            | "engine=" ("litert" | "converter")
+            | "engine=" ("litert" | "converter" | "tfmot")
             | "keep-float=" OPERATOR { "+" OPERATOR }
             | "calibration=" COUNT | "batch=" COUNT | "seed=" NUMBER
             | "epochs=" COUNT | "one-shot"
@@ -14,6 +14,7 @@
 `int8:io=uint8,per-tensor` reads: full int8, uint8 input and output, one scale for each weight tensor.
 `channels50-prune80-int8:epochs=5` reads: cut channels until half of the multiply-accumulates are left, then set 80 % of
 the weights to zero, each with 5 epochs of training; then full int8.
+`engine=tfmot` has tensorflow-model-optimization train; the other two are quantizers.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.tflite.flatbuffer import operator_names
+from edgekit.tfmot.settings import TrainingEngine
 
 Step = Compression | QuantizeAware
 
@@ -132,7 +134,8 @@ _FLAGS: dict[str, tuple[str, str]] = {
     "dense-per-tensor": ("dense_granularity", "per-tensor"),
     "dense-per-channel": ("dense_granularity", "per-channel"),
 }
-_CHOICES: dict[str, tuple[str, ...]] = {"io": get_args(IoType)[1:], "engine": get_args(Engine)[1:]}
+_CHOICES: dict[str, tuple[str, ...]] = {"io": get_args(IoType)[1:], "engine": (*get_args(Engine)[1:], "tfmot")}
+_ONCE = {"engine": "a phrase names who trains (tfmot) or who quantizes (litert, converter); a TOML file may say both"}
 _COUNTS = {"calibration": 200, "batch": 1, "seed": 1, "epochs": 10}
 _OPTIONS = {*_FLAGS, *_CHOICES, *_COUNTS, "keep-float", "one-shot"}
 
@@ -142,6 +145,7 @@ class _Said:
 
     def __init__(self, text: str, steps: tuple[Step, ...], quantize: Quantize) -> None:
         self.text, self.steps, self.quantize, self.convert, self.seed = text, steps, quantize, Convert(), 0
+        self.engine: TrainingEngine = "native"
         self._fields: set[str] = set()
 
     def read(self, option: str) -> None:
@@ -149,14 +153,17 @@ class _Said:
         key, _, value = option.partition("=")
         field = _FLAGS[option][0] if option in _FLAGS else key
         if field in self._fields:
-            raise self._error(f"{field} is said twice", "say each option once (keep-float=ADD+MUL)")
+            raise self._error(f"{field} is said twice", _ONCE.get(field, "say each option once (keep-float=ADD+MUL)"))
         self._fields.add(field)
         if option in _FLAGS:
             self._quantize(**{field: _FLAGS[option][1]})
         elif key in _CHOICES:
             if value not in _CHOICES[key]:
                 raise self._error(f"unknown {key} {value!r}", did_you_mean(value, _CHOICES[key]))
-            self._quantize(**{key: value})
+            if value == "tfmot":
+                self.engine = "tfmot"
+            else:
+                self._quantize(**{key: value})
         elif key == "keep-float":
             self._quantize(keep_float=tuple(map(self._operator, value.split("+"))))
         elif key in _COUNTS:
@@ -179,11 +186,18 @@ class _Said:
         stages: tuple[Stage, ...] = (*steps, self.convert, *(() if plain else (self.quantize,)), *aware)
         try:
             made = Recipe(self.text, stages, PRESETS.get(self.text.partition(":")[0], ""), self.seed)
-            return msgspec.convert(msgspec.to_builtins(made), Recipe)
+            made = msgspec.convert(msgspec.to_builtins(made), Recipe)
         except msgspec.ValidationError as cause:
             raise self._error(str(cause), "choose a smaller number") from None
         except ValueError as cause:
             raise self._error(str(cause), "change the order of the steps") from None
+        return self._by_engine(made)
+
+    def _by_engine(self, recipe: Recipe) -> Recipe:
+        try:
+            return msgspec.structs.replace(recipe, engine=self.engine)
+        except ValueError as cause:
+            raise self._error(str(cause), "leave engine=tfmot out: edgekit's own training does it") from None
 
     def _number(self, key: str, number: int) -> None:
         if key == "calibration":

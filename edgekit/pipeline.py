@@ -12,7 +12,7 @@ import io
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,19 @@ from edgekit.compress import (
     Step,
     Surroundings,
     keeping,
+    model_for,
     name_of,
     refuse_without_keras,
     refuse_without_training,
     run_stage,
+    second_engine,
     train_integers,
 )
 from edgekit.dataset import Dataset, DataSpec, Part, load_for
 from edgekit.errors import DataError, RecipeError, RunError
 from edgekit.gate import Gate, unrunnable
 from edgekit.metrics import scores
-from edgekit.model import Model, load_model
+from edgekit.model import Model
 from edgekit.model.live import from_keras
 from edgekit.recipe import Compression, Recipe
 from edgekit.report.html import render_report
@@ -58,7 +60,7 @@ from edgekit.target import Target, load_target
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.inspect import ModelSummary, inspect_model
 from edgekit.verify import Verification, run_file, verify
-from edgekit.versions import version, versions
+from edgekit.versions import SECOND_ENGINE, version, versions
 from edgekit.workspace import Workspace, workspace
 
 Array = np.ndarray[Any, Any]
@@ -129,7 +131,7 @@ def optimize(
         if data is None:
             _refuse_early(request, None, gate)  # before a model is loaded for nothing
         say("load the model")
-        source = load_model(model, trust=trust)
+        source = model_for([recipe for _, recipe in request.pairs], model, work.stages, trust, say)
         dataset = _data_for(source, data, request, data_options or {})
         for _, recipe in request.pairs:
             refuse_without_keras(source, recipe)
@@ -229,7 +231,7 @@ class _Job:
         """
         found: list[tuple[Model, StageReport]] = []
         for place, stage in enumerate(recipe.compression):
-            begun = msgspec.json.encode([recipe.compression[: place + 1], recipe.seed, *cut_by(target, recipe)])
+            begun = msgspec.json.encode([begins(target, recipe, place), recipe.seed])
             if begun not in self._steps:
                 before = found[-1][0] if found else self.model
                 self._steps[begun] = self.step(before, stage, target, recipe, place)
@@ -240,8 +242,8 @@ class _Job:
         self, before: Model, stage: Compression, target: Target, recipe: Recipe, place: int
     ) -> tuple[Model, StageReport]:
         """The model after one stage, for all targets whose recipe begins like this one and cuts alike."""
-        begun = [recipe.compression[: place + 1], *cut_by(target, recipe)]
-        alike = (each for each, other in self.pairs if [other.compression[: place + 1], *cut_by(each, other)] == begun)
+        begun = begins(target, recipe, place)
+        alike = (each for each, other in self.pairs if begins(each, other, place) == begun)
         key = [self.model.sha256, begun, recipe.seed, self.fingerprint, self.tools]
         folder = self.work.path("compress", key)
         around = Surroundings(
@@ -253,10 +255,15 @@ class _Job:
             self.trust,
             self.say,
             latency=lambda network: self.seconds(network, recipe),
+            file=before.path if recipe.engine == "tfmot" else None,
         )
         with keeping(stage, self.work.stages):
             done: Step = run_stage(before.keras, stage, around)
-        return from_keras(done.model, self.model.origin, self.model.name, None), done.report
+        return self.made_by(done), done.report
+
+    def made_by(self, step: Step) -> Model:
+        """The model that a stage made."""
+        return replace(from_keras(step.model, self.model.origin, self.model.name, None), path=step.file)
 
     def seconds(self, network: Any, recipe: Recipe) -> float:
         """The median latency of a Keras model on this host, as the file that the recipe makes of it."""
@@ -289,13 +296,16 @@ class _Job:
 
     def integers(self, model: Model, recipe: Recipe, stage: QuantizeAware) -> _Integers:
         """The quantized file after its quantization-aware training."""
-        trained = [stage, stage.training.code, recipe.seed, self.fingerprint]
+        trained = [stage, stage.training.code, recipe.engine, recipe.seed, self.fingerprint]
         key = [self.model.sha256, model.sha256, recipe.quantize, *trained, self.tools]
         folder, file = self.work.path("integers", key), self.float_file(model, 1)
-        ranges = self.ranges(file, recipe.quantize.calibration_samples)
         around = Surroundings(self.model.keras, self.dataset, (), recipe.seed, folder, self.trust, self.say)
 
         def train() -> _Integers:
+            if recipe.engine == "tfmot":
+                done = second_engine(model.keras, stage, replace(around, file=model.path))
+                return _Integers(self.quantized(self.made_by(done), 1, recipe.quantize), done.report)
+            ranges = self.ranges(file, recipe.quantize.calibration_samples)
             with keeping(stage, self.work.stages):
                 return _Integers(*train_integers(model.keras, stage, around, recipe.quantize, file, ranges))
 
@@ -390,7 +400,7 @@ class _Job:
             operators=operator_table(summary),
             verification=verification,
             findings=check(summary, target).findings,
-            versions=self.tools,
+            versions=self.tools | (versions(SECOND_ENGINE) if recipe.engine == "tfmot" else {}),
         )
 
     def made(self, target: Target, recipe: Recipe) -> list[_Made]:
@@ -404,7 +414,7 @@ class _Job:
             found.append(_Made("quantize", self.describe(numerics), self.quantized(model, batch, numerics)))
         if aware:
             done = self.integers(model, recipe, aware)
-            found.append(_Made(name_of(aware), aware.detail, done.file, done.report))
+            found.append(_Made(name_of(aware), done.report.detail, done.file, done.report))
         return found
 
     def history(
@@ -493,6 +503,11 @@ class _Job:
             preprocessing=data.parts[0].preprocessing,
             class_names=data.class_names,
         )
+
+
+def begins(target: Target, recipe: Recipe, place: int) -> tuple[object, ...]:
+    """What decides the model after the stage at a place: recipes that begin alike share it."""
+    return recipe.compression[: place + 1], recipe.engine, *cut_by(target, recipe)
 
 
 def cut_by(target: Target, recipe: Recipe) -> tuple[object, ...]:

@@ -27,6 +27,7 @@ from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.target import Target
+from edgekit.tfmot.settings import TrainingEngine, as_trained, refuse_unsupported, refuse_untrained_scales
 
 Compression = Distill | DropLayers | PruneChannels | Factorize | PruneWeights | Cluster | FineTune
 """A stage that takes a Keras model and gives a Keras model."""
@@ -42,6 +43,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     stages: tuple[Stage, ...]
     description: str = ""
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="Seed of everything that is drawn at random.")] = 0
+    engine: Annotated[
+        TrainingEngine, Meta(description="Who trains: edgekit itself, or tensorflow-model-optimization (tfmot).")
+    ] = "native"
     format_version: Literal[1] = 1
 
     def __post_init__(self) -> None:
@@ -53,6 +57,10 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         if QuantizeAware in kinds and self.convert.batch != 1:
             raise ValueError("`quantize_aware` trains a file with a batch of 1: leave the batch out")
         _refuse_undone(self.compression)
+        if self.engine == "tfmot":
+            refuse_unsupported(self.stages)
+            if QuantizeAware in kinds and self.quantize.scheme != "int8":
+                raise ValueError(f"engine 'tfmot' trains for int8, not for {self.quantize.scheme}")
 
     @property
     def compression(self) -> tuple[Compression, ...]:
@@ -109,8 +117,15 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         Raises RecipeError where the target rules out what the recipe asks for.
         """
         resolve_quantize(self.quantize, target)  # of a recipe without it, too: not every target runs float32
-        decided = (resolve_quantize(each, target) if isinstance(each, Quantize) else each for each in self.stages)
+        decided = (self._resolved(each, target) if isinstance(each, Quantize) else each for each in self.stages)
         return msgspec.structs.replace(self, stages=tuple(decided))
+
+    def _resolved(self, stage: Quantize, target: Target) -> Quantize:
+        if self.engine == "native" or not self.quantize_aware:
+            return resolve_quantize(stage, target)
+        found = resolve_quantize(as_trained(stage, target), target)
+        refuse_untrained_scales(found)
+        return found
 
 
 def _refuse_undone(stages: tuple[Compression, ...]) -> None:

@@ -6,6 +6,8 @@ from importlib import metadata
 
 PACKAGES = ("edgekit", "tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "tflite-runtime", "numpy")
 
+SECOND_ENGINE = ("tensorflow-model-optimization", "tf_keras")
+
 
 def version(package: str) -> str | None:
     """Version of an installed package; None where it is not installed."""
@@ -15,6 +17,6 @@ def version(package: str) -> str | None:
         return None
 
 
-def versions() -> dict[str, str]:
-    """The installed ones of the packages that decide what a converted file looks like."""
-    return {package: found for package in PACKAGES if (found := version(package))}
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """The installed ones of some packages, by default of those that decide what a converted file looks like."""
+    return {package: found for package in packages if (found := version(package))}

@@ -20,6 +20,7 @@ LAYERS = (
     {"check", "data", "metrics", "bench"},
     {"model", "dataset", "compare", "graph"},
     {"stages"},
+    {"tfmot"},
     {"recipe", "latency"},
     {"phrase", "compress"},
     {"verify"},
@@ -29,7 +30,16 @@ LAYERS = (
     {"pipeline"},
     {"cli"},
 )
-HEAVY = {"tensorflow", "keras", "PIL", "tf_keras", "ai_edge_litert", "litert_quantizer", "h5py"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "PIL",
+    "tf_keras",
+    "tensorflow_model_optimization",
+    "ai_edge_litert",
+    "litert_quantizer",
+    "h5py",
+}
 
 
 def _module(path: Path) -> str:

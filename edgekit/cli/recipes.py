@@ -27,9 +27,11 @@ def command(context: click.Context) -> None:
                qat        train the integer file; the last step, before int8 or int16x8
       formats  float32 float16 dynamic-int8 int8 int16x8
       options  per-tensor per-channel dense-per-tensor dense-per-channel
-               io=float32|int8|uint8|int16  engine=litert|converter
+               io=float32|int8|uint8|int16  engine=litert|converter|tfmot
                keep-float=OPERATOR+OPERATOR  calibration=COUNT  batch=COUNT  seed=NUMBER
                epochs=COUNT  one-shot (no training)
+               engine=tfmot: tensorflow-model-optimization prunes, clusters and
+               trains a tf_keras model; litert and converter are quantizers
     For example: int8:io=uint8,per-tensor, channels50-prune80-int8:epochs=20
     """
     if context.invoked_subcommand is None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgekit.errors import ModelError
 from edgekit.model.guard import check_config, check_expansion, check_hdf5
+from edgekit.model.heal import OLD_CLASSES
 from edgekit.model.tfmot import WRAPPERS
 from edgekit.tf import import_keras
 
@@ -22,7 +23,7 @@ _AGAIN = "save it again with `model.save('name.keras')`, and compare checksums a
 def load_archive(path: Path, origin: str, trust: bool) -> Any:
     """The Keras model in a `.keras` file, uncompiled. Raises ModelError for a damaged, hostile or custom one."""
     if not trust:
-        _check(path, origin)
+        check_archive(path, origin)
     keras = import_keras()
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +34,11 @@ def load_archive(path: Path, origin: str, trust: bool) -> Any:
         raise ModelError(f"{origin}: Keras cannot load it: {_first_line(cause)}", _AGAIN) from cause
 
 
-def _check(path: Path, origin: str) -> None:
+def check_archive(path: Path, origin: str, of_tf_keras: bool = False) -> None:
+    """Raise ModelError for a `.keras` file that is damaged, hostile or custom, before anything in it is run.
+
+    `of_tf_keras` allows the classes that only Keras 2 has.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive, origin)
@@ -44,7 +49,11 @@ def _check(path: Path, origin: str) -> None:
     except (ValueError, RecursionError) as cause:
         raise ModelError(f"{origin}: its {_CONFIG} is not JSON ({cause})", _AGAIN) from cause
     _refuse_wrappers(config, origin)
-    check_config({key: value for key, value in config.items() if key != "compile_config"}, origin)
+    check_config(
+        {key: value for key, value in config.items() if key != "compile_config"},
+        origin,
+        OLD_CLASSES if of_tf_keras else (),
+    )
     _check_weights(weights, origin)
 
 

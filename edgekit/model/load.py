@@ -14,7 +14,7 @@ from edgekit.model.legacy import load_hdf5
 from edgekit.model.live import from_keras, refuse_text
 from edgekit.model.loaded import Model, TensorSpec
 from edgekit.model.reference import build_reference, checked, load_pickle
-from edgekit.model.saved_model import load_saved_model
+from edgekit.model.saved_model import digest, load_saved_model
 from edgekit.python_reference import split
 
 _KNOWN = (".keras", ".h5", ".hdf5", ".tflite")
@@ -138,6 +138,11 @@ def _load_tflite(path: Path, origin: str, name: str) -> Model:
 
 def _safe_name(path: Path) -> str:
     return _safe(path.resolve().stem if path.is_file() else path.resolve().name)
+
+
+def identity(path: Path) -> tuple[str, str]:
+    """What a model in a file or a folder is called, and its sha256."""
+    return _safe_name(path), digest(path) if path.is_dir() else _digest(path)
 
 
 def _safe(name: str) -> str:

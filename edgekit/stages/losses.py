@@ -70,7 +70,7 @@ def hard_loss(model: Any, data: Dataset, name: str, samples: Sequence[Array]) ->
     """
     kinds = output_kinds(model, samples)
     judged = data.labelled_outputs or tuple(range(len(model.outputs)))
-    one = _loss_of(name, data.task)
+    one = loss_of(name, data.task)
 
     def loss(outputs: list[Any], targets: list[Any]) -> Any:
         pairs = zip(judged, targets, strict=True)
@@ -82,10 +82,14 @@ def hard_loss(model: Any, data: Dataset, name: str, samples: Sequence[Array]) ->
 def refuse_misfit(name: str, task: str) -> None:
     """Raise RecipeError for a named loss that does not go with a task, DataError for a function that does not exist."""
     if name != "auto" and task != "none":
-        _loss_of(name, task)
+        loss_of(name, task)
 
 
-def _loss_of(name: str, task: str) -> Callable[[Any, Any, Kind], Any]:
+def loss_of(name: str, task: str) -> Callable[[Any, Any, Kind], Any]:
+    """A function from targets, an output and its kind to the mean loss; `name` is as for `hard_loss`.
+
+    Raises RecipeError where loss and task do not go together, DataError for a task without labels.
+    """
     tf = import_tensorflow()
     classes = task in ("classification", "segmentation")
     if ":" in name:

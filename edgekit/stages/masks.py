@@ -16,10 +16,10 @@ from edgekit.tf import import_tensorflow
 Mask = npt.NDArray[np.bool_]
 
 _UPDATES = 50
-_PRUNED = 0.05
+PRUNED = 0.05
 
 
-def masks_of(model: Any, at_least: float = _PRUNED) -> dict[str, Mask]:
+def masks_of(model: Any, at_least: float = PRUNED) -> dict[str, Mask]:
     """Which weights are not zero, for each kernel with a share of zeros of `at_least`, by name.
 
     It recovers the masks of a pruned model from its zeros, also after other rewrites. A share of a few per cent is

@@ -252,7 +252,7 @@ class _Loop:
         self.targets = objective.targets(self.train)
         self.size = min(config.batch_size, len(self.train))
         self.steps = len(self.train) // self.size
-        self.metric = _monitored(data, config)
+        self.metric = monitored(data, config)
         self.optimizer = _optimizer(config, self.steps * config.epochs)
         self.trained = [*model.trainable_variables, *objective.variables]
         self.optimizer.build(self.trained)
@@ -308,12 +308,12 @@ class _Loop:
         self._refuse_unsound(number)
         validation_loss, value = self._judge(number)
         epoch = Epoch(number, loss, validation_loss, value, time.monotonic() - started)
-        rank = self._ranked(epoch)
+        rank = rank_of(epoch, self.metric, self.config)
         if self._settled_at(number) and rank > self.rank:
             self.best, self.rank, self.best_weights = number, rank, self._values(self.model.variables)
             epoch = msgspec.structs.replace(epoch, best=True)
         self.history.append(epoch)
-        self.say(Line(self._line(epoch)))
+        self.say(Line(line_of(epoch, self.stage, self.config, self.metric)))
 
     def _refuse_unsound(self, number: int) -> None:
         """Stop where weights are no numbers, which an activation may hide from the loss, or a callback says so."""
@@ -353,14 +353,6 @@ class _Loop:
 
     # Best weights and patience.
 
-    def _ranked(self, epoch: Epoch) -> tuple[float, ...]:
-        """What makes an epoch better than another: the metric, then the loss; the number where nothing is known."""
-        if epoch.validation_loss is None:
-            return (float(epoch.number),)
-        if epoch.value is None or self.config.monitor == "loss" or self.metric is None:
-            return (-epoch.validation_loss,)
-        return (epoch.value if load_metric(self.metric).higher_is_better else -epoch.value, -epoch.validation_loss)
-
     def _out_of_patience(self) -> bool:
         last, patience = self.history[-1].number, self.config.patience
         if not patience or self.validation is None or not self.rank or last - self.best < patience:
@@ -374,16 +366,6 @@ class _Loop:
 
     def _settled_at(self, number: int) -> bool:
         return all(callback.settled(number * self.steps) for callback in self.callbacks)
-
-    def _line(self, epoch: Epoch) -> str:
-        words = [f"loss {epoch.loss:.4g}"] if epoch.loss is not None else []
-        if epoch.validation_loss is not None:
-            words.append(f"validation loss {epoch.validation_loss:.4g}")
-        if epoch.value is not None:
-            words.append(f"{self.metric} {epoch.value:.4f}")
-        mark = " (best)" if epoch.best and self.validation is not None else ""
-        head = f"{self.stage}: epoch {epoch.number}/{self.config.epochs}" if epoch.number else f"{self.stage}: before"
-        return f"{head}: {', '.join([*words, f'{epoch.seconds:.1f} s'])}{mark}"
 
     def _result(self) -> Trained:
         for variable, value in zip(self.model.variables, self.best_weights, strict=True):
@@ -474,11 +456,32 @@ class _Loop:
         return [variable.numpy().copy() for variable in variables]
 
 
+def rank_of(epoch: Epoch, metric: str | None, config: Training) -> tuple[float, ...]:
+    """What makes an epoch better than another: the metric, then the loss; the number where nothing is known."""
+    if epoch.validation_loss is None:
+        return (float(epoch.number),)
+    if epoch.value is None or config.monitor == "loss" or metric is None:
+        return (-epoch.validation_loss,)
+    return (epoch.value if load_metric(metric).higher_is_better else -epoch.value, -epoch.validation_loss)
+
+
+def line_of(epoch: Epoch, stage: str, config: Training, metric: str | None) -> str:
+    """An epoch as it is told while the stage trains."""
+    words = [f"loss {epoch.loss:.4g}"] if epoch.loss is not None else []
+    if epoch.validation_loss is not None:
+        words.append(f"validation loss {epoch.validation_loss:.4g}")
+    if epoch.value is not None:
+        words.append(f"{metric} {epoch.value:.4f}")
+    mark = " (best)" if epoch.best and epoch.validation_loss is not None else ""
+    head = f"{stage}: epoch {epoch.number}/{config.epochs}" if epoch.number else f"{stage}: before"
+    return f"{head}: {', '.join([*words, f'{epoch.seconds:.1f} s'])}{mark}"
+
+
 def _after(number: int) -> str:
     return f"after epoch {number}" if number else "before any training"
 
 
-def _monitored(data: Dataset, config: Training) -> str | None:
+def monitored(data: Dataset, config: Training) -> str | None:
     """The metric that is watched; an autoencoder is watched by its loss, as anomalies are not for training."""
     return None if config.monitor == "loss" or data.task in ("autoencoder", "none") else data.metric
 
