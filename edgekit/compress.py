@@ -43,6 +43,7 @@ from edgekit.stages.train import Callback, Epoch, Training, TrainingDiverged, fi
 from edgekit.talk import Line, Say
 from edgekit.target import Target, load_target
 from edgekit.tfmot import engine
+from edgekit.tfmot.process import shared
 from edgekit.tfmot.source import open_model
 from edgekit.units import format_count, format_seconds
 
@@ -134,7 +135,7 @@ def compress_model(
         raise RecipeError(f"recipe {asked.name!r}: qat trains the integer file", "leave qat out, or use optimize")
     if not asked.compression:
         raise RecipeError(f"recipe {asked.name!r} changes nothing in the network", "name a step, such as channels50")
-    with _home(folder, asked) as home:
+    with _home(folder, asked) as home, shared():
         source = model_for([asked], model, home, trust, say)
         refuse_without_keras(source, asked)
         dataset = None if data is None else load_for(source.inputs, source.outputs, data, data_options or {})

@@ -79,6 +79,10 @@ def recipe_of(text: str, scheme: str = "") -> Recipe:
 
     Raises RecipeError for anything unknown or impossible.
     """
+    if " " in text.strip():
+        phrase, *options = text.split()
+        tail = ",".join(option.strip(",:") for option in options)
+        raise RecipeError(f"recipe {text!r}: a phrase has no spaces", f"did you mean '{phrase.strip(',:')}:{tail}'?")
     if len(text) > LONGEST:
         raise RecipeError(f"a recipe phrase of {len(text)} characters", "write it as a TOML file")
     head, colon, tail = text.partition(":")
@@ -118,6 +122,8 @@ def _step(text: str, word: str) -> tuple[Step, ...]:
         raise RecipeError(
             f"recipe {text!r}: {word!r} needs {bounds}", f"for example {name}{16 if name == 'cluster' else 50}"
         )
+    if word == "tfmot":
+        raise RecipeError(f"recipe {text!r}: tfmot is no step", "say :engine=tfmot behind the number format")
     if word in SCHEMES:
         raise RecipeError(
             f"recipe {text!r}: {word!r} is not at the end", f"the number format comes last: prune50-{word}"
@@ -197,7 +203,8 @@ class _Said:
         try:
             return msgspec.structs.replace(recipe, engine=self.engine)
         except ValueError as cause:
-            raise self._error(str(cause), "leave engine=tfmot out: edgekit's own training does it") from None
+            problem, _, mend = str(cause).rpartition("; ")
+            raise self._error(problem, mend) from None
 
     def _number(self, key: str, number: int) -> None:
         if key == "calibration":

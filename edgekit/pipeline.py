@@ -59,6 +59,7 @@ from edgekit.talk import Say
 from edgekit.target import Target, load_target
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.inspect import ModelSummary, inspect_model
+from edgekit.tfmot.process import shared
 from edgekit.verify import Verification, run_file, verify
 from edgekit.versions import SECOND_ENGINE, version, versions
 from edgekit.workspace import Workspace, workspace
@@ -127,7 +128,7 @@ def optimize(
     """
     gate = None if max_drop is None else Gate.parse(max_drop)
     request = Request.plan(targets, recipes, isinstance(model, str | Path) and flatbuffer.is_tflite(Path(model)))
-    with workspace(Path(out), overwrite, say) as work:
+    with workspace(Path(out), overwrite, say) as work, shared():
         if data is None:
             _refuse_early(request, None, gate)  # before a model is loaded for nothing
         say("load the model")

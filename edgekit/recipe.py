@@ -27,7 +27,7 @@ from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.target import Target
-from edgekit.tfmot.settings import TrainingEngine, as_trained, refuse_unsupported, refuse_untrained_scales
+from edgekit.tfmot.settings import NATIVE, TrainingEngine, as_trained, refuse_unsupported, refuse_untrained_scales
 
 Compression = Distill | DropLayers | PruneChannels | Factorize | PruneWeights | Cluster | FineTune
 """A stage that takes a Keras model and gives a Keras model."""
@@ -60,7 +60,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         if self.engine == "tfmot":
             refuse_unsupported(self.stages)
             if QuantizeAware in kinds and self.quantize.scheme != "int8":
-                raise ValueError(f"engine 'tfmot' trains for int8, not for {self.quantize.scheme}")
+                raise ValueError(f"engine 'tfmot' trains for int8, not for {self.quantize.scheme}; {NATIVE}")
 
     @property
     def compression(self) -> tuple[Compression, ...]:

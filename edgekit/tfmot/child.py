@@ -1,8 +1,9 @@
-"""The child process: `python -m edgekit.tfmot.child JOB`, a job in and messages out, one JSON object a line."""
+"""The child process: `python -m edgekit.tfmot.child`, jobs in and messages out, one JSON object a line."""
 
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,11 +21,15 @@ from edgekit.tfmot.job import Done, Fault, Job, Message, Said
 from edgekit.tfmot.opening import opened
 from edgekit.tfmot.settings import NATIVE
 from edgekit.tfmot.training import Loop, Samples
-from edgekit.tfmot.wrapping import wrapped
+from edgekit.tfmot.wrapping import import_tfmot, wrapped
 
 
 def work(job: Job, say: Say) -> Done:
     """Open the model of a job, train it with the technique if there is one, and save it as `.h5`."""
+    import_tfmot()
+    import tf_keras
+
+    tf_keras.backend.clear_session()  # so that names are numbered as in a new process
     model = opened(Path(job.model), job.origin, job.trust)
     done = Done()
     if job.technique and job.schooling:
@@ -72,15 +77,18 @@ def _line(cause: Exception) -> str:
     return f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it has closed our standard input, as it does when it dies."""
+def _jobs() -> Iterator[Job]:
+    """The jobs on standard input. When it closes, as it does when the parent dies, this process ends at once."""
+    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
-    def wait() -> None:
-        while os.read(0, 1024):
-            pass
+    def listen() -> None:
+        for line in sys.stdin.buffer:
+            waiting.put(line)
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        yield msgspec.json.decode(waiting.get(), type=Job)
 
 
 def _reserved_output() -> IO[bytes]:
@@ -91,20 +99,19 @@ def _reserved_output() -> IO[bytes]:
 
 
 def main() -> None:
-    """Do the job in the file named on the command line; every error of edgekit's is told as a `Fault`."""
-    _end_with_parent()
+    """Do the jobs as they come; every error of edgekit's is told as a `Fault`."""
     pipe = _reserved_output()
 
     def tell(message: Message) -> None:
         pipe.write(msgspec.json.encode(message) + b"\n")
         pipe.flush()
 
-    job = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)
-    try:
-        with _mapped():
-            tell(work(job, lambda text: tell(Said(str(text), isinstance(text, Line)))))
-    except EdgekitError as fault:
-        tell(Fault(type(fault).__name__, fault.problem, fault.mend))
+    for job in _jobs():
+        try:
+            with _mapped():
+                tell(work(job, lambda text: tell(Said(str(text), isinstance(text, Line)))))
+        except EdgekitError as fault:
+            tell(Fault(type(fault).__name__, fault.problem, fault.mend))
 
 
 if __name__ == "__main__":

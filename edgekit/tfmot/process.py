@@ -1,4 +1,4 @@
-"""Run a job in a process of its own, which has tf_keras where this one has Keras 3.
+"""Run jobs in a process of its own, which has tf_keras where this one has Keras 3.
 
 Its standard input is its lifeline: when it closes, because this process is gone for whatever reason, the child ends.
 """
@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,50 +28,90 @@ from edgekit.tfmot.job import Done, Fault, Job, Message, Said
 _TAIL_BYTES = 2000
 
 
+@contextmanager
+def shared() -> Iterator[None]:
+    """In its body one process does all jobs, begun with the first: importing tf_keras takes longer than many a job."""
+    if _slot.get() is not _ALONE:
+        yield
+        return
+    slot = _Slot()
+    token = _slot.set(slot)
+    try:
+        yield
+    finally:
+        _slot.reset(token)
+        if slot.child:
+            slot.child.close()
+
+
 def run(job: Job, arrays: Mapping[str, npt.NDArray[Any]], say: Say) -> Done:
     """Do a job and pass on what it says. Raises what the job raised, RunError where its process died."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
-        folder = Path(name)
-        if arrays:
-            np.savez(folder / "data.npz", **arrays)  # type: ignore[arg-type]
-            job = msgspec.structs.replace(job, data=str(folder / "data.npz"))
-        (folder / "job.json").write_bytes(msgspec.json.encode(job))
-        with (folder / "noise").open("w+b") as noise, _started(folder / "job.json", noise) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                message = msgspec.json.decode(line, type=Message)
-                if isinstance(message, Done):
-                    return message
-                _heard(message, say)
-            raise _died(process.wait(), noise)
-
-
-def _heard(message: Said | Fault, say: Say) -> None:
-    if isinstance(message, Said):
-        say(Line(message.text) if message.keep else message.text)
-        return
-    kind: type[EdgekitError] = getattr(errors, message.kind)
-    raise kind(message.problem, message.mend)
-
-
-@contextmanager
-def _started(job: Path, noise: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgekit.tfmot.child", str(job)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=noise,
-        env={**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONSAFEPATH": "1"},
-        start_new_session=True,  # so that Ctrl-C ends this process first, which then ends that one
-    )
+    slot = _slot.get()
+    child, slot.child = slot.child or _Child(), None
+    answer = None
     try:
-        yield process
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            if arrays:
+                job = msgspec.structs.replace(job, data=str(Path(folder) / "data.npz"))
+                np.savez(job.data, **arrays)  # type: ignore[arg-type]
+            answer = child.do(job, say)
     finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
+        if answer and slot is not _ALONE:
+            slot.child = child
+        else:
+            child.close()
+    if isinstance(answer, Fault):
+        kind: type[EdgekitError] = getattr(errors, answer.kind)
+        raise kind(answer.problem, answer.mend)
+    return answer
+
+
+class _Child:
+    """The process, waiting for jobs; `close` ends it whatever it does."""
+
+    def __init__(self) -> None:
+        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edgekit.tfmot.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._noise,
+            env={**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONSAFEPATH": "1"},
+            start_new_session=True,  # so that Ctrl-C ends this process first, which then ends that one
+        )
+
+    def do(self, job: Job, say: Say) -> Done | Fault:
+        """What a job ends in; what it says before is passed on. Raises RunError where the process dies."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        with suppress(BrokenPipeError):  # a dead process is told below
+            stdin.write(msgspec.json.encode(job) + b"\n")
+            stdin.flush()
+        for line in stdout:
+            message: Message = msgspec.json.decode(line, type=Message)
+            if not isinstance(message, Said):
+                return message
+            say(Line(message.text) if message.keep else message.text)
+        raise _died(self._process.wait(), self._noise)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._noise):
             assert stream is not None
-            stream.close()
+            with suppress(BrokenPipeError):
+                stream.close()
+
+
+@dataclass
+class _Slot:
+    child: _Child | None = None
+
+
+_ALONE = _Slot()
+_slot: ContextVar[_Slot] = ContextVar("_slot", default=_ALONE)
 
 
 def _died(code: int, noise: IO[bytes]) -> RunError:

@@ -34,11 +34,13 @@ def refuse_unsupported(stages: Iterable[Any]) -> None:
     """Raise ValueError for a stage or a setting that tensorflow-model-optimization does not have."""
     stages = [stage for stage in stages if not isinstance(stage, (Convert, Quantize))]
     if not stages:
-        raise ValueError("engine 'tfmot' trains, and no step of the recipe does")
+        raise ValueError(
+            "engine 'tfmot' trains, and no step of the recipe does; leave engine out, or add a step like qat"
+        )
     strange = [_word(type(stage)) for stage in stages if type(stage) not in _HONOURED]
     if strange:
         known = ", ".join(f"`{_word(kind)}`" for kind in _HONOURED)
-        raise ValueError(f"mixing engines: 'tfmot' has no `{strange[0]}`, only {known}")
+        raise ValueError(f"mixing engines: 'tfmot' has no `{strange[0]}`, only {known}; {NATIVE}")
     for stage in stages:
         _refuse_settings(stage)
 
@@ -49,7 +51,7 @@ def _refuse_settings(stage: Any) -> None:
         meant = _MEANT.get((type(stage), field.name), (field.default,))
         if field.name not in _HONOURED[type(stage)] and value not in meant:
             shown = str(value).lower() if isinstance(value, bool) else repr(value)
-            raise ValueError(f"engine 'tfmot' does not have `{field.name} = {shown}` of {_word(type(stage))}")
+            raise ValueError(f"engine 'tfmot' does not have `{field.name} = {shown}` of {_word(type(stage))}; {NATIVE}")
 
 
 def _word(stage: Any) -> str:
