@@ -9,6 +9,7 @@ $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps 'tensorflow-model-optimization>=0.8.1,<0.9'  # it asks for absl-py 1.x
 	touch $@
 
 demo: $(STAMP)  ## train on digits, optimize for three targets, verify, measure, report

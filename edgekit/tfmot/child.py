@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from edgekit.errors import EdgekitError, ModelError, RunError
+from edgekit.stages import losses
 from edgekit.talk import Line, Say
 from edgekit.tf import import_tensorflow
 from edgekit.tfmot.job import Done, Fault, Job, Message, Said
@@ -54,7 +55,8 @@ def _trained(model: object, job: Job, say: Say) -> tuple[object, Done]:
     steps = len(train) // min(how.training.batch_size, len(train))
     around = wrapped(model, job.technique, steps * how.training.epochs)
     loop = Loop(around, how, train, validation, say)
-    epochs = loop.run(Path(job.checkpoint) if job.checkpoint else None, job.key)
+    with losses.named(how.training.loss):
+        epochs = loop.run(Path(job.checkpoint) if job.checkpoint else None, job.key)
     return around.strip(around.model), Done(epochs, steps, around.notes)
 
 

@@ -136,22 +136,36 @@ def _run(
     """Have a technique trained, or take the result that an interrupted run has left."""
     name = str(stage.__struct_config__.tag)
     setting.folder.mkdir(parents=True, exist_ok=True)
-    out, said = setting.folder / f"{name}.h5", setting.folder / f"{name}.json"
+    out = setting.folder / f"{name}.h5"
     job = _job(model, file, stage, technique, setting, out)
-    if said.is_file() and out.is_file():
-        done = msgspec.json.decode(said.read_bytes(), type=jobs.Done)
+    done = _kept(out, job.key)
+    if done:
         setting.say(f"{name}: kept from the interrupted run")
     else:
         done = process.run(job, _arrays(setting.data), setting.say)
-        said.write_bytes(msgspec.json.encode(done))
+        out.with_suffix(".json").write_bytes(msgspec.json.encode(_Kept(job.key, done)))
     return Trained(out, load_hdf5(out, out.name, setting.trust)[0], detail_of(stage)), done
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What a finished job said, beside the file that it made."""
+
+    key: str
+    done: jobs.Done
+
+
+def _kept(out: Path, key: str) -> jobs.Done | None:
+    said = out.with_suffix(".json")
+    if not (said.is_file() and out.is_file()):
+        return None
+    found = msgspec.json.decode(said.read_bytes(), type=_Kept)
+    return found.done if found.key == key else None
 
 
 def detail_of(stage: Stage) -> str:
     """The stage in a few words, as this engine does it."""
-    if isinstance(stage, QuantizeAware):
-        return f"moving ranges, {stage.training.detail}, tfmot"
-    return f"{stage.detail}, tfmot"
+    what = f"moving ranges, {stage.training.detail}" if isinstance(stage, QuantizeAware) else stage.detail
+    return f"{what}, by the labels alone, tfmot"
 
 
 def _job(
@@ -172,7 +186,7 @@ def _job(
         metric=monitored(data, stage.training),
         seed=setting.seed,
     )
-    depends_on = [how, technique, data.fingerprint, hashlib.sha256(file.read_bytes()).hexdigest()]
+    depends_on = [how, technique, stage.training.code, data.fingerprint, hashlib.sha256(file.read_bytes()).hexdigest()]
     return jobs.Job(
         origin=file.name,
         model=str(file),

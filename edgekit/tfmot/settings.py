@@ -26,7 +26,11 @@ _HONOURED: dict[type, set[str]] = {
     Cluster: {"clusters", "init", "zeros", "skip_first", "skip_last", "only", "layers", "training"},
     QuantizeAware: {"preserve", "training"},
 }
-_MEANT = {(QuantizeAware, "ranges"): ("learned", "moving")}
+_DONE_SO: dict[tuple[Any, str], object] = {
+    (PruneWeights, "teacher"): 0.0,  # it trains by the labels alone
+    (Cluster, "teacher"): 0.0,
+    (QuantizeAware, "ranges"): "moving",
+}
 _PACKAGES = {"tensorflow_model_optimization": "tensorflow-model-optimization", "tf_keras": "tf_keras"}
 
 
@@ -48,7 +52,7 @@ def refuse_unsupported(stages: Iterable[Any]) -> None:
 def _refuse_settings(stage: Any) -> None:
     for field in msgspec.structs.fields(type(stage)):
         value = getattr(stage, field.name)
-        meant = _MEANT.get((type(stage), field.name), (field.default,))
+        meant = (field.default, _DONE_SO.get((type(stage), field.name), field.default))
         if field.name not in _HONOURED[type(stage)] and value not in meant:
             shown = str(value).lower() if isinstance(value, bool) else repr(value)
             raise ValueError(f"engine 'tfmot' does not have `{field.name} = {shown}` of {_word(type(stage))}; {NATIVE}")

@@ -62,6 +62,7 @@ STRANGE = {
     PruneWeights(sparsity=0.7, policy="xnnpack"): "policy",
     Cluster(granularity="per-channel"): "granularity",
     Cluster(depthwise=True): "depthwise",
+    PruneWeights(sparsity=0.5, teacher=0.5): "teacher",
     QuantizeAware(ranges="calibrated"): "ranges",
     QuantizeAware(bits=4): "bits",
     QuantizeAware(teacher=0.5): "teacher",
@@ -81,7 +82,9 @@ def test_every_setting_is_either_honoured_or_refused() -> None:
         assert honoured <= {field.name for field in msgspec.structs.fields(kind)}
     training = Training(epochs=3, optimizer="sgd", unfreeze=True, monitor="loss", loss="crossentropy", patience=0)
     kept = QuantizeAware(ranges="moving", preserve=False, training=training)
-    assert Recipe("known", (Convert(), Quantize("int8"), kept), engine="tfmot").quantize_aware == kept
+    pruned = PruneWeights(sparsity=0.5, schedule="constant", power=2, begin=0.1, end=0.9, teacher=0, training=training)
+    stages = (pruned, Convert(), Quantize("int8"), kept)
+    assert Recipe("known", stages, engine="tfmot").trained == (pruned, kept)
 
 
 def test_dense_layers_get_the_one_scale_that_was_trained_and_convolutions_keep_theirs() -> None:
