@@ -54,12 +54,10 @@ def check_config(config: Any, origin: str, old: Collection[str] = ()) -> None:
     Raises ModelError naming the first such thing. Classes that the user's own code registered with Keras are allowed,
     and those named in `old`.
     """
+    refuse_code(config, origin)
     for path, entry in _objects(config, (), origin):
         label = _label(path, entry)
         name = entry["class_name"]
-        if name in _RUNS_CODE:
-            mend = _TRUST + "replace it with a Keras layer and save the model again"
-            raise ModelError(f"{origin}: {label} {_RUNS_CODE[name]}, and loading runs no code from a file", mend)
         settings = entry.get("config")
         vocabulary = settings.get("vocabulary") if isinstance(settings, dict) else None
         if isinstance(vocabulary, str):
@@ -68,6 +66,15 @@ def check_config(config: Any, origin: str, old: Collection[str] = ()) -> None:
             )
         if name not in _STRUCTURE and name not in old and not _known(entry):
             raise ModelError(f"{origin}: {label} is {_described(entry)}, which Keras does not have", _CUSTOM)
+
+
+def refuse_code(config: Any, origin: str) -> None:
+    """Raise ModelError for the first object of a configuration that carries or names code to run."""
+    for path, entry in _objects(config, (), origin):
+        does = _RUNS_CODE.get(entry["class_name"])
+        if does:
+            mend = _TRUST + "replace it with a Keras layer and save the model again"
+            raise ModelError(f"{origin}: {_label(path, entry)} {does}, and loading runs no code from a file", mend)
 
 
 def _objects(node: Any, path: tuple[str, ...], origin: str) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import EdgekitError, ModelError
+from edgekit.model.guard import refuse_code
 from edgekit.tfmot.settings import NATIVE
 from edgekit.tfmot.wrapping import import_tfmot, remask
 
+METADATA = "keras_metadata.pb"
 _QUANTIZED = {"QuantizeWrapper", "QuantizeWrapperV2", "QuantizeLayer"}
 
 
@@ -39,6 +42,8 @@ def _loaded(path: Path, origin: str, trust: bool) -> Any:
     tfmot, keras = import_tfmot(), importlib.import_module("tf_keras")
     parts = importlib.import_module("tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper")
     more = {name: getattr(parts, name) for name in ("ClusterWeightsRNN", "ClusterWeightsMHA") if hasattr(parts, name)}
+    if path.is_dir() and not trust:
+        _refuse_code(path, origin)
     options = {"safe_mode": not trust} if path.suffix == ".keras" else {}
     try:
         with (
@@ -52,6 +57,15 @@ def _loaded(path: Path, origin: str, trust: bool) -> Any:
         raise
     except Exception as cause:  # tf_keras raises anything for a file that is not its own
         raise _refused(cause, origin) from cause
+
+
+def _refuse_code(folder: Path, origin: str) -> None:
+    """Raise ModelError for a SavedModel with a layer that carries code, which tf_keras would run."""
+    found = importlib.import_module("tf_keras.protobuf.saved_metadata_pb2").SavedMetadata()
+    found.ParseFromString((folder / METADATA).read_bytes())
+    for node in (node for node in found.nodes if node.metadata):
+        layer = json.loads(node.metadata)  # beside a layer's settings are types of its inputs, which run nothing
+        refuse_code({key: layer.get(key) for key in ("class_name", "config")}, origin)
 
 
 def _refused(cause: Exception, origin: str) -> ModelError:

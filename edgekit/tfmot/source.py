@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,8 @@ from edgekit.model.load import identity
 from edgekit.talk import Say
 from edgekit.tfmot import process
 from edgekit.tfmot.job import Job
+from edgekit.tfmot.opening import METADATA
 from edgekit.tfmot.settings import NATIVE, refuse_missing
-
-_METADATA = "keras_metadata.pb"
 
 
 def open_model(reference: str | Path | Any, folder: Path, *, trust: bool = False, say: Say = lambda _: None) -> Model:
@@ -38,14 +37,32 @@ def open_model(reference: str | Path | Any, folder: Path, *, trust: bool = False
     if not out.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         say("open the model in tf_keras")
-        try:
-            process.run(Job(origin=str(reference), model=str(path.resolve()), out=str(out), trust=trust), {}, say)
-        except ModelError as cause:
-            raise _of_keras_3(path, str(reference)) or cause from cause
+        _convert(path, str(reference), out, trust, say)
     if loaded is None:
         model, healed = load_hdf5(out, str(reference), trust)
         loaded = from_keras(model, str(reference), name, sha256, healed)
     return replace(loaded, path=out)
+
+
+def _convert(path: Path, origin: str, out: Path, trust: bool, say: Say) -> None:
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
+        named = Path(name, f"model{'' if path.is_dir() else '.keras' if _is_zip(path) else '.h5'}")
+        named.symlink_to(path.resolve())  # tf_keras goes by the extension: it must read what was checked
+        try:
+            process.run(Job(origin=origin, model=str(named), out=str(out), trust=trust), {}, say)
+        except ModelError as cause:
+            version = _keras_version(path)
+            if not version.startswith("3."):
+                raise
+            problem = f"{origin}: this is a Keras 3 model (written by {version}), and tf_keras does not open it"
+            raise ModelError(problem, NATIVE) from cause
+
+
+def _is_zip(path: Path) -> bool:
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _no_file(reference: Any, trust: bool) -> ModelError:
@@ -59,13 +76,13 @@ def _no_file(reference: Any, trust: bool) -> ModelError:
 
 def _checked(path: Path, origin: str, trust: bool) -> Model | None:
     """The model where Keras 3 opens the file as well. Nothing in a file that is not trusted is run by tf_keras."""
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         if not trust:
             check_archive(path, origin, of_tf_keras=True)
         return None
     found = load_model(path, trust=trust)
     if found.kind == "saved_model":
-        _check_metadata(path, origin, trust)
+        _refuse_without_layers(path, origin)
         return None
     if found.keras is None:
         raise ModelError(
@@ -75,38 +92,24 @@ def _checked(path: Path, origin: str, trust: bool) -> Model | None:
     return found
 
 
-def _check_metadata(folder: Path, origin: str, trust: bool) -> None:
-    """Raise ModelError for a SavedModel without the layers it was made of, or with a layer that carries code."""
-    if not (folder / _METADATA).is_file():
+def _refuse_without_layers(folder: Path, origin: str) -> None:
+    if not (folder / METADATA).is_file():
         raise ModelError(
-            f"{origin}: a SavedModel without {_METADATA}: what was exported has no layers to train",
+            f"{origin}: a SavedModel without {METADATA}: what was exported has no layers to train",
             "in tf_keras: `model.save('name.h5')` of the model itself, and give that file",
         )
-    if not trust and re.search(rb'"class_name": "(Lambda|TFSMLayer)"', (folder / _METADATA).read_bytes()):
-        raise ModelError(
-            f"{origin}: holds a Lambda layer, which carries Python code, and loading runs no code from a file",
-            "only if you trust where the file comes from: --trust (trust=True); else replace it with a Keras layer",
-        )
-
-
-def _of_keras_3(path: Path, origin: str) -> ModelError | None:
-    """The error for a file that tf_keras does not open because Keras 3 wrote it; None for any other."""
-    version = _keras_version(path)
-    if not version.startswith("3."):
-        return None
-    return ModelError(
-        f"{origin}: this is a Keras 3 model (written by {version}), and tf_keras does not open it", NATIVE
-    )
 
 
 def _keras_version(path: Path) -> str:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
-    if path.is_dir():
-        return ""
+    """The version of Keras that wrote a file; empty where it does not say."""
     import h5py
 
+    if _is_zip(path):
+        with zipfile.ZipFile(path) as archive:
+            there = "metadata.json" in archive.namelist()
+            return str(json.loads(archive.read("metadata.json")).get("keras_version", "")) if there else ""
+    if path.is_dir() or not h5py.is_hdf5(path):
+        return ""
     with h5py.File(path, "r") as file:
         found = file.attrs.get("keras_version", "")
         return found.decode() if isinstance(found, bytes) else str(found)

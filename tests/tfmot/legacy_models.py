@@ -57,6 +57,7 @@ def main(folder: Path) -> None:
     for name, each in {"network": model, "lonely": lonely(), "nested": nested(), "custom": ended(Doubled())}.items():
         each.save(folder / f"{name}.h5", include_optimizer=False)
     model.save(folder / "network.keras")
+    lonely().save(folder / "lonely.keras")
     model.save(folder / "saved", save_format="tf")
     model.export(folder / "exported")
     ended(layers.Lambda(lambda x: 2 * x, name="twice")).save(folder / "lambda", save_format="tf")

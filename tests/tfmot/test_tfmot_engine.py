@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +210,7 @@ def refused(legacy: Path, name: str, recipe: str, tmp_path: Path) -> EdgekitErro
         ("nested.h5", "qat-int8", "a model inside another model", "leave engine out"),
         ("custom.h5", "prune50-int8", "Doubled", "builds the model"),
         ("exported", "prune50-int8", "has no layers to train", "name.h5"),
-        ("lambda", "prune50-int8", "carries Python code", "--trust"),
+        ("lambda", "prune50-int8", "Lambda 'twice' carries Python code", "--trust"),
     ],
 )
 def test_what_it_cannot_do_names_the_layer_and_the_way_out(
@@ -220,6 +220,17 @@ def test_what_it_cannot_do_names_the_layer_and_the_way_out(
     assert isinstance(error, ModelError)
     assert words in error.problem
     assert mend in error.mend
+
+
+def test_tf_keras_reads_the_part_of_a_file_that_was_checked(legacy: Path, network: Model, tmp_path: Path) -> None:
+    both = tmp_path / "both.keras"  # HDF5 in front, a zip behind, and a name that says zip
+    both.write_bytes((legacy / "network.h5").read_bytes() + (legacy / "lonely.keras").read_bytes())
+    assert zipfile.is_zipfile(both)
+    opened = open_model(both, tmp_path / "opened")
+    assert opened.path is not None
+    x = np.ones((1, 8, 8, 2), np.float32)
+    read = load_model(opened.path)  # what tf_keras made of it
+    np.testing.assert_allclose(read.predict([x])[0], network.predict([x])[0], atol=1e-5)
 
 
 def test_a_keras_3_model_is_told_from_a_damaged_one(digits: Path, tmp_path: Path) -> None:
@@ -293,8 +304,7 @@ def alive(number: int) -> bool:
         return False
 
 
-def test_the_extra_is_not_needed_for_anything_else(digits: Path, tmp_path: Path) -> None:
-    shutil.copy(digits / "digits.keras", tmp_path / "m.keras")
+def test_this_process_never_imports_the_packages() -> None:
     code = "import sys, edgekit.pipeline, edgekit.tfmot.engine, edgekit.tfmot.source, edgekit.tfmot.child\n"
     code += "print({'tf_keras', 'tensorflow_model_optimization', 'tensorflow', 'keras'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
