@@ -17,7 +17,7 @@ from edgekit.stages.calibrate import Ranges
 from edgekit.stages.convert import Exported
 from edgekit.stages.numerics import Quantize
 from edgekit.tflite.inspect import read_contents
-from edgekit.tflite.surgery import inline_buffers, with_io_type
+from edgekit.tflite.surgery import inline_buffers, with_io_type, with_rescaled_copies, without_negation
 
 CALIBRATED = ("int8", "int16x8")
 
@@ -42,16 +42,21 @@ _ENGINES: dict[str, Callable[[Source, Quantize], bytes]] = {
 }
 
 
-def quantize(source: Source, stage: Quantize) -> bytes:
+def quantize(source: Source, stage: Quantize, *, rescaled: bool = True) -> bytes:
     """The quantized TFLite file; `stage` is resolved (nothing left at `auto`).
+
+    Without `rescaled`, operators that copy integers may have two scales, as the engine has left them.
 
     Raises ModelError where the engine refuses the model, RecipeError where it cannot do what is asked.
     """
     if stage.scheme == "float32":
         return source.model
-    sound = replace(source, ranges=widened(source.model, source.ranges))
+    if stage.scheme not in CALIBRATED:
+        return inline_buffers(_ENGINES[stage.engine](source, stage))
+    model = source.model if "NEG" in stage.keep_float else without_negation(source.model)
+    sound = replace(source, model=model, ranges=widened(source.model, source.ranges))
     quantized = inline_buffers(_ENGINES[stage.engine](sound, stage))
-    return with_io_type(quantized, stage.io) if stage.scheme in CALIBRATED else quantized
+    return with_io_type(with_rescaled_copies(quantized) if rescaled else quantized, stage.io)
 
 
 def silent(model: bytes, ranges: Ranges) -> list[str]:

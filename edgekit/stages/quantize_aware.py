@@ -31,7 +31,7 @@ from edgekit.stages.calibrate import calibrate
 from edgekit.stages.centroids import ClusterPreserve
 from edgekit.stages.convert import export
 from edgekit.stages.integer_file import with_integers
-from edgekit.stages.integer_graph import COPIES, IntegerGraph, read_graph
+from edgekit.stages.integer_graph import IntegerGraph, read_graph
 from edgekit.stages.integer_model import Ranges, bounds_of, integer_model, integers_of
 from edgekit.stages.integer_names import operators_of_layers
 from edgekit.stages.integer_weights import Weight, weights_of
@@ -56,7 +56,6 @@ from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.surgery import with_io_type, without_negation
 
 _FEWEST_STEPS = 50
-_MOST_CALLS = 6
 _PROOF_SAMPLES = 512
 
 
@@ -211,7 +210,8 @@ def quantize_aware(
     start = without_negation(float_file or lowered(flat))
     made = plan(model, stage, start)
     source = Source(start, ranges or calibrate(start, data.part("calibration").array()), keep=made.kept)
-    graph = read_graph(_integer_file(source, numerics), start)
+    whole = structs.replace(numerics, io="int8" if numerics.scheme == "int8" else "int16")
+    graph = read_graph(quantize(source, whole, rescaled=False), start)
     weights = weights_of(graph, unfrozen(model) if stage.training.unfreeze else model)
     network = integer_model(graph, weights, stage.ranges, _bits(graph, made))
     with _last_good_file(graph, stage, numerics.io):
@@ -281,20 +281,6 @@ def lowered(model: Any) -> bytes:
     """The float32 file of a Keras model, for one sample at a time."""
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         return export(from_keras(model, model.name, model.name, None), 1, Path(folder) / "export").lower()
-
-
-def _integer_file(source: Source, numerics: Quantize) -> bytes:
-    """The quantized file with integer inputs and outputs.
-
-    The converter settles the scales around operators that only copy in an order that differs from call to call, and
-    may leave one of them in float (seen with SPLIT); another call then gives the file without.
-    """
-    stage = structs.replace(numerics, io="int8" if numerics.scheme == "int8" else "int16")
-    for _ in range(_MOST_CALLS):
-        file = quantize(source, stage)
-        if not {name.split()[0] for name in _floats(file)} & COPIES:
-            break
-    return file
 
 
 def _bits(graph: IntegerGraph, plan: QuantizePlan) -> dict[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, cast
 
 import numpy as np
@@ -95,6 +96,7 @@ def without_negation(model: bytes) -> bytes:
     The TFLite converter leaves NEG in float, in the middle of each layer normalization of Keras.
     """
     tree, fb = unpack(model), schema()
+    changed = False
     for graph in tree.subgraphs:
         minus: int | None = None
         for operator in graph.operators:
@@ -107,7 +109,36 @@ def without_negation(model: bytes) -> bytes:
             operator.opcodeIndex = _operator_code(tree, "MUL")
             operator.inputs = np.array([operator.inputs[0], minus], np.int32)
             operator.builtinOptionsType, operator.builtinOptions = fb.BuiltinOptions.MulOptions, fb.MulOptionsT()
-    return pack(tree)
+            changed = True
+    return pack(tree) if changed else model
+
+
+def with_rescaled_copies(model: bytes) -> bytes:
+    """The file with a QUANTIZE behind each REVERSE_V2 whose two ends have different scales.
+
+    The runtime copies the integers and looks at no scale, and the TFLite converter ties the scales of its ends by other
+    operators only (those that a CONCATENATION joins, as in an unrolled Bidirectional).
+    """
+    tree, fb = unpack(model), schema()
+    changed = False
+    for graph in tree.subgraphs:
+        for place, operator in reversed(list(enumerate(graph.operators))):
+            code = tree.operatorCodes[operator.opcodeIndex]
+            ends = graph.tensors[operator.inputs[0]], graph.tensors[operator.outputs[0]]
+            if code.builtinCode != fb.BuiltinOperator.REVERSE_V2 or _grid(ends[0]) == _grid(ends[1]):
+                continue
+            written, plain = int(operator.outputs[0]), copy(ends[1])
+            plain.name, plain.quantization = ends[1].name + b"_copied", ends[0].quantization
+            graph.tensors.append(plain)
+            operator.outputs = np.array([len(graph.tensors) - 1], np.int32)
+            graph.operators.insert(place + 1, _cast_operator(tree, len(graph.tensors) - 1, written, "QUANTIZE"))
+            changed = True
+    return pack(tree) if changed else model
+
+
+def _grid(tensor: Any) -> tuple[list[float], list[int]] | None:
+    found = tensor.quantization
+    return None if found is None or found.scale is None else (list(found.scale), list(found.zeroPoint))
 
 
 def _constant(tree: Any, graph: Any, name: bytes, value: float) -> int:
