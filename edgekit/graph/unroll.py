@@ -36,7 +36,8 @@ def _make(call: Call) -> Callable[..., Any]:
     if steps is None or steps > MOST_STEPS:
         raise ModelError(
             f"recurrent layer {call.name!r} runs {steps or 'an open number of'} steps: too many to unroll",
-            f"shorten the sequence to at most {MOST_STEPS} steps, or keep the layer in float",
+            f"shorten the sequence to at most {MOST_STEPS} steps (pool or stride before the layer), or leave qat out: "
+            "post-training quantization keeps the loop, which then runs in float",
         )
     weights = [np.asarray(weight) for weight in call.operation.weights]
     return loaded(cloned(call, **_unrolled(call.operation)), weights)
