@@ -223,7 +223,7 @@ def _refuse_fixed_batch(model: Any) -> None:
         )
 
 
-class _Record(Struct, frozen=True):
+class Record(Struct, frozen=True):
     """What a checkpoint says beside the arrays."""
 
     history: tuple[Epoch, ...]
@@ -281,7 +281,7 @@ class _Loop:
             self._finish_epoch(number, self._epoch(number), started)
             finished = self._out_of_patience()
             if path:
-                record = _Record(tuple(self.history), self.best, tuple(self.rank), finished)
+                record = Record(tuple(self.history), self.best, tuple(self.rank), finished)
                 checkpoints.save(path, key, record, self._state())
 
     # One epoch.
@@ -436,7 +436,7 @@ class _Loop:
 
     def _resume(self, path: Path, key: str) -> bool:
         """Take over the state of a checkpoint; whether that training had come to its end."""
-        found = checkpoints.load(path, key, _Record)
+        found = checkpoints.load(path, key, Record)
         if found is None:
             if path.exists():
                 what = f"the checkpoint {path.name} is damaged, or of another training"

@@ -15,13 +15,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
 
 from edgekit.errors import RunError
 from edgekit.metrics import mean_value
 from edgekit.stages import checkpoint as checkpoints
 from edgekit.stages.losses import loss_of
-from edgekit.stages.train import Epoch, line_of, rank_of
+from edgekit.stages.train import Epoch, Record, line_of, rank_of
 from edgekit.talk import Line, Say
 from edgekit.tf import import_tensorflow
 from edgekit.tfmot.job import Schooling
@@ -51,15 +50,6 @@ class Samples:
         return [x[rows] for x in self.inputs], [y[rows] for y in self.targets]
 
 
-class _Record(Struct, frozen=True):
-    """What a checkpoint says beside the arrays."""
-
-    history: tuple[Epoch, ...]
-    best: int
-    rank: tuple[float, ...]
-    finished: bool
-
-
 class Loop:
     """One training of a wrapped model; `run` leaves the best weights in it."""
 
@@ -85,7 +75,7 @@ class Loop:
             self._finish(len(self.history) + 1)
             finished = self._out_of_patience()
             if path:
-                record = _Record(tuple(self.history), self.best, tuple(self.rank), finished)
+                record = Record(tuple(self.history), self.best, tuple(self.rank), finished)
                 checkpoints.save(path, key, record, self._state())
         self.model.set_weights(self.best_weights)
         return tuple(self.history)
@@ -189,7 +179,7 @@ class Loop:
 
     def _resumed(self, path: Path, key: str) -> bool:
         """Take over the state of a checkpoint; whether that training had come to its end."""
-        found = checkpoints.load(path, key, _Record)
+        found = checkpoints.load(path, key, Record)
         if found is None:
             return False
         record, arrays = found
