@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -19,8 +18,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from compression_tables import QAT, Result, Trainings, markdown, read
-from networks import NETWORKS, network
+from compression_tables import QAT, UNEQUAL, Result, Trainings, markdown, read
+from networks import CHAINS, NETWORKS, network, unequal
 from tasks import TASKS, task
 
 from edgekit.dataset import Dataset, match
@@ -35,6 +34,7 @@ from edgekit.stages.convert import export
 from edgekit.stages.distill import Distill, distill
 from edgekit.stages.factorize import Factorize, factorize
 from edgekit.stages.lesson import Teacher
+from edgekit.stages.numerics import Quantize
 from edgekit.stages.prune_weights import PruneWeights, prune_weights
 from edgekit.stages.quantize import Source, quantize
 from edgekit.stages.quantize_aware import QuantizeAware, quantize_aware
@@ -95,10 +95,19 @@ class Case:
         cut = self.narrower(0.25)
         return prune_weights(cut, stage, self.data, teacher=Teacher(self.model), seed=self.seed).model
 
-    def integers(self, model: Any) -> bytes:
+    def unequal(self) -> Any:
+        """The same function with the channels of a chain of layers scaled by up to e^1.5 and back.
+
+        That is what normalizations with unequal variances leave when they are folded (Nagel et al. 2019,
+        arXiv:1906.04721, section 3.1).
+        """
+        return unequal(import_keras(), self.model, self.seed)
+
+    def integers(self, model: Any, base: str) -> bytes:
         """The int8 file after quantization-aware training, taught by the float model."""
-        stage = QuantizeAware(teacher=0.7, training=self.plan.integers)
-        numerics = Recipe.parse("qat-int8").resolve(load_target("host")).quantize
+        gently = self.plan.integers
+        training = gently if base != UNEQUAL else msgspec.structs.replace(gently, learning_rate=1e-3)
+        stage, numerics = QuantizeAware(teacher=0.7, training=training), numerics_of(base)
         done = quantize_aware(model, stage, self.data, teacher=self.model, numerics=numerics, seed=self.seed)
         return done.file
 
@@ -120,10 +129,11 @@ ROWS: dict[str, Callable[[Case], Any]] = {
     "student alone": Case.alone,
     "student distilled": Case.distilled,
     "a quarter of the MACs, 50 % sparse": Case.combined,
+    UNEQUAL: Case.unequal,
 }
 TRAINED = tuple(
     f"{row}{QAT}"
-    for row in ("float", "50 % sparse", "80 % sparse", "16 clusters", "a quarter of the MACs, 50 % sparse")
+    for row in ("float", "50 % sparse", "80 % sparse", "16 clusters", "a quarter of the MACs, 50 % sparse", UNEQUAL)
 )
 
 
@@ -142,7 +152,7 @@ def run(name: str, of: str, seed: int, work: Path, rows: list[str]) -> None:
     """Make, judge and note each row that is not there yet."""
     notes = work / f"{name}-{of}.jsonl"
     done = {(result.seed, result.row) for result in read(notes)}
-    wanted = [row for row in rows if (seed, row) not in done]
+    wanted = [row for row in rows if (seed, row) not in done and (of in CHAINS or not row.startswith(UNEQUAL))]
     if not wanted:
         return
     case = _case(name, of, seed, work)
@@ -150,8 +160,8 @@ def run(name: str, of: str, seed: int, work: Path, rows: list[str]) -> None:
         started = time.monotonic()
         base = row.removesuffix(QAT)
         model = _kept(ROWS[base], case, work / f"{name}-{of}-{seed}-{base}.keras")
-        integers = case.integers(model) if row.endswith(QAT) else None
-        result = judged(model, case.data, name, of, seed, row, time.monotonic() - started, integers)
+        file = case.integers(model, base) if row.endswith(QAT) else int8_file(model, case.data, base)
+        result = judged(model, case.data, name, of, seed, row, time.monotonic() - started, file)
         with notes.open("ab") as file:
             file.write(msgspec.json.encode(result) + b"\n")
         took = time.monotonic() - started
@@ -183,14 +193,10 @@ def _case(name: str, of: str, seed: int, work: Path) -> Case:
     return Case(import_keras().models.load_model(place), data, seed, plan)
 
 
-def judged(
-    model: Any, data: Dataset, name: str, of: str, seed: int, row: str, seconds: float, integers: bytes | None
-) -> Result:
-    """Accuracy of a model and of its int8 file on the test part; `integers` is that file where it was trained."""
+def judged(model: Any, data: Dataset, name: str, of: str, seed: int, row: str, seconds: float, file: bytes) -> Result:
+    """Accuracy of a model and of its int8 file on the test part."""
     loaded, part = load_model(model), data.part("test")
     assert part.labels is not None
-    float_file, file = int8_file(model, data)
-    file = integers or file
     right = loaded.predict(part.array())[0].argmax(1) == part.labels[0]
     right_int8 = run_file(file, part).arrays[0].argmax(1) == part.labels[0]
     cost = total(costs(walk(model)))
@@ -204,21 +210,28 @@ def judged(
         right_int8=np.packbits(right_int8).tobytes(),
         macs=cost.macs,
         parameters=cost.parameters,
-        float_deflated_bytes=deflated_bytes(float_file),
+        float_deflated_bytes=deflated_bytes(float_file(model)),
         int8_deflated_bytes=deflated_bytes(file),
         seconds=seconds,
     )
 
 
-def int8_file(model: Any, data: Dataset) -> tuple[bytes, bytes]:
-    """The float32 and the int8 file that `--target host --recipe int8` makes."""
-    folder = Path(tempfile.mkdtemp(prefix="edgekit-compression-"))
-    try:
-        file = export(load_model(model), 1, folder / "export").lower()
-        ranges = calibrate(file, data.part("calibration").array())
-        return file, quantize(Source(file, ranges), Recipe.parse("int8").resolve(load_target("host")).quantize)
-    finally:
-        shutil.rmtree(folder)
+def float_file(model: Any) -> bytes:
+    """The float32 file, for one sample at a time."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-compression-") as folder:
+        return export(load_model(model), 1, Path(folder) / "export").lower()
+
+
+def int8_file(model: Any, data: Dataset, base: str) -> bytes:
+    """The int8 file that `--target host` makes after training."""
+    file = float_file(model)
+    return quantize(Source(file, calibrate(file, data.part("calibration").array())), numerics_of(base))
+
+
+def numerics_of(base: str) -> Quantize:
+    """The settings of the int8 file of a row."""
+    recipe = Recipe.parse("int8:per-tensor" if base == UNEQUAL else "int8")
+    return recipe.resolve(load_target("host")).quantize
 
 
 def main() -> int:

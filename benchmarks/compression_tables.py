@@ -28,12 +28,14 @@ BOUNDS = {
 """Points of accuracy below the float model, at most."""
 
 QAT = ", QAT"
+UNEQUAL = "unequal channels, per tensor"
 QAT_BOUNDS = {
     f"float{QAT}": 0.3,
     f"50 % sparse{QAT}": 0.5,
     f"80 % sparse{QAT}": 1.0,
     f"16 clusters{QAT}": 0.8,
     f"a quarter of the MACs, 50 % sparse{QAT}": 1.0,
+    f"{UNEQUAL}{QAT}": 0.7,
 }
 """The same for the int8 file, after quantization-aware training."""
 

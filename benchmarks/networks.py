@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 Shape = tuple[int, int, int]
 
 MOMENTUM = 0.9  # of batch statistics; with Keras's 0.99 they lag an epoch or two behind on so few samples
@@ -65,6 +67,22 @@ def _classes(keras: Any, start: Any, x: Any) -> Any:
     return keras.Model(start, keras.layers.Dense(10, activation="softmax")(pooled))
 
 
+def unequal(keras: Any, model: Any, seed: int) -> Any:
+    """A copy of a chain of convolutions with ReLU that computes the same from channels scaled by e^-1.5 to e^1.5."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    rng = np.random.default_rng(seed)
+    norms = [layer for layer in copy.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    following = [layer for layer in copy.layers if "Conv2D" in type(layer).__name__][1:]
+    for norm, layer in zip(norms, following, strict=False):
+        scale = np.exp(rng.uniform(-1.5, 1.5, norm.gamma.shape)).astype(np.float32)
+        norm.gamma.assign(norm.gamma * scale)
+        norm.beta.assign(norm.beta * scale)
+        kernel, *rest = layer.get_weights()
+        layer.set_weights([kernel / scale[:, None], *rest])
+    return copy
+
+
 def network(keras: Any, name: str, shape: Shape, seed: int) -> Any:
     """The network of this name, its weights are drawn by `seed`."""
     keras.utils.set_random_seed(seed)
@@ -83,6 +101,9 @@ NETWORKS: dict[str, Callable[[Any, Shape], Any]] = {
     "mobilenet-v2-0.35": mobilenet,
 }
 """As small as training them dozens of times asks for."""
+
+CHAINS = ("ds-cnn",)
+"""Those in which every normalization is followed by ReLU and one convolution."""
 
 TIMED: dict[str, Callable[[Any, Shape], Any]] = {
     "MobileNetV2 0.35": _application("MobileNetV2", alpha=0.35),
