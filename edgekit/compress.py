@@ -32,12 +32,13 @@ from edgekit.stages.distill import Distill, distill
 from edgekit.stages.drop_layers import DropLayers
 from edgekit.stages.factorize import Factorize
 from edgekit.stages.fine_tune import FineTune
+from edgekit.stages.integer_report import HEADER
 from edgekit.stages.lesson import Teacher
 from edgekit.stages.masks import Preserve
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
-from edgekit.stages.quantize_aware import HEADER, QuantizeAware, quantize_aware, refuse_few_steps
+from edgekit.stages.quantize_aware import QuantizeAware, quantize_aware, refuse_few_steps
 from edgekit.stages.sensitivity import Sensitivity, SensitivityReport, sensitivity
 from edgekit.stages.train import Callback, Epoch, Training, TrainingDiverged, fine_tune
 from edgekit.talk import Line, Say

@@ -17,7 +17,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from msgspec import Meta, Struct, structs
 
 from edgekit.data.parts import Dataset, Part
@@ -25,7 +24,7 @@ from edgekit.errors import ModelError, RecipeError
 from edgekit.graph.unroll import unrolled
 from edgekit.graph.walk import walk
 from edgekit.model.live import from_keras
-from edgekit.stages.agreement import SimulationAgreement, agreement
+from edgekit.stages.agreement import agreement
 from edgekit.stages.calibrate import Ranges as Calibrated
 from edgekit.stages.calibrate import calibrate
 from edgekit.stages.centroids import ClusterPreserve
@@ -34,10 +33,11 @@ from edgekit.stages.integer_file import with_integers
 from edgekit.stages.integer_graph import IntegerGraph, read_graph
 from edgekit.stages.integer_model import Ranges, bounds_of, integer_model, integers_of
 from edgekit.stages.integer_names import operators_of_layers
-from edgekit.stages.integer_weights import Weight, weights_of
+from edgekit.stages.integer_report import QuantizeAwareReport, report
+from edgekit.stages.integer_weights import weights_of
 from edgekit.stages.lesson import Teacher, TeacherShare, taught
 from edgekit.stages.masks import Preserve
-from edgekit.stages.moved_ranges import MovedRange, SoundRanges, moved_ranges
+from edgekit.stages.moved_ranges import SoundRanges, moved_ranges
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.patterns import matching
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
@@ -52,7 +52,7 @@ from edgekit.stages.train import (
     unfrozen,
 )
 from edgekit.talk import Say
-from edgekit.tflite.inspect import ModelContents, read_contents
+from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.surgery import with_io_type, without_negation
 
 _FEWEST_STEPS = 50
@@ -123,43 +123,6 @@ class QuantizePlan(Struct, frozen=True):
     kept: tuple[str, ...]
 
 
-class QuantizedKernel(Struct, frozen=True):
-    """A kernel in the file: distinct integers, share of zeros, share of the integers that training has changed."""
-
-    tensor: str
-    operator: str
-    weights: int
-    bits: int
-    values: int
-    sparsity: float
-    changed: float
-
-
-class QuantizeAwareReport(Struct, frozen=True):
-    """What was trained, the proof that the file computes it, and the operators that stayed in float.
-
-    `derived` are the layers that compute a kernel from their weights, which is trained as the file has it; `frozen` are
-    those with constants that stayed as they were.
-    """
-
-    kernels: tuple[QuantizedKernel, ...]
-    ranges: tuple[MovedRange, ...]
-    agreement: SimulationAgreement
-    float_operators: tuple[str, ...]
-    derived: tuple[str, ...] = ()
-    frozen: tuple[str, ...] = ()
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Cells of a table under `HEADER`."""
-        return [
-            (k.tensor, k.operator, str(k.weights), str(k.bits), str(k.values), f"{k.sparsity:.1%}", f"{k.changed:.1%}")
-            for k in self.kernels
-        ]
-
-
-HEADER = ("tensor", "operator", "weights", "bits", "values", "zeros", "changed")
-
-
 @dataclass(frozen=True, eq=False)
 class QuantizedAware:
     """The integer file, the simulation it was written from (a Keras model), what was done, and the history."""
@@ -213,7 +176,8 @@ def quantize_aware(
     whole = structs.replace(numerics, io="int8" if numerics.scheme == "int8" else "int16")
     graph = read_graph(quantize(source, whole, rescaled=False), start)
     weights = weights_of(graph, unfrozen(model) if stage.training.unfreeze else model)
-    network = integer_model(graph, weights, stage.ranges, _bits(graph, made))
+    bits = _bits(graph, made)
+    network = integer_model(graph, weights, stage.ranges, bits)
     with _last_good_file(graph, stage, numerics.io):
         trained = fine_tune(
             network,
@@ -230,9 +194,8 @@ def quantize_aware(
     file = with_integers(graph, integers_of(trained.model))
     proof = agreement(trained.model, file, graph, _proof_samples(data).array())
     proof.accept()
-    derived, frozen = (_layers_with(graph, model, found) for found in _apart(weights))
-    report = QuantizeAwareReport(tuple(_kernels(graph, file, made)), moved, proof, _floats(file), derived, frozen)
-    return QuantizedAware(with_io_type(file, numerics.io), trained.model, report, trained.history)
+    found = report(graph, file, model, weights, bits, moved, proof)
+    return QuantizedAware(with_io_type(file, numerics.io), trained.model, found, trained.history)
 
 
 def plan(model: Any, stage: QuantizeAware, float_file: bytes) -> QuantizePlan:
@@ -345,7 +308,7 @@ def refuse_few_steps(stage: QuantizeAware, samples: int) -> None:
     if stage.ranges != "calibrated" and steps < _FEWEST_STEPS:
         raise RecipeError(
             f"quantize_aware: {steps} steps are too few to learn ranges, {_FEWEST_STEPS} are needed",
-            "raise training.epochs, lower training.batch_size, or say ranges = 'calibrated'",
+            "raise training.epochs or lower training.batch_size (or, but for engine=tfmot, say ranges = 'calibrated')",
         )
 
 
@@ -356,49 +319,3 @@ def _refuse_quantized(model: Any, float_file: bytes | None) -> None:
     found = read_contents(float_file).numeric if float_file else "float32"
     if found != "float32":
         raise ModelError(f"the file is {found} already, and training starts from float32", "give the float32 file")
-
-
-# What came out.
-
-
-def _kernels(graph: IntegerGraph, file: bytes, plan: QuantizePlan) -> list[QuantizedKernel]:
-    bits, after = _bits(graph, plan), read_graph(file, graph.source).tensors
-    found = []
-    for index, constant in graph.constants.items():
-        old, new = constant.tensor.data, after[index].data
-        if constant.role == "kernel" and constant.tensor.quantized and old is not None and new is not None:
-            found.append(
-                QuantizedKernel(
-                    graph.tensors[constant.operator.outputs[0]].name,
-                    constant.operator.name,
-                    new.size,
-                    bits[index],
-                    len(np.unique(new)),
-                    float((new == 0).mean()),
-                    float((new != old).mean()),
-                )
-            )
-    return found
-
-
-def _apart(weights: dict[int, Weight]) -> tuple[set[int], set[int]]:
-    """The constants that are computed from the model's weights and trained, and those that are frozen."""
-    frozen = {source for source, weight in weights.items() if not weight.trainable}
-    return {source for source, weight in weights.items() if weight.derived} - frozen, frozen
-
-
-def _layers_with(graph: IntegerGraph, model: Any, sources: set[int]) -> tuple[str, ...]:
-    """The layers with weights that some constants belong to."""
-    constants = graph.constants.values()
-    written = {graph.tensors[each.operator.outputs[0]].name for each in constants if each.source in sources}
-    layers, owners = walk(model).layers, operators_of_layers(read_contents(graph.source), model)
-    weighted = (name for name in owners if getattr(layers[name], "variables", None))
-    return tuple(name for name in weighted if written & {*owners[name]})
-
-
-def _floats(file: bytes) -> tuple[str, ...]:
-    contents: ModelContents = read_contents(file)
-    casts = {"QUANTIZE", "DEQUANTIZE"}
-    return tuple(
-        f"{op.name} {op.output_name}" for op in contents.operators if op.dtype == "float32" and op.name not in casts
-    )

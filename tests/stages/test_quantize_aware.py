@@ -18,11 +18,11 @@ from edgekit.model import load_model
 from edgekit.stages.calibrate import calibrate
 from edgekit.stages.cluster import Cluster, cluster
 from edgekit.stages.integer_graph import read_graph
+from edgekit.stages.integer_report import HEADER
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.prune_weights import PruneWeights, prune_weights
 from edgekit.stages.quantize import Source, quantize
 from edgekit.stages.quantize_aware import (
-    HEADER,
     IntegerTrainingDiverged,
     QuantizeAware,
     QuantizedAware,
