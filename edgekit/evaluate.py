@@ -10,8 +10,10 @@ from msgspec import Struct
 
 from edgekit.artifact import Artifact, Manifest
 from edgekit.bench.plan import RuntimeName
-from edgekit.dataset import Dataset, load_for
+from edgekit.dataset import Dataset, Part, load_for
+from edgekit.device.protocol import Device
 from edgekit.errors import DataError, ModelError
+from edgekit.host_agreement import HostAgreement, host_agreement
 from edgekit.metrics import Score, scores
 from edgekit.model import TensorSpec, load_model
 from edgekit.tflite import flatbuffer
@@ -20,7 +22,7 @@ from edgekit.verify import Outputs, run_file
 
 
 class Evaluation(Struct, frozen=True):
-    """Scores of one model on one part of a data set."""
+    """Scores of one model on one part of a data set; where a device ran it, its name and how it differs from here."""
 
     model: str
     part: str
@@ -28,6 +30,8 @@ class Evaluation(Struct, frozen=True):
     runtime: str
     scores: tuple[Score, ...]
     warnings: tuple[str, ...]
+    device: str = "local"
+    agreement: HostAgreement | None = None
 
 
 def evaluate_model(
@@ -38,11 +42,14 @@ def evaluate_model(
     runtime: RuntimeName = "auto",
     trust: bool = False,
     data_options: Mapping[str, object] | None = None,
+    samples: int | None = None,
+    device: Device | None = None,
 ) -> Evaluation:
     """Score a model on one part of a data set: a `.tflite`, the folder of an artifact, or whatever `load_model` takes.
 
-    The preprocessing that an artifact records is applied, unless `data_options` say otherwise.
-    Raises ModelError or DataError for what cannot be used, RunError if the file cannot be run.
+    The preprocessing that an artifact records is applied, unless `data_options` say otherwise. `samples` takes only so
+    many, drawn evenly from the classes. An open `device` runs the file, and its outputs are compared with this host's.
+    Raises ModelError or DataError for what cannot be used, RunError if the file cannot be run, DeviceError.
     """
     manifest = recorded(Path(model))
     options = {**(_settings(manifest) if manifest else {}), **(data_options or {})}
@@ -51,16 +58,29 @@ def evaluate_model(
         file = bytes(flatbuffer.read_bytes(path))
         summary = read_contents(file, str(path))
         dataset = load_for(real_specs(summary.inputs), real_specs(summary.outputs), data, options)
-        outputs = run_file(file, dataset.part(part), runtime=runtime)
+        chosen = _chosen(dataset, part, samples)
+        outputs = run_file(file, chosen, runtime=runtime, device=device)
+        same = host_agreement(file, chosen, outputs, device, runtime) if device else None
     else:
+        if device:
+            raise ModelError(f"{model} is no .tflite file, and a device runs only those", "convert it first")
         loaded = load_model(model, trust=trust)
         dataset = load_for(loaded.inputs, loaded.outputs, data, options)
-        outputs = Outputs(tuple(loaded.predict(dataset.part(part).array())), 0, "keras")
-    judged = dataset.judged(dataset.part(part), outputs.arrays)
-    if judged is None or dataset.metric is None:
+        chosen, same = _chosen(dataset, part, samples), None
+        outputs = Outputs(tuple(loaded.predict(chosen.array())), 0, "keras")
+    judged = dataset.judged(chosen, outputs.arrays)
+    found: tuple[Score, ...] = ()
+    if judged and dataset.metric:
+        found = tuple(scores(dataset.metric, *judged, dataset.output_names))
+    elif same is None:
         raise DataError(f"the {part} part has no labels, so there is nothing to score", "give y_... arrays")
-    found = tuple(scores(dataset.metric, *judged, dataset.output_names))
-    return Evaluation(str(model), part, len(dataset.part(part)), outputs.runtime, found, dataset.warnings)
+    place = device.name if device else "local"
+    return Evaluation(str(model), part, len(chosen), outputs.runtime, found, dataset.warnings, place, same)
+
+
+def _chosen(data: Dataset, part: str, samples: int | None) -> Part:
+    whole = data.part(part)
+    return whole if samples is None else whole.take(samples)
 
 
 def recorded(model: Path) -> Manifest | None:

@@ -7,6 +7,7 @@ have shown that twin and file give the same outputs; where they do not, the file
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from msgspec import Struct
 from edgekit.bench.plan import RuntimeName
 from edgekit.bench.run import infer
 from edgekit.dataset import Dataset, Part
+from edgekit.device.protocol import Device
 from edgekit.errors import DataError, RunError
 from edgekit.metrics import Agreement, Difference, Score, agreement, paired_differences, scores
 from edgekit.tflite.batch import batched_twin
@@ -49,12 +51,21 @@ class Verification(Struct, frozen=True):
     agreement: Agreement
 
 
-def run_file(model: bytes, part: Part, *, batch: int = 64, runtime: RuntimeName = "auto", threads: int = 1) -> Outputs:
+def run_file(
+    model: bytes,
+    part: Part,
+    *,
+    batch: int = 64,
+    runtime: RuntimeName = "auto",
+    threads: int = 1,
+    device: Device | None = None,
+) -> Outputs:
     """Run a TFLite file on every sample of `part`; quantized inputs and outputs are scaled here.
 
-    Raises RunError if the runtime cannot run it, DataError if the samples do not fit its inputs.
+    `device` must be open; without one this machine is used.
+    Raises RunError if the runtime cannot run it, DataError if the samples do not fit its inputs, DeviceError.
     """
-    single, chunks = _Runner(model, 1, read_contents(model), runtime, threads), part.batches(_chunk(part))
+    single, chunks = _Runner(model, 1, read_contents(model), runtime, threads, device), part.batches(_chunk(part))
     first = next(chunks)
     runner, begun = _fastest(single, first, batch) if batch > 1 and len(part) > _PROBES else (single, single(first))
     done = [begun, *map(runner, chunks)]
@@ -74,7 +85,8 @@ def verify(data: Dataset, part: Part, reference: Sequence[Array], outputs: Outpu
     return Verification(len(part), outputs.runtime, outputs.batch, found, differences, same)
 
 
-class _Runner(Struct, frozen=True):
+@dataclass(frozen=True)
+class _Runner:
     """Runs samples through one file (or its twin), a batch at a time."""
 
     model: bytes
@@ -82,6 +94,7 @@ class _Runner(Struct, frozen=True):
     summary: ModelContents
     runtime: RuntimeName
     threads: int
+    device: Device | None
 
     def __call__(self, inputs: Sequence[Array]) -> Outputs:
         if len(inputs) != len(self.summary.inputs):
@@ -90,7 +103,9 @@ class _Runner(Struct, frozen=True):
                 f"give one array for each of: {', '.join(tensor.name for tensor in self.summary.inputs)}",
             )
         stored = [to_stored(array, tensor) for array, tensor in zip(inputs, self.summary.inputs, strict=True)]
-        done = infer(self.model, stored, batch=self.batch, threads=self.threads, runtime=self.runtime)
+        done = infer(
+            self.model, stored, batch=self.batch, threads=self.threads, runtime=self.runtime, device=self.device
+        )
         real = (to_real(array, tensor) for array, tensor in zip(done.outputs, self.summary.outputs, strict=True))
         return Outputs(tuple(real), self.batch, f"{done.runtime.name} {done.runtime.version}")
 
@@ -98,21 +113,19 @@ class _Runner(Struct, frozen=True):
 def _fastest(single: _Runner, inputs: Sequence[Array], batch: int) -> tuple[_Runner, Outputs]:
     """The twin where it can run and agrees with the file on the first samples, else the file; and its outputs."""
     expected = single([array[:_PROBES] for array in inputs])
-    twin = _Runner(batched_twin(single.model), batch, single.summary, single.runtime, single.threads)
+    twin = replace(single, model=batched_twin(single.model), batch=batch)
     try:
         found = twin(inputs)
     except RunError:  # another constant holds the batch; the file itself is still right
         return single, single(inputs)
-    tolerances = [
-        _quantum(tensor, array) for tensor, array in zip(single.summary.outputs, expected.arrays, strict=True)
-    ]
+    tolerances = [quantum(tensor, array) for tensor, array in zip(single.summary.outputs, expected.arrays, strict=True)]
     probed = [array[:_PROBES] for array in found.arrays]
     pairs = zip(expected.arrays, probed, tolerances, strict=True)
     alike = all(a.shape == b.shape and np.abs(a - b).max(initial=0) <= t for a, b, t in pairs)
     return (twin, found) if alike else (single, single(inputs))
 
 
-def _quantum(tensor: TensorInfo, expected: Array) -> float:
+def quantum(tensor: TensorInfo, expected: Array) -> float:
     """What two runs of one file may differ by: one quantum, or a ten-thousandth of a float output's range."""
     return tensor.scale * 1.01 if tensor.scale else 1e-6 + 1e-4 * float(np.abs(expected).max(initial=0))
 

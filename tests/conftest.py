@@ -94,6 +94,21 @@ def float_file(digits: Path, once: Callable[[str, Callable[[Path], None]], Path]
     return (once("float_file", make) / "digits.tflite").read_bytes()
 
 
+@pytest.fixture(scope="session")
+def int8_file(float_file: bytes, digits: Path) -> bytes:
+    """The digits network in full int8, int8 in and out."""
+    import numpy as np
+
+    from edgekit.stages.calibrate import calibrate
+    from edgekit.stages.numerics import Quantize
+    from edgekit.stages.quantize import Source, quantize
+
+    with np.load(digits / "digits.npz") as arrays:
+        ranges = calibrate(float_file, [arrays["x_train"][:100]])
+    stage = Quantize("int8", "per-channel", "per-channel", "int8", "litert")
+    return quantize(Source(float_file, ranges), stage)
+
+
 @pytest.fixture
 def edgekit_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `edgekit` as a user would, in an empty folder."""

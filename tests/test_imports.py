@@ -23,7 +23,7 @@ LAYERS = (
     {"tfmot"},
     {"recipe", "latency"},
     {"phrase", "compress"},
-    {"verify"},
+    {"verify", "host_agreement"},
     {"artifact"},
     {"evaluate", "workspace", "gate", "run"},
     {"report"},

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
 from edgekit.cli.common import emit, json_option, progress, results_only
+from edgekit.cli.device_option import device_option
 from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
+from edgekit.device.adb import AdbPhone
+from edgekit.device.find import find_device
+from edgekit.device.protocol import Device
+from edgekit.errors import MissingDependency
 
 if TYPE_CHECKING:
     from edgekit.bench.plan import RuntimeName
     from edgekit.evaluate import Evaluation
+    from edgekit.host_agreement import HostAgreement
 
 
 @click.command("evaluate")
@@ -23,6 +30,8 @@ if TYPE_CHECKING:
 @click.option(
     "--runtime", default="auto", show_default=True, type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"])
 )
+@click.option("--samples", type=click.IntRange(1), help="Take only so many, drawn evenly from the classes.")
+@device_option()
 @trust_option
 @json_option
 def command(
@@ -30,19 +39,28 @@ def command(
     data: str,
     part: str,
     runtime: RuntimeName,
+    samples: int | None,
+    device: str,
     trust: bool,
     metric: str | None,
     task: str | None,
     pairs: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Measure the accuracy of MODEL (.tflite, .keras, .h5, SavedModel, module:function) on a part of DATA."""
+    """Measure the accuracy of MODEL (.tflite, .keras, .h5, SavedModel, module:function) on a part of DATA.
+
+    With --device a board or phone runs the .tflite; its outputs are compared with this host's, and where they differ by
+    more than a quantum, the first tensor that parts is named.
+    """
     from edgekit.evaluate import evaluate_model
 
     options = collect(metric, task, pairs)
-    progress(f"evaluating {model}")
-    with results_only():
-        found = evaluate_model(model, data, part=part, runtime=runtime, trust=trust, data_options=options)
+    with results_only(), ExitStack() as stack:
+        place = None if device == "local" else stack.enter_context(_opened(device, runtime))
+        progress(f"evaluating {model}" + (f" on {place.name}" if place else ""))
+        found = evaluate_model(
+            model, data, part=part, runtime=runtime, trust=trust, data_options=options, samples=samples, device=place
+        )
     progress("")
     emit(found, as_json, render)
 
@@ -54,4 +72,34 @@ def render(evaluation: Evaluation) -> str:
         for score in evaluation.scores
     ]
     lines.append(f"{evaluation.samples} samples of the {evaluation.part} part, run by {evaluation.runtime}")
+    if evaluation.agreement:
+        lines[-1] += f" on {evaluation.device}"
+        lines += _beside_host(evaluation.agreement)
     return "\n".join([*lines, *(f"note: {warning}" for warning in evaluation.warnings)])
+
+
+def _opened(device: str, runtime: RuntimeName) -> Device:
+    place = find_device(device, runtime, progress)
+    if isinstance(place, AdbPhone):
+        raise MissingDependency(
+            f"{place.name}: benchmark_model gives no outputs to judge",
+            "take away `benchmark_model` from its entry (or the cache folder), so that Python on the phone is used",
+        )
+    return place
+
+
+def _beside_host(found: HostAgreement) -> list[str]:
+    if found.same:
+        return [f"as on this host ({found.host_runtime}): no output differs by more than one quantum"]
+    lines = [
+        f"unlike this host ({found.host_runtime}): {output.tensor!r} differs by up to {output.quanta:.3g} quanta, "
+        f"{output.beyond:.2%} of its values by more than one"
+        for output in found.outputs
+        if output.quanta > 1
+    ]
+    if found.decisions is not None:
+        lines.append(f"the same decision in {found.decisions:.2%} of the samples")
+    if found.parted is None:
+        return [*lines, f"no first tensor can be named: {found.unseen}"]
+    where = f"{found.parted.tensor!r} ({found.operator})" if found.operator else repr(found.parted.tensor)
+    return [*lines, f"the first tensor that parts is {where}: by up to {found.parted.quanta:.3g} quanta"]

@@ -20,6 +20,7 @@ from edgekit.bench.describe import describe
 from edgekit.bench.plan import plan_for
 from edgekit.bench.run import infer, measure
 from edgekit.errors import MissingDependency
+from edgekit.evaluate import evaluate_model
 
 pytestmark = pytest.mark.emulated
 FEW = plan_for(runs=5)
@@ -55,6 +56,17 @@ def test_a_bare_64_bit_board_gets_a_runtime_once_and_measures(pi: Board) -> None
     assert found.runtime.name == "ai-edge-litert"
     assert not list((pi.cache / "runs").iterdir())
     assert wait_until(lambda: not pi.processes())
+
+
+def test_a_model_is_as_accurate_there_as_here(pi: Board, int8_file: bytes, digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(int8_file)
+    with pi.device() as device:
+        found = evaluate_model(tmp_path / "m.tflite", digits / "digits.npz", device=device, samples=60)
+    assert found.scores[0].value > 0.9
+    assert found.agreement is not None
+    assert found.agreement.decisions is not None
+    assert found.agreement.decisions > 0.95
+    assert found.agreement.outputs[0].quanta <= 2
 
 
 def test_it_is_described(pi: Board) -> None:

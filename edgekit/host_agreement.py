@@ -1,0 +1,105 @@
+"""A file on a device beside the same file on this host: how far the outputs differ, and at which tensor they part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct, structs
+
+from edgekit.bench.plan import RuntimeName
+from edgekit.bench.run import infer
+from edgekit.data.parts import Part
+from edgekit.device.protocol import Device
+from edgekit.errors import RunError
+from edgekit.tflite.inspect import TensorInfo, read_contents
+from edgekit.tflite.numbers import to_real, to_stored
+from edgekit.tflite.taps import with_inner_outputs
+from edgekit.verify import Outputs, quantum, run_file
+
+Array = npt.NDArray[Any]
+
+
+class TensorDifference(Struct, frozen=True):
+    """A tensor that differs: by how many quanta at most, and in which share of its values by more than one.
+
+    A quantum is the scale of a quantized tensor, and a ten-thousandth of the range of any other.
+    """
+
+    tensor: str
+    quanta: float
+    beyond: float
+
+
+class HostAgreement(Struct, frozen=True):
+    """How a device's outputs differ from this host's over the same samples, output by output.
+
+    `decisions` is the share of samples with the greatest value at the same place, in the worst output; None where each
+    output is a single value. `parted` is the first tensor inside that differs by more than a quantum, and `operator`
+    what computes it, for the sample whose outputs differ most. Where the outputs differ and no tensor can be named,
+    `unseen` says why.
+    """
+
+    samples: int
+    host_runtime: str
+    outputs: tuple[TensorDifference, ...]
+    decisions: float | None
+    parted: TensorDifference | None = None
+    operator: str | None = None
+    unseen: str | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether no output differs by more than a quantum."""
+        return all(output.quanta <= 1 for output in self.outputs)
+
+
+def host_agreement(
+    model: bytes, part: Part, there: Outputs, device: Device, runtime: RuntimeName = "auto"
+) -> HostAgreement:
+    """Run a file here on the samples that an open device has run, compare, and find where the two part.
+
+    Raises RunError if the file cannot be run here.
+    """
+    here, tensors = run_file(model, part, runtime=runtime), read_contents(model).outputs
+    apart = [_quanta(*found) for found in zip(tensors, here.arrays, there.arrays, strict=True)]
+    outputs = tuple(_difference(tensor, found) for tensor, found in zip(tensors, apart, strict=True))
+    found = HostAgreement(len(part), here.runtime, outputs, _decisions(here, there))
+    if found.same:
+        return found
+    worst = np.max([quanta.reshape(len(part), -1).max(1) for quanta in apart], axis=0).argmax()
+    try:
+        return _with_parting(found, model, part.select(np.asarray([worst])), device, runtime)
+    except RunError as cause:
+        return structs.replace(found, unseen=f"with all tensors as outputs the file does not run: {cause.problem}")
+
+
+def _with_parting(
+    found: HostAgreement, model: bytes, sample: Part, device: Device, runtime: RuntimeName
+) -> HostAgreement:
+    tapped = with_inner_outputs(model)
+    contents = read_contents(tapped)
+    stored = [to_stored(array, tensor) for array, tensor in zip(sample.array(), contents.inputs, strict=True)]
+    runs = [infer(tapped, stored, runtime=runtime, device=place).outputs for place in (None, device)]
+    operators = {op.output_name: f"{op.name}, operator {op.index}" for op in contents.operators if op.subgraph == 0}
+    for tensor, *both in zip(contents.outputs, *runs, strict=True):
+        difference = _difference(tensor, _quanta(tensor, *(to_real(array, tensor) for array in both)))
+        if difference.quanta > 1:
+            return structs.replace(found, parted=difference, operator=operators.get(tensor.name))
+    return structs.replace(found, unseen="with all tensors as outputs, which stops some fusing, they agree")
+
+
+def _quanta(tensor: TensorInfo, ours: Array, theirs: Array) -> Array:
+    apart: Array = np.abs(ours.astype(np.float64) - theirs)
+    return apart / quantum(tensor, ours)
+
+
+def _difference(tensor: TensorInfo, quanta: Array) -> TensorDifference:
+    return TensorDifference(tensor.name, float(quanta.max(initial=0)), float((quanta > 1).mean()))
+
+
+def _decisions(here: Outputs, there: Outputs) -> float | None:
+    rows = ([array.reshape(len(array), -1) for array in side.arrays] for side in (here, there))
+    same = [(a.argmax(1) == b.argmax(1)).mean() for a, b in zip(*rows, strict=True) if a.shape[1] > 1]
+    return float(min(same)) if same else None

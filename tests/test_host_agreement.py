@@ -1,0 +1,144 @@
+"""A device beside this host: alike within a quantum, or the first tensor that parts by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edgekit.bench.run import infer
+from edgekit.cli.evaluate import command, render
+from edgekit.device.fake import FakeDevice
+from edgekit.device.local import LocalDevice
+from edgekit.device.protocol import Completed
+from edgekit.errors import ModelError
+from edgekit.evaluate import evaluate_model
+from edgekit.tflite.inspect import read_contents
+from edgekit.tflite.numbers import to_stored
+from edgekit.tflite.surgery import pack, unpack
+from edgekit.tflite.taps import with_inner_outputs
+
+AGENT = Path(__file__).parent.parent / "benchmarks" / "agent" / "agent.py"
+
+
+@pytest.fixture(scope="module")
+def file(int8_file: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("host") / "digits-int8.tflite"
+    path.write_bytes(int8_file)
+    return path
+
+
+def crooked(change: Callable[[bytes], bytes | None]) -> FakeDevice:
+    """A device that really runs what it is given, with something changed in the file; it crashes where that is None."""
+
+    def script(request: dict[str, Any]) -> Completed | bytes:
+        model = Path(request["model"])
+        if (file := change(model.read_bytes())) is None:
+            return Completed(-11, "", "")
+        changed = model.with_name("changed.tflite")
+        changed.write_bytes(file)
+        place = Path(request["response"])
+        asked = place.with_name("asked.json")
+        asked.write_text(json.dumps({**request, "model": str(changed)}))
+        subprocess.run([sys.executable, str(AGENT), str(asked)], check=True, env={**os.environ})
+        return place.read_bytes()
+
+    return FakeDevice(script, "crooked")
+
+
+def with_another_kernel(model: bytes, number: int = 2) -> bytes:
+    """The same file with a kernel that is read backwards: that of an operator by its place."""
+    tree, operator = unpack(model), read_contents(model).operators[number]
+    buffer = tree.buffers[tree.subgraphs[0].tensors[operator.inputs[1]].buffer]
+    buffer.data = np.asarray(buffer.data)[::-1].copy()
+    return pack(tree)
+
+
+def kernels(model: bytes) -> list[int]:
+    return [op.index for op in read_contents(model).operators if op.weight_bytes and op.macs]
+
+
+def test_every_tensor_becomes_an_output_and_the_last_is_as_it_was(int8_file: bytes, digits: Path) -> None:
+    with np.load(digits / "digits.npz") as arrays:
+        x = to_stored(arrays["x_test"][:1], read_contents(int8_file).inputs[0])
+    tapped = with_inner_outputs(int8_file)
+    contents = read_contents(int8_file)
+    written = [contents.tensors[index].name for op in contents.operators for index in op.outputs]
+    assert [tensor.name for tensor in read_contents(tapped).outputs] == written
+    before, after = infer(int8_file, [x]).outputs, infer(tapped, [x]).outputs
+    np.testing.assert_array_equal(before[0], after[-1])
+
+
+def test_the_same_machine_agrees_with_itself(file: Path, digits: Path) -> None:
+    with LocalDevice() as device:
+        found = evaluate_model(file, digits / "digits.npz", device=device, samples=40)
+    assert found.samples == 40
+    assert found.agreement is not None
+    assert found.agreement.same
+    assert found.agreement.decisions == 1
+    assert found.agreement.outputs[0].quanta == 0
+    assert "no output differs" in render(found)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_the_first_tensor_that_parts_is_named(place: int, file: Path, digits: Path) -> None:
+    model = file.read_bytes()
+    number = kernels(model)[place]
+    operator = read_contents(model).operators[number]
+    with crooked(lambda given: with_another_kernel(given, number)) as device:
+        found = evaluate_model(file, digits / "digits.npz", device=device, samples=30)
+    assert found.agreement is not None
+    assert found.agreement.parted is not None
+    assert found.agreement.parted.tensor == operator.output_name
+    assert found.agreement.operator == f"{operator.name}, operator {number}"
+    assert found.agreement.parted.quanta > 1
+    text = render(found)
+    assert f"the first tensor that parts is '{operator.output_name}'" in text
+    assert "unlike this host" in text
+
+
+def test_a_file_that_cannot_show_its_tensors_is_still_judged(file: Path, digits: Path) -> None:
+    outputs = len(read_contents(file.read_bytes()).outputs)
+
+    def change(model: bytes) -> bytes | None:
+        whole = len(read_contents(model).outputs) == outputs
+        return with_another_kernel(model, kernels(model)[0]) if whole else None
+
+    with crooked(change) as device:
+        found = evaluate_model(file, digits / "digits.npz", device=device, samples=30)
+    assert found.agreement is not None
+    assert found.agreement.parted is None
+    assert "no first tensor can be named: with all tensors as outputs the file does not run" in render(found)
+
+
+def test_a_device_runs_only_tflite_files(digits: Path) -> None:
+    with LocalDevice() as device, pytest.raises(ModelError, match=r"no \.tflite file"):
+        evaluate_model(digits / "digits.keras", digits / "digits.npz", device=device)
+
+
+def test_without_labels_a_device_is_still_compared(file: Path, digits: Path, tmp_path: Path) -> None:
+    with np.load(digits / "digits.npz") as arrays:
+        np.savez(tmp_path / "bare.npz", **{key: arrays[key] for key in arrays if key.startswith("x")})
+    with LocalDevice() as device:
+        found = evaluate_model(file, tmp_path / "bare.npz", device=device, samples=10)
+    assert found.scores == ()
+    assert found.agreement is not None
+    assert found.agreement.same
+
+
+def test_the_command_takes_some_samples_and_json(file: Path, digits: Path) -> None:
+    words = [str(file), "--data", str(digits / "digits.npz"), "--samples", "50", "--json"]
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["samples"] == 50
+    assert told["device"] == "local"
+    assert told["agreement"] is None
