@@ -48,7 +48,7 @@ from edgekit.stages.train import (
     Trained,
     Training,
     TrainingDiverged,
-    fine_tune,
+    train_in_place,
     unfrozen,
 )
 from edgekit.talk import Say
@@ -178,8 +178,9 @@ def quantize_aware(
     weights = weights_of(graph, unfrozen(model) if stage.training.unfreeze else model)
     bits = _bits(graph, made)
     network = integer_model(graph, weights, stage.ranges, bits)
+    begun = bounds_of(network)
     with _last_good_file(graph, stage, numerics.io):
-        trained = fine_tune(
+        trained = train_in_place(
             network,
             data,
             stage.training,
@@ -190,7 +191,7 @@ def quantize_aware(
             seed=seed,
             stage="quantize_aware",
         )
-    moved = moved_ranges(graph, bounds_of(network), bounds_of(trained.model))
+    moved = moved_ranges(graph, begun, bounds_of(trained.model))
     file = with_integers(graph, integers_of(trained.model))
     proof = agreement(trained.model, file, graph, _proof_samples(data).array())
     proof.accept()

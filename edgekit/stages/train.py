@@ -183,9 +183,35 @@ def fine_tune(
     trained = copy_of(model, seed)
     if config.unfreeze:
         _unfreeze(trained)
-    if not trained.trainable_variables:
+    return train_in_place(
+        trained,
+        data,
+        config,
+        callbacks=callbacks,
+        objective=objective,
+        checkpoint=checkpoint,
+        say=say,
+        seed=seed,
+        stage=stage,
+    )
+
+
+def train_in_place(
+    model: Any,
+    data: Dataset,
+    config: Training,
+    *,
+    callbacks: Sequence[Callback] = (),
+    objective: Callable[[Any, Dataset, Training], Objective] = labels_objective,
+    checkpoint: Path | None = None,
+    say: Say = lambda _: None,
+    seed: int = 0,
+    stage: str = "training",
+) -> Trained:
+    """What `fine_tune` does, with the model itself: for one that nobody else has."""
+    if not model.trainable_variables:
         raise RecipeError(f"{stage}: every weight of {model.name!r} is frozen", "say training.unfreeze = true")
-    loop = _Loop(trained, data, config, objective(trained, data, config), tuple(callbacks), say, seed, stage)
+    loop = _Loop(model, data, config, objective(model, data, config), tuple(callbacks), say, seed, stage)
     return loop.run(checkpoint)
 
 
