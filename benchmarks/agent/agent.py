@@ -5,7 +5,8 @@
 reads a request, and writes the answer to the path that the request names, in one atomic step, and exits with 0. A
 request that cannot be answered is answered too: `{"error": {"kind": ..., "message": ...}}`, with the kind one of
 `runtime` (none installed, or not usable), `numpy` (a version that the runtime breaks on), `model` (the file), `input`
-(the arrays), `run` (the runtime refused or failed), `memory`, `request`. Any other exit code is a crash. Nothing is
+(the arrays), `run` (the runtime refused or failed), `library` (a delegate's cannot be loaded), `delegate` (it refused),
+`cpus`, `memory`, `request`. Any other exit code is a crash. Nothing is
 read but the request, the model, the inputs and /proc and /sys; nothing is written but the answer and the outputs.
 
 Commands: `describe` the machine; `infer` outputs for given inputs; `measure` latency and memory of one model;
@@ -124,11 +125,32 @@ def machine():
         "system": system.sysname,
         "kernel": system.release,
         "cores": os.cpu_count() or 1,
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "usable_cores": len(usable_cores()) or os.cpu_count() or 1,
         "memory_bytes": kernel_table("/proc/meminfo").get("MemTotal"),
         "python": ".".join(map(str, sys.version_info[:3])),
         "numpy": np.__version__,
     }
+
+
+def pin(cpus):
+    """Stay on these cores, as will every thread that is started from now on."""
+    if not hasattr(os, "sched_setaffinity"):
+        raise Refused("cpus", f"{sys.platform} does not hold a process on chosen cores")
+    there = usable_cores()
+    missing = sorted(set(cpus) - set(there))
+    if missing:
+        raise Refused("cpus", f"core {listed(missing)} is not among those that can be used: {listed(there)}")
+    os.sched_setaffinity(0, cpus)
+
+
+def usable_cores():
+    """The cores that this process may run on, in order; empty where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def listed(values):
+    """Values with commas between them."""
+    return ", ".join(map(str, values))
 
 
 # ---------------------------------------------------------------- the runtime
@@ -176,17 +198,73 @@ def open_runtime(wanted):
     return module, chosen
 
 
+def load_delegate(module, wanted):
+    """The external delegate in a library of this machine."""
+    try:
+        return module.load_delegate(wanted["library"], wanted["options"])
+    except OSError as cause:
+        raise Refused("library", str(cause)) from cause
+    except AttributeError as cause:
+        raise Refused("library", f"{wanted['library']} is no TFLite delegate: {cause}") from cause
+    except (ValueError, RuntimeError) as cause:
+        raise Refused("delegate", " ".join(str(cause).split()) or "it gave no reason") from cause
+
+
+def taken(listing, outputs, parts):
+    """Indices of the operators of a graph that are inside some of its DELEGATE nodes.
+
+    The runtime lists all operators, then the nodes that replaced some of them, and not which. But such a node names
+    its inputs and outputs: what lies on the way back from its outputs to its inputs is inside. An operator that no
+    output of the graph depends on (ASSIGN_VARIABLE) is inside if all of its inputs are known there.
+    """
+    operators = [node for node in listing if node["op_name"] != "DELEGATE"]
+    maker = {tensor: index for index, node in enumerate(operators) for tensor in node["outputs"].tolist()}
+    inside, known = set(), []
+    for part in parts:
+        seen, rest = set(part["inputs"].tolist()), part["outputs"].tolist()
+        while rest:
+            tensor = rest.pop()
+            if tensor not in seen and tensor in maker:
+                inside.add(maker[tensor])
+                rest += operators[maker[tensor]]["inputs"].tolist()
+            seen.add(tensor)
+        known.append(seen)
+    for index in dead_ends(operators, outputs):
+        node = operators[index]
+        inputs = {tensor for tensor in node["inputs"].tolist() if tensor >= 0}
+        for seen in known:
+            if inputs and inputs <= seen:
+                inside.add(index)
+                seen.update(node["outputs"].tolist())
+    return inside
+
+
+def dead_ends(operators, outputs):
+    """Indices, in order, of the operators that no output of the graph depends on."""
+    alive, found = set(outputs), []
+    for index in reversed(range(len(operators))):
+        if alive.isdisjoint(operators[index]["outputs"].tolist()):
+            found.append(index)
+        else:
+            alive.update(operators[index]["inputs"].tolist())
+    return found[::-1]
+
+
 class Model:
     """One loaded model: the interpreter with its tensors allocated, and how long that took."""
 
     def __init__(self, module, path, request, arrays=None):
         clock = time.perf_counter_ns
+        self.wanted, self.xnnpack = request.get("delegate"), request["xnnpack"]
         start = clock()
         self.interpreter = self._open(module, path, request)
+        opened = clock()
+        self.own_parts = len(self._parts()) if self.wanted else 0
+        resumed = clock()
         self.inputs = self._guard("read names", self.interpreter.get_input_details)
         self.rows = self._resize(arrays, request.get("batch", 1)) if arrays is not None else None
         self._guard("allocate", self.interpreter.allocate_tensors)
-        self.load_ns = clock() - start
+        self.load_ns = clock() - resumed + opened - start
         self.inputs = self._guard("read names", self.interpreter.get_input_details)
         self.outputs = self._guard("read names", self.interpreter.get_output_details)
 
@@ -198,9 +276,15 @@ class Model:
         options = {"model_path": path, "num_threads": request["threads"]}
         if not request["xnnpack"]:
             options["experimental_op_resolver_type"] = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        wanted = request.get("delegate")
+        if wanted:
+            options["experimental_delegates"] = [load_delegate(module, wanted)]
         try:
             return module.Interpreter(**options)
-        except (ValueError, RuntimeError) as cause:
+        except RuntimeError as cause:
+            reason = str(cause) or "it cannot be applied to this graph"
+            raise Refused("delegate" if wanted else "model", reason) from cause
+        except ValueError as cause:
             raise Refused("model", str(cause)) from cause
 
     @staticmethod
@@ -245,10 +329,40 @@ class Model:
         self.invoke()
         return [self.interpreter.get_tensor(detail["index"]) for detail in self.outputs]
 
-    def partitions(self):
-        """How many pieces of the graph a delegate (XNNPACK) really took; None where the runtime does not tell."""
+    def _parts(self):
+        """The nodes of the graph that stand for what delegates took, in the order in which these were applied."""
+        return [node for node in self._listing() or () if node["op_name"] == "DELEGATE"]
+
+    def _listing(self):
+        """All nodes of the main graph; None where the runtime does not tell."""
         listing = getattr(self.interpreter, "_get_ops_details", None)
-        return None if listing is None else sum(node["op_name"] == "DELEGATE" for node in listing())
+        return None if listing is None else listing()
+
+    def partitions(self):
+        """How many pieces of the graph delegates really took; None where the runtime does not tell."""
+        return None if self._listing() is None else len(self._parts())
+
+    def delegations(self):
+        """What each delegate took and left of the main graph: the one that was asked for, then XNNPACK."""
+        listing = self._listing()
+        if listing is None:
+            return []
+        parts = [node for node in listing if node["op_name"] == "DELEGATE"]
+        asked = [(self.wanted["library"], parts[: self.own_parts])] if self.wanted else []
+        default = [("XNNPACK", parts[self.own_parts :])] if self.xnnpack else []
+        return [self._delegation(name, listing, own) for name, own in asked + default]
+
+    def _delegation(self, name, listing, parts):
+        operators = [node["op_name"] for node in listing if node["op_name"] != "DELEGATE"]
+        inside = taken(listing, [detail["index"] for detail in self.outputs], parts)
+        outside = [operator for index, operator in enumerate(operators) if index not in inside]
+        return {
+            "delegate": name,
+            "operators": len(operators),
+            "delegated": len(inside),
+            "partitions": len(parts),
+            "left": {operator: outside.count(operator) for operator in sorted(set(outside))},
+        }
 
     def contract(self):
         """Inputs and outputs as the file declares them, in its order."""
@@ -468,6 +582,8 @@ def measure(request):
         "warm_up_stable": stable,
         "steady_ns": steady.tolist(),
         "memory": points,
+        "cpus": usable_cores(),
+        "delegations": model.delegations(),
         "delegate_partitions": model.partitions(),
         **model.contract(),
     }
@@ -525,6 +641,8 @@ def answer(request):
             raise Refused("request", f"unknown command {request.get('command')!r}: known are {sorted(commands)}")
         if np is None:
             raise Refused("runtime", f"{sys.executable} has no usable numpy: {NUMPY_FAULT}")
+        if request.get("cpus"):
+            pin(request["cpus"])
         return commands[request["command"]](request)
     except Refused as refusal:
         return {"error": {"kind": refusal.kind, "message": str(refusal)}}

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from edgekit.device.printable import printable
 from edgekit.device.protocol import Completed, Device
-from edgekit.errors import DataError, DeviceError, EdgekitError, MissingDependency, ModelError, RunError
+from edgekit.errors import DataError, DeviceError, EdgekitError, InputError, MissingDependency, ModelError, RunError
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ _CRASHES = {"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL"}
 
 
 class _Fault(Struct, frozen=True, forbid_unknown_fields=True):
-    kind: Literal["runtime", "numpy", "model", "input", "run", "memory", "request"]
+    kind: Literal["runtime", "numpy", "model", "input", "run", "memory", "request", "library", "delegate", "cpus"]
     message: str
 
 
@@ -53,7 +53,7 @@ def ask(device: Device, request: Mapping[str, object], kind: type[T], label: str
             argv = [device.python, device.push(agent, keep=True), device.push(words)]
             completed = device.run(argv, timeout)
         if completed.returncode != 0:
-            raise _ended(completed, label, device.name, timeout)
+            raise _ended(completed, label, device.name, timeout, _delegate_of(request))
         answer = Path(folder, "answer.json")
         device.pull(response, answer, _MOST_ANSWER_BYTES)
         return _believed(answer, request, kind, label, device.name)
@@ -68,7 +68,7 @@ def _believed(path: Path, request: Mapping[str, object], kind: type[T], label: s
     try:
         envelope = msgspec.json.decode(data, type=_Envelope)
         if envelope.error is not None:
-            raise _refused(envelope.error, label, device, bool(request.get("xnnpack")))
+            raise _refused(envelope.error, label, device, request)
         if envelope.command != request["command"]:
             raise msgspec.ValidationError(f"answers {envelope.command!r}, not {request['command']!r}")
         fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
@@ -81,8 +81,23 @@ def _believed(path: Path, request: Mapping[str, object], kind: type[T], label: s
         ) from cause
 
 
-def _refused(fault: _Fault, label: str, device: str, xnnpack: bool) -> EdgekitError:
+def _delegate_of(request: Mapping[str, object]) -> str | None:
+    """The library of the delegate that the request asks for."""
+    wanted = request.get("delegate")
+    return str(wanted["library"]) if isinstance(wanted, Mapping) else None
+
+
+def _refused(fault: _Fault, label: str, device: str, request: Mapping[str, object]) -> EdgekitError:
     message = printable(fault.message)
+    library = _delegate_of(request)
+    if fault.kind == "library":
+        return MissingDependency(
+            f"{device}: the delegate cannot be loaded: {message}", _mend_of_library(library, message)
+        )
+    if fault.kind == "delegate":
+        return RunError(f"{label}: the delegate {library} refused on {device}: {message}", _mend_of_delegate(library))
+    if fault.kind == "cpus":
+        return InputError(f"{device}: {message}", "name cores that can be used (--cpus)")
     if fault.kind in ("runtime", "numpy"):
         return MissingDependency(message, _mend_of_runtime(fault.kind, message, device))
     if fault.kind == "model":
@@ -95,7 +110,25 @@ def _refused(fault: _Fault, label: str, device: str, xnnpack: bool) -> EdgekitEr
         return RunError(f"{label}: {message}", "use a smaller batch or a smaller model")
     if fault.kind == "request":
         return DeviceError(message, "the agent on the device is of another version: remove it there")
-    return RunError(f"{label}: the runtime cannot run this model: {message}", _mend_of_run(message, xnnpack))
+    mend = _mend_of_run(message, bool(request.get("xnnpack")))
+    return RunError(f"{label}: the runtime cannot run this model: {message}", mend)
+
+
+def _mend_of_library(library: str | None, message: str) -> str:
+    if "is no TFLite delegate" in message:
+        return "give a library that has tflite_plugin_create_delegate"
+    if library == "libedgetpu.so.1":
+        return "install libedgetpu1-std from Coral's Debian repository there (coral.ai/docs/accelerator/get-started)"
+    return "give the path of the library on the device, built for its processor (--delegate)"
+
+
+def _mend_of_delegate(library: str | None) -> str:
+    if library == "libedgetpu.so.1":
+        return (
+            "see that an Edge TPU is plugged in (lsusb, /dev/apex_0), that no other program uses it and that you may, "
+            "and that the file was compiled for it by edgetpu_compiler"
+        )
+    return "see which options the delegate takes (--delegate-option), or run without --delegate"
 
 
 def _mend_of_runtime(kind: str, message: str, device: str) -> str:
@@ -115,7 +148,7 @@ def _mend_of_run(message: str, xnnpack: bool) -> str:
     return "try it without XNNPACK (--no-xnnpack)" if xnnpack else "try another runtime (--runtime)"
 
 
-def _ended(completed: Completed, label: str, device: str, timeout: float | None) -> EdgekitError:
+def _ended(completed: Completed, label: str, device: str, timeout: float | None, delegate: str | None) -> EdgekitError:
     """The error for a command that did not end with 0."""
     code, said = completed.returncode, printable(completed.stderr.strip())[-2000:]
     if code is None:
@@ -125,6 +158,11 @@ def _ended(completed: Completed, label: str, device: str, timeout: float | None)
     if code > 0:
         return RunError(f"{label}: the agent failed on {device} with exit code {code}:\n{said}", "run `edgekit doctor`")
     name = _signal_name(-code)
+    if name in _CRASHES and delegate is not None:
+        return RunError(
+            f"{label}: the interpreter with the delegate {delegate} crashed on {device} ({name})",
+            "run without --delegate to see whether the model alone does; a delegate must fit the runtime's version",
+        )
     if name in _CRASHES:
         return RunError(
             f"{label}: this model crashed the interpreter on {device} ({name})",

@@ -12,10 +12,11 @@ import re
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from edgekit.bench.plan import Plan
+from edgekit.bench.plan import Delegate, Plan
 from edgekit.bench.result import Conditions, ModelFile, NativeMeasurement, Phase, Phone, Printed
 from edgekit.device.printable import printable
 from edgekit.device.protocol import Completed, Device
@@ -33,8 +34,7 @@ def measure_native(
 
     Raises InputError for a plan that the tool cannot follow, ModelError, RunError for what it ends with, DeviceError.
     """
-    if plan.runtime != "auto":
-        raise InputError("benchmark_model has its own runtime", "leave --runtime out")
+    _refuse_impossible(plan)
     data = flatbuffer.read_bytes(model)
     flatbuffer.open_model(data, str(model))
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -55,6 +55,13 @@ def measure_native(
         after=conditions(device),
         printed=printed,
     )
+
+
+def _refuse_impossible(plan: Plan) -> None:
+    if plan.runtime != "auto":
+        raise InputError("benchmark_model has its own runtime", "leave --runtime out")
+    if plan.cpus:
+        raise InputError("benchmark_model cannot be held on chosen cores", "leave --cpus out")
 
 
 def pushed_tool(device: Device, tool: Path) -> str:
@@ -88,7 +95,18 @@ def flags(model: str, plan: Plan) -> list[str]:
         f"--num_runs={plan.min_runs}",
         f"--min_secs={plan.min_seconds:g}",
         f"--max_secs={plan.max_seconds:g}",
+        *_delegate_flags(plan.delegate),
     ]
+
+
+def _delegate_flags(delegate: Delegate | None) -> list[str]:
+    if delegate is None:
+        return []
+    if delegate.of_the_tool:
+        return [f"--use_{delegate.library}=true", *(f"--{key}={value}" for key, value in delegate.options.items())]
+    pairs = ";".join(f"{key}:{value}" for key, value in delegate.options.items())
+    options = [f"--external_delegate_options={pairs}"] if pairs else []
+    return [f"--external_delegate_path={delegate.library}", *options]
 
 
 def read_output(done: Completed, label: str, device: str, timeout: float | None = None) -> Printed:
@@ -131,7 +149,7 @@ def parse(text: str, device: str) -> Printed:
         missing = "summary" if summary is None else f"two phases ({len(phases)} found)"
         raise DeviceError(f"{device}: no {missing} in what benchmark_model printed", "use an unchanged benchmark_model")
     memory = re.search(rf"footprint[^\n]*\(MB\): init={_NUMBER} overall={_NUMBER}", text)
-    kernels = re.search(r"partially executed by the delegate w/ (\d{1,6}) delegate kernels", text)
+    applied, (delegated, operators) = _applied(text), _replaced(text)
     found = Printed(
         init_seconds=float(summary[1]) * 1e-6,
         first_seconds=float(summary[2]) * 1e-6,
@@ -139,12 +157,11 @@ def parse(text: str, device: str) -> Printed:
         steady=phases[1],
         approximate_init_bytes=None if memory is None else int(float(memory[1]) * _MEBI),
         approximate_overall_bytes=None if memory is None else int(float(memory[2]) * _MEBI),
-        delegate=_delegate(text),
-        delegate_partitions=int(kernels[1])
-        if kernels
-        else 1
-        if "completely executed by the delegate" in text
-        else None,
+        delegate=applied.delegate,
+        delegate_partitions=applied.partitions,
+        fully_delegated=applied.whole,
+        delegated=delegated,
+        operators=operators,
     )
     try:
         return msgspec.convert(msgspec.to_builtins(found), Printed)
@@ -152,9 +169,30 @@ def parse(text: str, device: str) -> Printed:
         raise DeviceError(f"{device}: benchmark_model printed an impossible value: {cause}", "run it again") from None
 
 
-def _delegate(text: str) -> str | None:
-    found = re.search(r"Explicitly applied ([A-Za-z0-9_ .-]{1,60}) delegate", text)
-    return found[1] if found else None
+class _Applied(NamedTuple):
+    """What the tool says of the first delegate that it applied, which is the one that was asked for."""
+
+    delegate: str | None = None
+    partitions: int | None = None
+    whole: bool | None = None
+
+
+def _applied(text: str) -> _Applied:
+    found = re.search(
+        r"(?:Explicitly applied|Though) ([A-Za-z0-9_ .-]{1,60}?) delegate[^\n]{0,60}? (completely|partially|not be) "
+        r"executed by the delegate(?: w/ (\d{1,6}) delegate kernels)?",
+        text,
+    )
+    if found is None:
+        return _Applied()
+    whole = found[2] == "completely"
+    return _Applied(found[1], int(found[3]) if found[3] else int(whole), whole)
+
+
+def _replaced(text: str) -> tuple[int | None, int | None]:
+    """How many operators the first delegate took, of how many; None from tools that do not say it."""
+    found = re.search(r"Replacing (\d{1,9}) out of (\d{1,9}) node\(s\) with delegate", text)
+    return (int(found[1]), int(found[2])) if found else (None, None)
 
 
 def _phase(line: str) -> Phase | None:

@@ -2,12 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from edgekit.errors import InputError
+
 RuntimeName = Literal["auto", "ai-edge-litert", "tflite-runtime"]
 Seconds = Annotated[float, Meta(ge=0)]
+Word = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+Cores = Annotated[tuple[Annotated[int, Meta(ge=0, lt=4096)], ...], Meta(max_length=4096)]
+
+_OF_THE_TOOL = ("gpu", "nnapi")
+
+
+class Delegate(Struct, frozen=True, forbid_unknown_fields=True):
+    """A delegate that is asked for: the library of an external one on the device, or `gpu` or `nnapi`.
+
+    The two words are delegates that `benchmark_model` has inside. Options are handed to the library as they are.
+    """
+
+    library: Word
+    options: dict[Word, Annotated[str, Meta(max_length=500)]] = {}
+
+    @property
+    def of_the_tool(self) -> bool:
+        """True for a delegate that only `benchmark_model` has."""
+        return self.library in _OF_THE_TOOL
+
+
+def delegate_for(text: str, options: Sequence[str] = ()) -> Delegate:
+    """The delegate that `--delegate` names: `edgetpu[:usb|:pci][:N]`, `gpu`, `nnapi`, or a library on the device.
+
+    Edge TPUs are named as in Coral's `make_interpreter` (`usb`, `usb:0`, `:1`). Raises InputError.
+    """
+    pairs = dict(_pair(option) for option in options)
+    kind, _, which = text.partition(":")
+    if kind != "edgetpu":
+        return Delegate(text, pairs)
+    bus, _, number = which.rpartition(":") if which[-1:].isdigit() else (which, "", "")
+    if bus not in ("", "usb", "pci") or (number and not number.isdigit()):
+        raise InputError(f"{text!r} names no Edge TPU", "write edgetpu, edgetpu:usb, edgetpu:pci:0 or edgetpu:1")
+    device = f"{bus}:{number}" if number else bus
+    return Delegate("libedgetpu.so.1", ({"device": device} if device else {}) | pairs)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"the delegate option {text!r} is not KEY=VALUE", "write for example num_threads=2")
+    return key, value
 
 
 class WarmUp(Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,6 +68,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     """How one model is measured.
 
     Steady runs stop after `min_runs` and `min_seconds`, or at `max_runs` or `max_seconds`, whichever comes first.
+    `cpus` are the cores to stay on; none are named where all may be used.
     """
 
     threads: Annotated[int, Meta(ge=1)] = 1
@@ -34,6 +80,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     max_seconds: Seconds = 10.0
     warm_up: WarmUp = WarmUp()
     seed: Annotated[int, Meta(ge=0)] = 0
+    cpus: Cores = ()
+    delegate: Delegate | None = None
 
     def __post_init__(self) -> None:
         if self.min_runs > self.max_runs or self.min_seconds > self.max_seconds:
@@ -52,9 +100,11 @@ def plan_for(
     xnnpack: bool = True,
     runtime: RuntimeName = "auto",
     seed: int = 0,
+    cpus: tuple[int, ...] = (),
+    delegate: Delegate | None = None,
 ) -> Plan:
     """A plan for exactly `runs` runs, or for at least `seconds` of them, or the default; never both limits."""
-    base = Plan(threads=threads, xnnpack=xnnpack, runtime=runtime, seed=seed)
+    base = Plan(threads=threads, xnnpack=xnnpack, runtime=runtime, seed=seed, cpus=cpus, delegate=delegate)
     if runs is not None and seconds is not None:
         raise ValueError("give runs or seconds, not both")
     changes: dict[str, float] = {}

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from edgekit.bench.plan import Plan
+from edgekit.bench.plan import Cores, Plan
 from edgekit.errors import InputError, OutputError
 
 _LARGEST = 2**62
-_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_LINE = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
 Line = Annotated[str, Meta(max_length=500, pattern=_LINE)]
 Bytes = Annotated[int, Meta(ge=0, le=_LARGEST)]
 Count = Annotated[int, Meta(ge=0, le=_LARGEST)]
@@ -97,8 +97,26 @@ class MemoryPoints(Struct, frozen=True, forbid_unknown_fields=True):
     end: Memory
 
 
+class Delegation(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one delegate took of the main graph; `left` counts the operators that it did not take, by their type."""
+
+    delegate: Line
+    operators: Count
+    delegated: Count
+    partitions: Count
+    left: Annotated[dict[Line, Count], Meta(max_length=1000)]
+
+    def __post_init__(self) -> None:
+        if self.delegated + sum(self.left.values()) != self.operators:
+            raise ValueError("delegated and left operators do not add up")
+
+
 class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the agent saw: all times raw."""
+    """What the agent saw: all times raw.
+
+    `cpus` are the cores that the process really could run on. `delegations` has the delegate that was asked for first,
+    XNNPACK after it if it was on.
+    """
 
     machine: Machine
     runtime: Runtime
@@ -114,6 +132,8 @@ class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     delegate_partitions: Count | None
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    cpus: Cores = ()
+    delegations: Annotated[tuple[Delegation, ...], Meta(max_length=2)] = ()
 
 
 class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -159,6 +179,9 @@ class Printed(Struct, frozen=True, forbid_unknown_fields=True):
     approximate_overall_bytes: Bytes | None
     delegate: Line | None
     delegate_partitions: int | None
+    fully_delegated: bool | None = None
+    delegated: Count | None = None
+    operators: Count | None = None
 
 
 class Phone(Struct, frozen=True, forbid_unknown_fields=True):

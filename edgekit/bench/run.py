@@ -24,7 +24,7 @@ from edgekit.bench.plan import Plan, RuntimeName
 from edgekit.bench.result import Count, Measurement, ModelFile, Observed, Runtime, Samples, Tensor
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
-from edgekit.errors import DataError, DeviceError
+from edgekit.errors import DataError, DeviceError, InputError
 from edgekit.tflite import flatbuffer
 
 Array = npt.NDArray[Any]
@@ -125,7 +125,7 @@ def measure(
 
     The inputs are random (seeded by the plan) unless given as for `infer`. Raises what `infer` raises.
     """
-    plan, label = plan or Plan(), name or _label(model)
+    plan, label = _for_agent(plan or Plan()), name or _label(model)
     data = flatbuffer.read_bytes(model)
     flatbuffer.open_model(data, label)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -166,7 +166,7 @@ def alternate(
     Each turn lasts `turn_seconds` or a few runs; there are `turns` of each model, fewer (but an even number) once
     `seconds` are over. `reverse` starts with the last model. Raises what `infer` raises.
     """
-    plan, label = plan or Plan(), " and ".join(map(_label, models))
+    plan, label = _for_agent(plan or Plan()), " and ".join(map(_label, models))
     with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         files = [_as_file(model, Path(folder), f"model{i}.tflite") for i, model in enumerate(models)]
         request = {
@@ -182,6 +182,15 @@ def alternate(
     if len(seen.steady_ns) != len(models):
         raise DeviceError(f"the agent timed {len(seen.steady_ns)} models, {len(models)} were asked", "run it again")
     return seen
+
+
+def _for_agent(plan: Plan) -> Plan:
+    if plan.delegate is not None and plan.delegate.of_the_tool:
+        raise InputError(
+            f"the delegate {plan.delegate.library} is inside of benchmark_model only",
+            "measure a phone with --device adb://... --benchmark-model PATH, or name a delegate's library",
+        )
+    return plan
 
 
 def _label(model: bytes | Path) -> str:

@@ -8,19 +8,30 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
+from edgekit.bench.delegation import Demand, in_words, unmet
 from edgekit.bench.fleet import on_all
 from edgekit.bench.native import measure_native
-from edgekit.bench.plan import Plan, plan_for
-from edgekit.bench.result import Conditions, Machine, Measurement, NativeMeasurement, Results, Runtime, write_new
+from edgekit.bench.plan import Plan
+from edgekit.bench.result import (
+    Conditions,
+    Delegation,
+    Machine,
+    Measurement,
+    NativeMeasurement,
+    Results,
+    Runtime,
+    write_new,
+)
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import Summary, noise_warnings, summarize
 from edgekit.cli.common import emit, json_option, progress, say
 from edgekit.cli.device_option import device_option, unique
 from edgekit.cli.native_table import render_native
+from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
-from edgekit.errors import OutputError
+from edgekit.errors import GateError, OutputError
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds
 
@@ -40,6 +51,9 @@ class Row(Struct, frozen=True):
     conditions: Conditions
     summary: Summary
     warnings: tuple[str, ...]
+    plan: Plan
+    cpus: tuple[int, ...]
+    delegations: tuple[Delegation, ...]
 
 
 class Failure(Struct, frozen=True):
@@ -62,18 +76,12 @@ class Report(Struct, frozen=True):
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @device_option(multiple=True)
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of the runtime.")
-@click.option("--no-xnnpack", is_flag=True, help="Run without XNNPACK.")
+@plan_options
 @click.option(
-    "--runtime",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"]),
-    help="Which installed runtime runs the model.",
+    "--require-delegate",
+    type=click.Choice(["any", "all"]),
+    help="Fail unless the delegate (XNNPACK if none is named) took any operator, or all.",
 )
-@click.option("--runs", type=click.IntRange(1, 1_000_000), help="Measure exactly this many runs.")
-@click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), help="Measure for this long  [default: 1]")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random inputs.")
 @click.option("--timeout", default=600.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds.")
 @click.option(
     "--benchmark-model",
@@ -88,12 +96,8 @@ class Report(Struct, frozen=True):
 def command(
     models: tuple[Path, ...],
     device: tuple[str, ...],
-    threads: int,
-    no_xnnpack: bool,
-    runtime: str,
-    runs: int | None,
-    seconds: float | None,
-    seed: int,
+    plan: Plan,
+    require_delegate: Demand | None,
     timeout: float,
     benchmark_model: Path | None,
     output: Path | None,
@@ -108,13 +112,10 @@ def command(
     peak is the most memory the process held, with Python and the runtime in it, up to the first inference; +anonymous
     and +file are what the model added: memory of its own, and pages of files (the model, code of the runtime).
     """
-    if runs is not None and seconds is not None:
-        raise click.UsageError("give --runs or --seconds, not both")
     if output is not None and output.exists() and not overwrite:
         raise OutputError(f"{output} exists", "give another name, or --overwrite")
     if output is not None and not output.parent.is_dir():
         raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
-    plan = plan_for(runs, seconds, threads, not no_xnnpack, runtime, seed)  # type: ignore[arg-type]
     outcomes = on_all(
         [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))],
         lambda place: [_measured(model, plan, place, timeout) for model in models],
@@ -131,6 +132,21 @@ def command(
     _show(report, as_json)
     if failed:
         raise click.exceptions.Exit(failed[0].exit_code)
+    if require_delegate is not None:
+        _demand(results, require_delegate)
+
+
+def _demand(results: Results, demand: Demand) -> None:
+    """Raise GateError for the first measurement whose delegate did less than is demanded."""
+    measured: tuple[Measurement | NativeMeasurement, ...] = (*results.measurements, *results.native)
+    for one in measured:
+        missing = unmet(one, demand)
+        if missing is not None:
+            raise GateError(
+                f"{one.model.name} on {one.device}: {missing}",
+                "`edgekit inspect` lists the operators and `edgekit check` says which a target's delegates take; "
+                "--require-delegate any asks for a part only",
+            )
 
 
 def _measured(model: Path, plan: Plan, place: Device, timeout: float) -> Measurement | NativeMeasurement:
@@ -178,6 +194,9 @@ def row_of(measurement: Measurement) -> Row:
         conditions=measurement.before,
         summary=summarize(measurement),
         warnings=tuple(noise_warnings(measurement)),
+        plan=measurement.plan,
+        cpus=measurement.cpus,
+        delegations=measurement.delegations,
     )
 
 
@@ -193,7 +212,18 @@ def _table(report: Report) -> str:
     names, settings = _names(report), dict.fromkeys(map(_setting, report.rows))
     several = len(settings) > 1
     cells = [((row.device,) if several else ()) + (names[row.model], *_cells(row)) for row in report.rows]
-    return render_table((("device",) if several else ()) + _HEADER, cells) + "\n\n" + "\n".join(settings)
+    return (
+        render_table((("device",) if several else ()) + _HEADER, cells)
+        + "\n\n"
+        + "\n".join([*settings, *_delegated(report)])
+    )
+
+
+def _delegated(report: Report) -> list[str]:
+    """What was taken by delegates that were asked for, a line a model."""
+    names = _names(report)
+    asked = [row for row in report.rows if row.plan.delegate is not None]
+    return [f"{names[row.model]} on {row.device}: {in_words(one)}" for row in asked for one in row.delegations]
 
 
 def _names(report: Report) -> dict[str, str]:

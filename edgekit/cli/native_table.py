@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekit.bench.delegation import native_in_words
 from edgekit.bench.result import NativeMeasurement
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds
@@ -42,5 +43,5 @@ def _cells(one: NativeMeasurement) -> tuple[str, ...]:
 def _place(one: NativeMeasurement) -> str:
     phone = one.phone
     system = f"Android {phone.android}" if phone.android else f"kernel {phone.kernel or 'unknown'}"
-    delegate = f", {one.printed.delegate} delegate" if one.printed.delegate else ""
+    delegate = f"; {native_in_words(one)}" if one.printed.delegate else ""
     return f"{one.device}: {phone.model or phone.architecture or 'unknown phone'}, {system}{delegate}"

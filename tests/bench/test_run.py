@@ -17,7 +17,7 @@ from edgekit.bench.run import alternate, infer, measure
 from edgekit.device.fake import FakeDevice
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Completed
-from edgekit.errors import DataError, DeviceError, MissingDependency, ModelError, RunError
+from edgekit.errors import DataError, DeviceError, InputError, MissingDependency, ModelError, RunError
 
 FLOATS = np.ones((3, 4), np.float32)
 
@@ -122,6 +122,9 @@ ERRORS = {
     "run": RunError,
     "memory": RunError,
     "request": DeviceError,
+    "library": MissingDependency,
+    "delegate": RunError,
+    "cpus": InputError,
 }
 
 

@@ -1,0 +1,89 @@
+"""The options that say how a model is measured; together they are one `Plan`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from edgekit.bench.plan import Delegate, Plan, delegate_for, plan_for
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class CoresType(click.ParamType[tuple[int, ...]]):
+    """Cores as `0,2-3`."""
+
+    name = "cores"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
+        """The cores in order, each once."""
+        if isinstance(value, tuple):
+            return value
+        pieces = [re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", piece.strip()) for piece in value.split(",")]
+        spans = [(int(piece[1]), int(piece[2] or piece[1])) for piece in pieces if piece]
+        if len(spans) != len(pieces) or any(first > last or last > 4095 for first, last in spans):
+            self.fail(f"{value!r} does not name cores; write for example 2-3 or 0,2", param, context)
+        return tuple(sorted({core for first, last in spans for core in range(first, last + 1)}))
+
+
+_OPTIONS = (
+    click.option(
+        "--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of the runtime."
+    ),
+    click.option("--cpus", default=(), type=CoresType(), metavar="LIST", help="Stay on these cores, as 2-3 or 0,2."),
+    click.option("--no-xnnpack", is_flag=True, help="Run without XNNPACK."),
+    click.option(
+        "--delegate",
+        metavar="NAME",
+        help="A delegate's library on the device, or edgetpu[:usb|:pci][:N]; with --benchmark-model also gpu, nnapi.",
+    ),
+    click.option("--delegate-option", "delegate_options", multiple=True, metavar="KEY=VALUE", help="Repeatable."),
+    click.option(
+        "--runtime",
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"]),
+        help="Which installed runtime runs the model.",
+    ),
+    click.option("--runs", type=click.IntRange(1, 1_000_000), help="Measure exactly this many runs."),
+    click.option(
+        "--seconds", type=click.FloatRange(0, 3600, min_open=True), help="Measure for this long  [default: 1]"
+    ),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random inputs."),
+)
+_NAMES = ("threads", "cpus", "no_xnnpack", "delegate", "delegate_options", "runtime", "runs", "seconds", "seed")
+
+
+def plan_options(function: F) -> F:
+    """Add the options; the function gets them as one argument, `plan`."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, **words: Any) -> Any:
+        return function(*arguments, plan=_plan(**{name: words.pop(name) for name in _NAMES}), **words)
+
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[return-value]
+
+
+def _plan(
+    no_xnnpack: bool,
+    delegate: str | None,
+    delegate_options: tuple[str, ...],
+    runs: int | None,
+    seconds: float | None,
+    **others: Any,
+) -> Plan:
+    if runs is not None and seconds is not None:
+        raise click.UsageError("give --runs or --seconds, not both")
+    return plan_for(runs, seconds, xnnpack=not no_xnnpack, delegate=_delegate(delegate, delegate_options), **others)
+
+
+def _delegate(text: str | None, options: tuple[str, ...]) -> Delegate | None:
+    if text is None and options:
+        raise click.UsageError("--delegate-option is of --delegate, which is missing")
+    return None if text is None else delegate_for(text, options)
