@@ -34,7 +34,7 @@ except ImportError as missing:
 FORMAT_VERSION = 1
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 PARENT = os.getppid()
-CPU = "/sys/devices/system/cpu/cpu0/cpufreq/"
+LOOK_SECONDS, MOST_LOOKS = 0.5, 240
 
 
 class Refused(Exception):  # noqa: N818 - it says what happened to the request
@@ -95,22 +95,135 @@ def number(path, scale=1):
     return int(text) * scale if text.lstrip("-").isdigit() else None
 
 
-def temperature():
+def entries(folder):
+    """Paths in a folder, in order; none where there is no such folder."""
+    return sorted(os.path.join(folder, name) for name in os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def temperature(root="/"):
     """The hottest thermal zone in degrees Celsius; None where none can be read."""
-    folder = "/sys/class/thermal"
-    zones = os.listdir(folder) if os.path.isdir(folder) else []
-    found = [number(os.path.join(folder, zone, "temp")) for zone in zones if zone.startswith("thermal_zone")]
+    zones = [path for path in entries(root + "sys/class/thermal") if "thermal_zone" in path]
+    found = [number(os.path.join(zone, "temp")) for zone in zones]
     return max((value / 1000 for value in found if value is not None), default=None)
 
 
-def conditions():
-    """What can change from one second to the next and moves latency."""
+def scaling(core, name, root="/"):
+    """Path of a file of a core's frequency scaling."""
+    return f"{root}sys/devices/system/cpu/cpu{core}/cpufreq/scaling_{name}"
+
+
+def frequencies(cores, root="/"):
+    """Frequency of each core in Hz, now and as far as it may go, of the cores that tell it."""
+    names = {"current_hz": "cur_freq", "lowest_hz": "min_freq", "highest_hz": "max_freq"}
+    rows = ({key: number(scaling(core, name, root), 1000) for key, name in names.items()} for core in cores)
+    return [{"core": core, **row} for core, row in zip(cores, rows) if row["current_hz"] is not None]
+
+
+def governor(cores, root="/"):
+    """The frequency governor of the cores; where they differ, the first that is not `performance`."""
+    found = [name for name in (read(scaling(core, "governor", root)) for core in cores) if name]
+    return next((name for name in found if name != "performance"), found[0] if found else None)
+
+
+def throttled(root="/"):
+    """The Raspberry Pi firmware's word of throttling, bit by bit; None on other machines."""
+    text = read(root + "sys/devices/platform/soc/soc:firmware/get_throttled")
+    digits = (text or said_by(["vcgencmd", "get_throttled"]) or "").rpartition("=")[2].strip()
+    try:
+        return int(digits, 16)
+    except ValueError:
+        return None
+
+
+def said_by(words):
+    """What a command prints, None where it is not there; without `subprocess`, which takes memory that is measured."""
+    if not any(os.access(os.path.join(folder, words[0]), os.X_OK) for folder in os.get_exec_path()):
+        return None
+    out, into = os.pipe()
+    child = os.posix_spawnp(words[0], words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, into, 1)])
+    os.close(into)
+    with open(out, encoding="utf-8", errors="replace") as file:
+        text = file.read(1000)
+    return text if os.waitpid(child, 0)[1] == 0 else None
+
+
+def power(root="/"):
+    """`battery` if one is being discharged, `mains` if power comes from outside; None where no supply tells."""
+    supplies = entries(root + "sys/class/power_supply")
+    if any(read(os.path.join(path, "status")) == "Discharging" for path in supplies):
+        return "battery"
+    return "mains" if any(number(os.path.join(path, "online")) == 1 for path in supplies) else None
+
+
+def pressure(root="/"):
+    """Share of the last 10 s in which some process waited for a core, in percent; None where the kernel tells none."""
+    fields = (read(root + "proc/pressure/cpu") or "").replace("=", " ").split()
+    return float(fields[2]) if fields[:2] == ["some", "avg10"] else None
+
+
+def conditions(root="/"):
+    """What can change from one second to the next and moves latency, of the cores that this process may run on."""
+    cores = usable_cores() or [0]
+    clocks = frequencies(cores, root)
     return {
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "governor": read(CPU + "scaling_governor"),
-        "frequency_hz": number(CPU + "scaling_cur_freq", 1000),
-        "temperature_celsius": temperature(),
+        "governor": governor(cores, root),
+        "frequency_hz": clocks[0]["current_hz"] if clocks else None,
+        "temperature_celsius": temperature(root),
+        "frequencies": clocks,
+        "throttled": throttled(root),
+        "power": power(root),
+        "memory_available_bytes": kernel_table(root + "proc/meminfo").get("MemAvailable"),
+        "cpu_pressure": pressure(root),
     }
+
+
+def core_seconds(cores, root="/"):
+    """Seconds that cores were busy since boot, and that a hypervisor took from them (proc(5), /proc/stat)."""
+    rows = (line.split() for line in (read(root + "proc/stat") or "").splitlines())
+    wanted = {f"cpu{core}" for core in cores}
+    table = [list(map(int, row[1:])) + [0] * 8 for row in rows if row and row[0] in wanted]
+    tick = os.sysconf("SC_CLK_TCK")
+    busy = sum(sum(row[:3]) + row[5] + row[6] for row in table) / tick
+    return (busy, sum(row[7] for row in table) / tick) if table else None
+
+
+class Watch:
+    """Looks at the machine while a model runs on it, between runs: clocks, heat, and who else uses the cores."""
+
+    def __init__(self, root="/"):
+        self.root, self.cores = root, usable_cores()
+        self.looks, self.pause = [], LOOK_SECONDS
+        self.begin = time.perf_counter()
+        self.before = core_seconds(self.cores, root), time.process_time()
+
+    def look(self, runs):
+        """Note temperature and frequency after so many runs, if it is time to; every second note goes if too many."""
+        seconds = time.perf_counter() - self.begin
+        if self.looks and seconds < self.looks[-1]["seconds"] + self.pause:
+            return
+        clocks = [row["current_hz"] for row in frequencies(self.cores[:16], self.root)]
+        found = {"temperature_celsius": temperature(self.root), "frequency_hz": max(clocks, default=None)}
+        self.looks.append({"seconds": seconds, "runs": runs, **found})
+        if len(self.looks) >= MOST_LOOKS:
+            self.looks, self.pause = self.looks[::2], 2 * self.pause
+
+    def timeline(self):
+        """The notes that say something."""
+        return [row for row in self.looks if (row["temperature_celsius"], row["frequency_hz"]) != (None, None)]
+
+    def processor(self):
+        """Seconds of the cores since the watch began: busy, of this process, taken by a hypervisor."""
+        now, (before, own) = core_seconds(self.cores, self.root), self.before
+        if now is None or before is None:
+            return None
+        return {
+            "seconds": time.perf_counter() - self.begin,
+            "cores": len(self.cores),
+            "busy_seconds": max(0.0, now[0] - before[0]),
+            "stolen_seconds": max(0.0, now[1] - before[1]),
+            "own_seconds": time.process_time() - own,
+        }
 
 
 def machine():
@@ -527,6 +640,20 @@ def timed(invoke, min_runs, max_runs, min_seconds, max_seconds):
             return samples
 
 
+def steady(invoke, rule, watch):
+    """Times of single runs as the plan wants them, in pieces between which the machine is looked at."""
+    samples, begin = array("q"), time.perf_counter()
+    while True:
+        leave_if_orphaned()
+        watch.look(len(samples))
+        past, runs = time.perf_counter() - begin, len(samples)
+        wanted = rule["min_seconds"] - past, rule["max_seconds"] - past
+        if runs >= rule["max_runs"] or wanted[1] <= 0 < runs or (runs >= rule["min_runs"] and wanted[0] <= 0):
+            return samples
+        seconds = (max(0, min(LOOK_SECONDS, left)) for left in wanted)
+        samples += timed(invoke, max(1, rule["min_runs"] - runs), rule["max_runs"] - runs, *seconds)
+
+
 def warm_up(invoke, rule):
     """Runs in windows until two neighbours agree in their median; gives the times and whether they did."""
     samples, before = array("q"), None
@@ -568,7 +695,9 @@ def measure(request):
     first = model._guard("invoke", timed, invoke, 1, 1, 0, 0)
     points["first"] = memory()
     warm, stable = warm_up(invoke, request["warm_up"])
-    steady = timed(invoke, *(request[key] for key in ("min_runs", "max_runs", "min_seconds", "max_seconds")))
+    watch = Watch()
+    samples = steady(invoke, request, watch)
+    processor = watch.processor()
     points["end"] = memory()
     return {
         "machine": machine(),
@@ -580,7 +709,9 @@ def measure(request):
         "first_ns": first[0],
         "warm_up_ns": warm.tolist(),
         "warm_up_stable": stable,
-        "steady_ns": steady.tolist(),
+        "steady_ns": samples.tolist(),
+        "timeline": watch.timeline(),
+        "processor": processor,
         "memory": points,
         "cpus": usable_cores(),
         "delegations": model.delegations(),

@@ -58,13 +58,31 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
     numpy: Line
 
 
+class CoreFrequency(Struct, frozen=True, forbid_unknown_fields=True):
+    """Clock of one core, and the limits that its governor has."""
+
+    core: Annotated[int, Meta(ge=0, lt=4096)]
+    current_hz: Count
+    lowest_hz: Count | None
+    highest_hz: Count | None
+
+
 class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can change from one second to the next; null where it cannot be read."""
+    """What can change from one second to the next; null where it cannot be read.
+
+    `throttled` is the word of a Raspberry Pi's firmware (`vcgencmd get_throttled`), bit by bit; `cpu_pressure` the
+    share of 10 s in which some process waited for a core, in percent.
+    """
 
     load_average: Annotated[float, Meta(ge=0)] | None
     governor: Line | None
     frequency_hz: Count | None
     temperature_celsius: float | None
+    frequencies: Annotated[tuple[CoreFrequency, ...], Meta(max_length=4096)] = ()
+    throttled: Annotated[int, Meta(ge=0, lt=2**32)] | None = None
+    power: Literal["mains", "battery"] | None = None
+    memory_available_bytes: Bytes | None = None
+    cpu_pressure: Annotated[float, Meta(ge=0, le=100)] | None = None
 
 
 class Timer(Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,6 +113,25 @@ class MemoryPoints(Struct, frozen=True, forbid_unknown_fields=True):
     loaded: Memory
     first: Memory
     end: Memory
+
+
+class Look(Struct, frozen=True, forbid_unknown_fields=True):
+    """The machine between two steady runs: `runs` are done by then, `frequency_hz` is of the fastest core used."""
+
+    seconds: Seconds
+    runs: Count
+    temperature_celsius: float | None
+    frequency_hz: Count | None
+
+
+class ProcessorTime(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the cores did during the steady runs, in seconds added up over `cores`."""
+
+    seconds: Seconds
+    cores: Annotated[int, Meta(ge=1, le=1_000_000)]
+    busy_seconds: Seconds
+    own_seconds: Seconds
+    stolen_seconds: Seconds
 
 
 class Delegation(Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,6 +170,8 @@ class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     cpus: Cores = ()
+    timeline: Annotated[tuple[Look, ...], Meta(max_length=1000)] = ()
+    processor: ProcessorTime | None = None
     delegations: Annotated[tuple[Delegation, ...], Meta(max_length=2)] = ()
 
 
@@ -145,7 +184,10 @@ class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Measurement(Observed, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One model, measured once on one device: what was asked, with what, and what was seen."""
+    """One model, measured on one device: what was asked, with what, and what was seen.
+
+    It is the calmest of `attempts`.
+    """
 
     model: ModelFile
     device: str
@@ -153,6 +195,7 @@ class Measurement(Observed, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     started: str
     edgekit: str
     agent_sha256: str
+    attempts: Annotated[int, Meta(ge=1, le=10_000)] = 1
     format_version: Literal[1] = 1
 
 

@@ -1,4 +1,4 @@
-"""Statistics of raw samples, computed at reading: percentiles with intervals, ratios, and what makes a number noisy.
+"""Statistics of raw samples, computed at reading: percentiles with intervals, and ratios.
 
 Latency samples that follow each other are alike, so intervals of one series come from a bootstrap of blocks of
 neighbours (Kuensch 1989, The jackknife and the bootstrap for general stationary observations). Ratios of runs that
@@ -9,14 +9,13 @@ statistics (Conover, Practical Nonparametric Statistics, section 3.2). All inter
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
 from edgekit.bench.result import Measurement
-from edgekit.units import format_bytes, format_seconds
 
 _CONFIDENCE = 0.95
 _TAIL = 100 * (1 - _CONFIDENCE) / 2
@@ -79,8 +78,8 @@ def summarize(measurement: Measurement) -> Summary:
         p99_seconds=p99,
         peak_bytes=points.first.peak_bytes,
         baseline_bytes=points.imported.resident_bytes,
-        model_anonymous_bytes=_growth(points.imported.anonymous_bytes, points.first.anonymous_bytes),
-        model_file_bytes=_growth(points.imported.file_bytes, points.first.file_bytes),
+        model_anonymous_bytes=growth(points.imported.anonymous_bytes, points.first.anonymous_bytes),
+        model_file_bytes=growth(points.imported.file_bytes, points.first.file_bytes),
     )
 
 
@@ -129,60 +128,6 @@ def _interval(value: float, low: float, high: float) -> Interval:
     return Interval(value, min(low, value), max(high, value))
 
 
-def _growth(before: int | None, after: int | None) -> int | None:
+def growth(before: int | None, after: int | None) -> int | None:
+    """How much more there is afterwards; None where one of the two is not known."""
     return None if before is None or after is None else after - before
-
-
-def noise_warnings(measurement: Measurement) -> list[str]:
-    """What makes this measurement less than trustworthy, each with its mend; it knows what was asked for."""
-    return [*_noise_of_samples(measurement), *_noise_of_setting(measurement)]
-
-
-def _noise_of_samples(measurement: Measurement) -> Iterator[str]:
-    seconds = np.asarray(measurement.steady_ns, np.float64) * 1e-9
-    longer = _longer(measurement)
-    if len(seconds) < 30:
-        yield f"only {len(seconds)} runs: p90 and p99 say little; {longer}"
-    if not measurement.warm_up_stable:
-        yield f"the warm-up ended before the latency was stable; {longer}"
-    third = max(1, len(seconds) // 3)
-    drift = float(np.median(seconds[-third:]) / np.median(seconds[:third])) - 1
-    if len(seconds) >= 30 and abs(drift) > 0.05:
-        yield f"latency drifted by {drift:+.0%} during the run; let the device cool and end other work, then run again"
-    middle = float(np.median(seconds))
-    far = float(np.mean(seconds > 2 * middle))
-    if far > 0.01:
-        yield f"{far:.1%} of the runs took more than twice the median; end other programs and run again"
-    p50 = percentiles(seconds, (50,))[0]
-    if p50.relative_width > 0.05:
-        yield f"the median is known to {p50.relative_width:.0%} only; {longer}"
-    step = max(measurement.timer.overhead_ns, measurement.timer.resolution_ns) * 1e-9
-    if middle < 50 * step:
-        clock = f"a step of the clock {format_seconds(step)}"
-        yield f"a run takes {format_seconds(middle)}, {clock}: judge differences with `edgekit compare` only"
-
-
-def _noise_of_setting(measurement: Measurement) -> Iterator[str]:
-    before, plan, machine = measurement.before, measurement.plan, measurement.machine
-    if before.governor not in (None, "performance"):
-        yield f"the frequency governor is {before.governor!r}; `sudo cpupower frequency-set -g performance` steadies it"
-    own = 1.2  # what measuring one model after the other leaves in the load average
-    if before.load_average is not None and before.load_average > max(own, 0.5 * machine.cores + 0.5):
-        yield f"load was {before.load_average:.1f} on {machine.cores} cores before the run; end other programs"
-    kept = 16 * (len(measurement.steady_ns) + len(measurement.warm_up_ns)) + 2**20
-    grown = _growth(measurement.memory.first.anonymous_bytes, measurement.memory.end.anonymous_bytes) or 0
-    if grown > kept:
-        yield f"memory grew by {format_bytes(grown)} during the runs; give more --runs to see whether it goes on"
-    if plan.threads > machine.usable_cores:
-        yield f"{plan.threads} threads on {machine.usable_cores} usable cores; lower --threads"
-    if plan.xnnpack and measurement.delegate_partitions == 0:
-        yield f"XNNPACK was on and took no operator in {measurement.runtime.name} {measurement.runtime.version}"
-
-
-def _longer(measurement: Measurement) -> str:
-    """How to get more samples, given which limit ended this run."""
-    plan = measurement.plan
-    if plan.fixed_runs:
-        return f"give a higher --runs than {plan.min_runs}"
-    ended_late = len(measurement.steady_ns) <= plan.min_runs
-    return f"give a higher --seconds than {plan.max_seconds if ended_late else plan.min_seconds:g}"

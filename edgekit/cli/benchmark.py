@@ -9,6 +9,7 @@ import click
 from msgspec import Struct
 
 from edgekit.bench.delegation import Demand, in_words, unmet
+from edgekit.bench.disturbances import calmest, disturbances, warnings
 from edgekit.bench.fleet import on_all
 from edgekit.bench.native import measure_native
 from edgekit.bench.plan import Plan
@@ -23,7 +24,7 @@ from edgekit.bench.result import (
     write_new,
 )
 from edgekit.bench.run import measure
-from edgekit.bench.statistics import Summary, noise_warnings, summarize
+from edgekit.bench.statistics import Summary, summarize
 from edgekit.cli.common import emit, json_option, progress, say
 from edgekit.cli.device_option import device_option, unique
 from edgekit.cli.native_table import render_native
@@ -51,6 +52,7 @@ class Row(Struct, frozen=True):
     conditions: Conditions
     summary: Summary
     warnings: tuple[str, ...]
+    disturbances: tuple[str, ...]
     plan: Plan
     cpus: tuple[int, ...]
     delegations: tuple[Delegation, ...]
@@ -82,6 +84,10 @@ class Report(Struct, frozen=True):
     type=click.Choice(["any", "all"]),
     help="Fail unless the delegate (XNNPACK if none is named) took any operator, or all.",
 )
+@click.option(
+    "--retries", default=0, type=click.IntRange(0, 1000), help="Repeat while something disturbs it; keep the calmest."
+)
+@click.option("--strict", is_flag=True, help="Fail if something disturbed the measurement.")
 @click.option("--timeout", default=600.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds.")
 @click.option(
     "--benchmark-model",
@@ -98,6 +104,8 @@ def command(
     device: tuple[str, ...],
     plan: Plan,
     require_delegate: Demand | None,
+    retries: int,
+    strict: bool,
     timeout: float,
     benchmark_model: Path | None,
     output: Path | None,
@@ -118,7 +126,7 @@ def command(
         raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
     outcomes = on_all(
         [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))],
-        lambda place: [_measured(model, plan, place, timeout) for model in models],
+        lambda place: [_measured(model, plan, place, timeout, retries) for model in models],
     )
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(failed) == len(outcomes) == 1:
@@ -134,6 +142,18 @@ def command(
         raise click.exceptions.Exit(failed[0].exit_code)
     if require_delegate is not None:
         _demand(results, require_delegate)
+    if strict:
+        _refuse_disturbed(report)
+
+
+def _refuse_disturbed(report: Report) -> None:
+    """Raise GateError for the first measurement that was disturbed."""
+    for row in report.rows:
+        if row.disturbances:
+            raise GateError(
+                f"{row.model} on {row.device} was disturbed: {'; '.join(row.disturbances)}",
+                "do what is said there and run again; --retries repeats it while it is disturbed",
+            )
 
 
 def _demand(results: Results, demand: Demand) -> None:
@@ -149,11 +169,11 @@ def _demand(results: Results, demand: Demand) -> None:
             )
 
 
-def _measured(model: Path, plan: Plan, place: Device, timeout: float) -> Measurement | NativeMeasurement:
+def _measured(model: Path, plan: Plan, place: Device, timeout: float, retries: int) -> Measurement | NativeMeasurement:
     progress(f"measuring {model}" if place.name == "local" else f"measuring {model} on {place.name}")
     if isinstance(place, AdbPhone):
         return measure_native(model, plan, place, place.tool, timeout=timeout)
-    return measure(model, plan, place, timeout=timeout)
+    return calmest(lambda: measure(model, plan, place, timeout=timeout), retries)
 
 
 def _sorted(found: Iterable[Measurement | NativeMeasurement]) -> Results:
@@ -193,7 +213,8 @@ def row_of(measurement: Measurement) -> Row:
         machine=measurement.machine,
         conditions=measurement.before,
         summary=summarize(measurement),
-        warnings=tuple(noise_warnings(measurement)),
+        warnings=warnings(measurement),
+        disturbances=disturbances(measurement),
         plan=measurement.plan,
         cpus=measurement.cpus,
         delegations=measurement.delegations,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from edgekit.bench.statistics import Summary, noise_warnings
+from edgekit.bench.disturbances import warnings
+from edgekit.bench.statistics import Summary
 from edgekit.errors import RecipeError
 from edgekit.recipe import Recipe
 from edgekit.report import words
@@ -147,7 +148,7 @@ def _warnings(run: Run, known: Mapping[str, File]) -> list[str]:
     """What may mislead: of the run, then of each measurement."""
     noisy: dict[str, list[str]] = {}
     for digest, measurement in run.measurements.items():
-        for warning in noise_warnings(measurement):
+        for warning in warnings(measurement):
             noisy.setdefault(warning, []).append(known[digest].label)
     return [*run.warnings, *(f"latency of {', '.join(names)}: {warning}" for warning, names in noisy.items())]
 

@@ -1,0 +1,180 @@
+"""What disturbed a measurement, and what else makes its numbers less than trustworthy: each in words, with its mend.
+
+A disturbance came from outside: clocks, heat, power, other work. Some last (a governor), some pass, and a repetition
+may be without them. A caution lies in what was asked for or in the model itself (few runs, a run shorter than a step of
+the clock), and repeating does not help.
+
+Bits of `throttled`: Raspberry Pi documentation, "vcgencmd get_throttled".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from msgspec.structs import replace
+
+from edgekit.bench.result import Measurement
+from edgekit.bench.statistics import Floats, growth, percentiles, ratio_of_medians
+from edgekit.units import format_bytes, format_seconds
+
+_THROTTLED = ("under-voltage", "the processor's frequency capped", "throttled", "the soft limit of temperature")
+_SINCE_BOOT = 16
+_LEAST_RUNS = 30
+
+
+def disturbances(measurement: Measurement) -> tuple[str, ...]:
+    """What disturbed this measurement from outside."""
+    return (*_lasting(measurement), *passing(measurement))
+
+
+def passing(measurement: Measurement) -> tuple[str, ...]:
+    """The disturbances that a repetition may be without."""
+    rules = (_throttling, _slowed_clock, _other_work, _trend, _bursts)
+    return tuple(words for rule in rules for words in rule(measurement))
+
+
+def cautions(measurement: Measurement) -> tuple[str, ...]:
+    """What lies in the plan or the model, knowing what was asked for."""
+    rules = (_samples, _clock, _memory, _asked, _past_throttling)
+    return tuple(words for rule in rules for words in rule(measurement))
+
+
+def warnings(measurement: Measurement) -> tuple[str, ...]:
+    """Everything that a reader of this measurement should know."""
+    return (*disturbances(measurement), *cautions(measurement))
+
+
+def calmest(take: Callable[[], Measurement], retries: int) -> Measurement:
+    """Measure, and again up to `retries` times while something passing disturbs it; the calmest of them.
+
+    Calmer is what was disturbed by less, then what has the narrower interval of its median.
+    """
+    taken = [take()]
+    while passing(taken[-1]) and len(taken) <= retries:
+        taken.append(take())
+    best = min(taken, key=lambda one: (len(passing(one)), percentiles(_seconds(one), (50,))[0].relative_width))
+    return replace(best, attempts=len(taken))
+
+
+def _seconds(measurement: Measurement) -> Floats:
+    return np.asarray(measurement.steady_ns, np.float64) * 1e-9
+
+
+def _lasting(measurement: Measurement) -> Iterator[str]:
+    before = measurement.before
+    if before.governor not in (None, "performance"):
+        yield f"the frequency governor is {before.governor!r}; `sudo cpupower frequency-set -g performance` steadies it"
+    if "battery" in (before.power, measurement.after.power):
+        yield "the device ran on its battery, which lowers its clocks; plug it in"
+
+
+def _throttling(measurement: Measurement) -> Iterator[str]:
+    """Flags that are up at one of the two ends, or were raised between them."""
+    before, after = measurement.before.throttled or 0, measurement.after.throttled or 0
+    found = _flags(before | after | (after & ~before) >> _SINCE_BOOT)
+    if found:
+        yield f"the board reports {', '.join(found)}; give it a stronger power supply, or cool it, and run again"
+
+
+def _past_throttling(measurement: Measurement) -> Iterator[str]:
+    past = _flags((measurement.before.throttled or 0) >> _SINCE_BOOT)
+    if past and not list(_throttling(measurement)):
+        yield f"since its start the board had {', '.join(past)}, though not now; see to its power supply and cooling"
+
+
+def _flags(word: int) -> list[str]:
+    return [name for bit, name in enumerate(_THROTTLED) if word >> bit & 1]
+
+
+def _slowed_clock(measurement: Measurement) -> Iterator[str]:
+    clocks = [look.frequency_hz for look in measurement.timeline if look.frequency_hz]
+    half = len(clocks) // 2
+    if half and min(clocks[half:]) < 0.95 * max(clocks[:half]):
+        fell = f"{max(clocks[:half]) / 1e6:.0f} to {min(clocks[half:]) / 1e6:.0f} MHz"
+        yield f"the frequency fell from {fell} during the run; let the device cool, fix the frequency, run again"
+
+
+def _other_work(measurement: Measurement) -> Iterator[str]:
+    """By the time of the cores during the run; by the load average where that is not known or the run too short."""
+    spent = measurement.processor
+    if spent is None or spent.seconds < 0.2:
+        yield from _load_average(measurement)
+        return
+    own = min(spent.own_seconds, spent.busy_seconds)
+    others, stolen = ((part / spent.seconds / spent.cores) for part in (spent.busy_seconds - own, spent.stolen_seconds))
+    if others > 0.1:
+        cores = f"the {spent.cores} cores" if spent.cores > 1 else "the core"
+        yield f"other work used {others:.0%} of {cores} measured on; end it, or stay on a free core (--cpus)"
+    if stolen > 0.02:
+        yield f"the host of this virtual machine took {stolen:.0%} of the cores' time; use a machine of its own"
+
+
+def _load_average(measurement: Measurement) -> Iterator[str]:
+    load, cores = measurement.before.load_average, measurement.machine.cores
+    own = 1.2  # what measuring one model after the other leaves in the load average
+    if load is not None and load > max(own, 0.5 * cores + 0.5):
+        yield f"load was {load:.1f} on {cores} cores before the run; end other programs"
+
+
+def _trend(measurement: Measurement) -> Iterator[str]:
+    seconds = _seconds(measurement)
+    if len(seconds) < _LEAST_RUNS:
+        return
+    drift = ratio_of_medians(seconds[: len(seconds) // 2], seconds[len(seconds) // 2 :])
+    if abs(drift.value - 1) > 0.02 and not drift.low <= 1 <= drift.high:
+        how = f"{abs(drift.value - 1):.0%} {'slower' if drift.value > 1 else 'faster'}"
+        yield f"the second half of the runs was {how} than the first; let the device settle or cool, and run again"
+
+
+def _bursts(measurement: Measurement) -> Iterator[str]:
+    seconds = _seconds(measurement)
+    far = float(np.mean(seconds > 2 * np.median(seconds)))
+    if far > 0.01:
+        yield f"{far:.1%} of the runs took more than twice the median; end other programs and run again"
+
+
+def _samples(measurement: Measurement) -> Iterator[str]:
+    seconds, longer = _seconds(measurement), _longer(measurement)
+    if len(seconds) < _LEAST_RUNS:
+        yield f"only {len(seconds)} runs: p90 and p99 say little; {longer}"
+    if not measurement.warm_up_stable:
+        yield f"the warm-up ended before the latency was stable; {longer}"
+    p50 = percentiles(seconds, (50,))[0]
+    if p50.relative_width > 0.05:
+        yield f"the median is known to {p50.relative_width:.0%} only; {longer}"
+
+
+def _clock(measurement: Measurement) -> Iterator[str]:
+    middle = float(np.median(_seconds(measurement)))
+    step = max(measurement.timer.overhead_ns, measurement.timer.resolution_ns) * 1e-9
+    if middle < 50 * step:
+        clock = f"a step of the clock {format_seconds(step)}"
+        yield f"a run takes {format_seconds(middle)}, {clock}: judge differences with `edgekit compare` only"
+
+
+def _memory(measurement: Measurement) -> Iterator[str]:
+    kept = 16 * (len(measurement.steady_ns) + len(measurement.warm_up_ns)) + 2**20
+    grown = growth(measurement.memory.first.anonymous_bytes, measurement.memory.end.anonymous_bytes) or 0
+    if grown > kept:
+        yield f"memory grew by {format_bytes(grown)} during the runs; give more --runs to see whether it goes on"
+
+
+def _asked(measurement: Measurement) -> Iterator[str]:
+    """What was asked for and is not what ran."""
+    plan, runtime = measurement.plan, f"{measurement.runtime.name} {measurement.runtime.version}"
+    if plan.threads > measurement.machine.usable_cores:
+        yield f"{plan.threads} threads on {measurement.machine.usable_cores} usable cores; lower --threads"
+    if plan.delegate is None and plan.xnnpack and measurement.delegate_partitions == 0:
+        yield f"XNNPACK was on and took no operator in {runtime}; --require-delegate any makes this an error"
+    if plan.delegate is not None and measurement.delegations and not measurement.delegations[0].partitions:
+        yield f"{plan.delegate.library} took no operator: all ran on the CPU; --require-delegate makes this an error"
+
+
+def _longer(measurement: Measurement) -> str:
+    """How to get more samples, given which limit ended this run."""
+    plan = measurement.plan
+    if plan.fixed_runs:
+        return f"give a higher --runs than {plan.min_runs}"
+    ended_late = len(measurement.steady_ns) <= plan.min_runs
+    return f"give a higher --seconds than {plan.max_seconds if ended_late else plan.min_seconds:g}"
