@@ -52,7 +52,7 @@ def evaluate_model(
     Raises ModelError or DataError for what cannot be used, RunError if the file cannot be run, DeviceError.
     """
     manifest = recorded(Path(model))
-    options = {**(_settings(manifest) if manifest else {}), **(data_options or {})}
+    options = {**recorded_options(manifest), **(data_options or {})}
     if manifest or flatbuffer.is_tflite(Path(model)):
         path = Path(model) / manifest.file if manifest and Path(model).is_dir() else Path(model)
         file = bytes(flatbuffer.read_bytes(path))
@@ -97,8 +97,9 @@ def recorded(model: Path) -> Manifest | None:
     return found if model.name == found.file else None
 
 
-def _settings(manifest: Manifest) -> dict[str, object]:
-    if manifest.data is None:
+def recorded_options(manifest: Manifest | None) -> dict[str, object]:
+    """The preprocessing that an artifact records, as options of its data."""
+    if manifest is None or manifest.data is None:
         return {}
     preprocessing = msgspec.to_builtins(manifest.data.preprocessing)
     return {f"preprocessing.{key}": value for key, value in preprocessing.items()}

@@ -25,7 +25,7 @@ LAYERS = (
     {"phrase", "compress"},
     {"verify", "host_agreement"},
     {"artifact"},
-    {"evaluate", "workspace", "gate", "run"},
+    {"evaluate", "real_inputs", "workspace", "gate", "run"},
     {"report"},
     {"pipeline"},
     {"cli"},

@@ -25,6 +25,7 @@ import time
 from array import array
 from contextlib import ExitStack
 from importlib import util
+from itertools import cycle
 
 try:
     import numpy as np
@@ -35,6 +36,8 @@ FORMAT_VERSION = 1
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 PARENT = os.getppid()
 LOOK_SECONDS, MOST_LOOKS = 0.5, 240
+BATCH_SECONDS, LEAST_BATCHES, MOST_BATCHES = 0.02, 20, 64
+STUDENT = 2.09  # two-sided 95 % of 19 degrees of freedom, which more batches only make smaller
 
 
 class Refused(Exception):  # noqa: N818 - it says what happened to the request
@@ -625,12 +628,14 @@ def split(output, count, rows, detail):
     raise Refused("run", f"output {detail['name']!r} of shape {list(output.shape)} does not follow a batch of {rows}")
 
 
-def timed(invoke, min_runs, max_runs, min_seconds, max_seconds):
-    """Times of single runs in ns, until enough runs and seconds, or too many of either."""
+def timed(invoke, min_runs, max_runs, min_seconds, max_seconds, prepare=None):
+    """Times of single runs in ns, until enough runs and seconds, or too many of either; `prepare` is not timed."""
     clock, samples = time.perf_counter_ns, array("q")
     begin = clock()
     enough, last = begin + min_seconds * 1e9, begin + max_seconds * 1e9
     while True:
+        if prepare is not None:
+            prepare()
         start = clock()
         invoke()
         stop = clock()
@@ -640,27 +645,69 @@ def timed(invoke, min_runs, max_runs, min_seconds, max_seconds):
             return samples
 
 
-def steady(invoke, rule, watch):
-    """Times of single runs as the plan wants them, in pieces between which the machine is looked at."""
-    samples, begin = array("q"), time.perf_counter()
+def steady(invoke, rule, watch, prepare=None):
+    """Times of single runs as the plan wants them, in pieces between which the machine is looked at.
+
+    With a precision in the plan, pieces are short batches, and it goes on until these agree well enough. Gives the
+    times, and whether the precision was reached (None where none was wished).
+    """
+    samples, batches, begin = array("q"), Batches(), time.perf_counter()
+    wished = rule.get("precision")
     while True:
         leave_if_orphaned()
         watch.look(len(samples))
         past, runs = time.perf_counter() - begin, len(samples)
         wanted = rule["min_seconds"] - past, rule["max_seconds"] - past
-        if runs >= rule["max_runs"] or wanted[1] <= 0 < runs or (runs >= rule["min_runs"] and wanted[0] <= 0):
-            return samples
-        seconds = (max(0, min(LOOK_SECONDS, left)) for left in wanted)
-        samples += timed(invoke, max(1, rule["min_runs"] - runs), rule["max_runs"] - runs, *seconds)
+        precise = batches.relative_width() <= wished if wished else None
+        enough = runs >= rule["min_runs"] and wanted[0] <= 0 and precise is not False
+        if runs >= rule["max_runs"] or wanted[1] <= 0 < runs or enough:
+            return samples, precise
+        seconds = [max(0, min(LOOK_SECONDS, left)) for left in wanted]
+        if wished:
+            seconds = [min(BATCH_SECONDS, left) for left in (BATCH_SECONDS, seconds[1])]
+        least = 1 if wished else max(1, rule["min_runs"] - runs)
+        piece = timed(invoke, least, rule["max_runs"] - runs, *seconds, prepare)
+        batches.add(sorted(piece)[len(piece) // 2])
+        samples += piece
 
 
-def warm_up(invoke, rule):
+class Batches:
+    """How well a median is known, by the means of batches of neighbouring runs (Law and Kelton, batch means).
+
+    When there are many batches, neighbours become one: they stay few, and grow long against what one run leaves to the
+    next.
+    """
+
+    def __init__(self):
+        self.middles, self.joined, self.rest = [], 1, []
+
+    def add(self, middle):
+        """Take the median of one more piece."""
+        self.rest.append(middle)
+        if len(self.rest) == self.joined:
+            self.middles.append(sum(self.rest) / self.joined)
+            self.rest = []
+        if len(self.middles) == MOST_BATCHES:
+            pairs = zip(self.middles[::2], self.middles[1::2])
+            self.middles, self.joined = [(first + second) / 2 for first, second in pairs], 2 * self.joined
+
+    def relative_width(self):
+        """Half of the width of the 95 % interval as a share of the median; infinite while there are too few."""
+        count = len(self.middles)
+        if count < LEAST_BATCHES:
+            return math.inf
+        mean = sum(self.middles) / count
+        variance = sum((middle - mean) ** 2 for middle in self.middles) / (count - 1)
+        return STUDENT * math.sqrt(variance / count) / mean
+
+
+def warm_up(invoke, rule, prepare=None):
     """Runs in windows until two neighbours agree in their median; gives the times and whether they did."""
     samples, before = array("q"), None
     deadline = time.perf_counter() + rule["max_seconds"]
     while True:
         leave_if_orphaned()
-        window = timed(invoke, rule["window_runs"], 10000, rule["window_seconds"], math.inf)
+        window = timed(invoke, rule["window_runs"], 10000, rule["window_seconds"], math.inf, prepare)
         samples += window
         middle = sorted(window)[len(window) // 2]
         if before is not None:
@@ -688,15 +735,16 @@ def measure(request):
     arrays = load_arrays(request["inputs"]) if request["inputs"] else None
     model = Model(module, request["model"], request, arrays)
     points["loaded"] = memory()
-    model.feed(model_feed(model, arrays, generator))
+    feeds = model_feeds(model, arrays, generator)
+    model.feed(feeds[0])
     gc.collect()
     gc.disable()
-    invoke = model.interpreter.invoke
+    invoke, prepare = measured_call(model, feeds, request.get("with_io"))
     first = model._guard("invoke", timed, invoke, 1, 1, 0, 0)
     points["first"] = memory()
-    warm, stable = warm_up(invoke, request["warm_up"])
+    warm, stable = warm_up(invoke, request["warm_up"], prepare)
     watch = Watch()
-    samples = steady(invoke, request, watch)
+    samples, precise = steady(invoke, request, watch, prepare)
     processor = watch.processor()
     points["end"] = memory()
     return {
@@ -710,6 +758,7 @@ def measure(request):
         "warm_up_ns": warm.tolist(),
         "warm_up_stable": stable,
         "steady_ns": samples.tolist(),
+        "precise": precise,
         "timeline": watch.timeline(),
         "processor": processor,
         "memory": points,
@@ -720,11 +769,22 @@ def measure(request):
     }
 
 
-def model_feed(model, arrays, generator):
-    """The arrays of one run: the first samples of the given ones, or random ones."""
-    if arrays is None:
-        return [random_input(detail, generator) for detail in model.inputs]
-    return [take(values, 0, model, detail) for values, detail in zip(arrays, model.inputs)]
+def model_feeds(model, arrays, generator):
+    """The arrays of each run, in turn: of all given samples, or one with random numbers."""
+    if not arrays:
+        return [[random_input(detail, generator) for detail in model.inputs]]
+    return [
+        [take(values, first, model, detail) for values, detail in zip(arrays, model.inputs)]
+        for first in range(0, len(arrays[0]), model.rows)
+    ]
+
+
+def measured_call(model, feeds, with_io):
+    """What is timed, and what is done before it outside of the time: the next sample goes in, if there are several."""
+    turns = cycle(feeds)
+    if with_io:
+        return (lambda: model.run(next(turns))), None
+    return model.interpreter.invoke, (lambda: model.feed(next(turns))) if len(feeds) > 1 else None
 
 
 def alternate(request):
@@ -732,7 +792,7 @@ def alternate(request):
     module, runtime = open_runtime(request["runtime"])
     models = [Model(module, path, request) for path in request["models"]]
     for model in models:
-        model.feed(model_feed(model, None, np.random.default_rng(request["seed"])))
+        model.feed(model_feeds(model, None, np.random.default_rng(request["seed"]))[0])
         model._guard("invoke", timed, model.interpreter.invoke, 2, 1000, request["turn_seconds"], math.inf)
     gc.collect()
     gc.disable()

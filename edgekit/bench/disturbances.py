@@ -140,9 +140,11 @@ def _samples(measurement: Measurement) -> Iterator[str]:
         yield f"only {len(seconds)} runs: p90 and p99 say little; {longer}"
     if not measurement.warm_up_stable:
         yield f"the warm-up ended before the latency was stable; {longer}"
-    p50 = percentiles(seconds, (50,))[0]
-    if p50.relative_width > 0.05:
-        yield f"the median is known to {p50.relative_width:.0%} only; {longer}"
+    width = percentiles(seconds, (50,))[0].relative_width
+    if measurement.precise is False:
+        yield f"the median is known to {width:.1%}, not to the {measurement.plan.precision:.1%} asked for; {longer}"
+    elif width > 0.05:
+        yield f"the median is known to {width:.0%} only; {longer}"
 
 
 def _clock(measurement: Measurement) -> Iterator[str]:
@@ -174,6 +176,9 @@ def _asked(measurement: Measurement) -> Iterator[str]:
 def _longer(measurement: Measurement) -> str:
     """How to get more samples, given which limit ended this run."""
     plan = measurement.plan
+    if plan.precision is not None:
+        by_runs = len(measurement.steady_ns) >= plan.max_runs
+        return f"give a higher {f'--runs than {plan.max_runs}' if by_runs else f'--seconds than {plan.max_seconds:g}'}"
     if plan.fixed_runs:
         return f"give a higher --runs than {plan.min_runs}"
     ended_late = len(measurement.steady_ns) <= plan.min_runs

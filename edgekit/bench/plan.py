@@ -68,7 +68,9 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     """How one model is measured.
 
     Steady runs stop after `min_runs` and `min_seconds`, or at `max_runs` or `max_seconds`, whichever comes first.
-    `cpus` are the cores to stay on; none are named where all may be used.
+    With a `precision` they go on until the 95 % interval of the median is within that share of it, but no further than
+    the most. `with_io` has setting the inputs and reading the outputs in the time. `cpus` are the cores to stay on; all
+    may be used where none are named.
     """
 
     threads: Annotated[int, Meta(ge=1)] = 1
@@ -82,6 +84,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0)] = 0
     cpus: Cores = ()
     delegate: Delegate | None = None
+    precision: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    with_io: bool = False
 
     def __post_init__(self) -> None:
         if self.min_runs > self.max_runs or self.min_seconds > self.max_seconds:
@@ -102,15 +106,35 @@ def plan_for(
     seed: int = 0,
     cpus: tuple[int, ...] = (),
     delegate: Delegate | None = None,
+    precision: float | None = None,
+    with_io: bool = False,
 ) -> Plan:
-    """A plan for exactly `runs` runs, or for at least `seconds` of them, or the default; never both limits."""
-    base = Plan(threads=threads, xnnpack=xnnpack, runtime=runtime, seed=seed, cpus=cpus, delegate=delegate)
+    """A plan for exactly `runs` runs, or for at least `seconds` of them, or the default; never both limits.
+
+    With a `precision` they are the most that it may take (default: 60 seconds), and both may be given.
+    """
+    return Plan(
+        threads=threads,
+        xnnpack=xnnpack,
+        runtime=runtime,
+        seed=seed,
+        cpus=cpus,
+        delegate=delegate,
+        with_io=with_io,
+        precision=precision,
+        **_limits(runs, seconds, precision),  # type: ignore[arg-type]
+    )
+
+
+def _limits(runs: int | None, seconds: float | None, precision: float | None) -> dict[str, float]:
+    if precision is not None:
+        most = seconds or 60.0
+        least = {"min_runs": min(30, runs or 30), "min_seconds": min(1.0, most)}
+        return {**least, "max_runs": runs or 1_000_000, "max_seconds": most}
     if runs is not None and seconds is not None:
         raise ValueError("give runs or seconds, not both")
-    changes: dict[str, float] = {}
     if runs is not None:
-        changes = {"min_runs": runs, "max_runs": runs, "min_seconds": 0.0, "max_seconds": 3600.0}
+        return {"min_runs": runs, "max_runs": runs, "min_seconds": 0.0, "max_seconds": 3600.0}
     if seconds is not None:
-        changes = {"min_runs": 2, "max_runs": 1_000_000, "min_seconds": seconds, "max_seconds": seconds}
-    fields = {name: getattr(base, name) for name in base.__struct_fields__}
-    return Plan(**{**fields, **changes})
+        return {"min_runs": 2, "max_runs": 1_000_000, "min_seconds": seconds, "max_seconds": seconds}
+    return {}

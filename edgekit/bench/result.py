@@ -152,7 +152,7 @@ class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the agent saw: all times raw.
 
     `cpus` are the cores that the process really could run on. `delegations` has the delegate that was asked for first,
-    XNNPACK after it if it was on.
+    XNNPACK after it if it was on. `precise` tells whether the precision of the plan was reached.
     """
 
     machine: Machine
@@ -172,6 +172,7 @@ class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cpus: Cores = ()
     timeline: Annotated[tuple[Look, ...], Meta(max_length=1000)] = ()
     processor: ProcessorTime | None = None
+    precise: bool | None = None
     delegations: Annotated[tuple[Delegation, ...], Meta(max_length=2)] = ()
 
 
@@ -181,6 +182,18 @@ class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
     file_bytes: Bytes
+
+
+class Fed(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the model was fed with, sample after sample: random numbers (seeded by the plan), or given arrays.
+
+    `sha256` is of the arrays as the model takes them, `data` what the user called them.
+    """
+
+    source: Literal["random", "arrays", "data"]
+    samples: Annotated[int, Meta(ge=1, le=_LARGEST)]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
+    data: Annotated[str, Meta(max_length=10_000)] | None = None
 
 
 class Measurement(Observed, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -196,6 +209,7 @@ class Measurement(Observed, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     edgekit: str
     agent_sha256: str
     attempts: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    fed: Fed | None = None
     format_version: Literal[1] = 1
 
 

@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 
 from edgekit.bench.ask import agent_sha256, ask
 from edgekit.bench.plan import Plan, RuntimeName
-from edgekit.bench.result import Count, Measurement, ModelFile, Observed, Runtime, Samples, Tensor
+from edgekit.bench.result import Count, Fed, Measurement, ModelFile, Observed, Runtime, Samples, Tensor
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
 from edgekit.errors import DataError, DeviceError, InputError
@@ -118,16 +118,18 @@ def measure(
     device: Device | None = None,
     *,
     inputs: Sequence[Array] = (),
+    data: str | None = None,
     name: str | None = None,
     timeout: float | None = 600.0,
 ) -> Measurement:
     """Latency and memory of a model, alone in a process of its own.
 
-    The inputs are random (seeded by the plan) unless given as for `infer`. Raises what `infer` raises.
+    The inputs are random (seeded by the plan) unless given as for `infer`: then the model gets the next sample for each
+    run, before the clock starts. `data` is what to call them in the result. Raises what `infer` raises.
     """
     plan, label = _for_agent(plan or Plan()), name or _label(model)
-    data = flatbuffer.read_bytes(model)
-    flatbuffer.open_model(data, label)
+    file = flatbuffer.read_bytes(model)
+    flatbuffer.open_model(file, label)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         here = Path(folder)
@@ -140,7 +142,8 @@ def measure(
         seen = ask(place, request, Observed, label, timeout)
         where = place.name
     return Measurement(
-        model=ModelFile(label, hashlib.sha256(data).hexdigest(), len(data)),
+        model=ModelFile(label, hashlib.sha256(file).hexdigest(), len(file)),
+        fed=_fed(inputs, data),
         device=where,
         plan=plan,
         started=started,
@@ -182,6 +185,16 @@ def alternate(
     if len(seen.steady_ns) != len(models):
         raise DeviceError(f"the agent timed {len(seen.steady_ns)} models, {len(models)} were asked", "run it again")
     return seen
+
+
+def _fed(inputs: Sequence[Array], data: str | None) -> Fed:
+    if not inputs:
+        return Fed("random", 1)
+    digest = hashlib.sha256()
+    for array in inputs:
+        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return Fed("arrays" if data is None else "data", max(1, len(inputs[0])), digest.hexdigest(), data)
 
 
 def _for_agent(plan: Plan) -> Plan:

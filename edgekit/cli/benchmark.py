@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from msgspec import Struct
@@ -16,6 +17,7 @@ from edgekit.bench.plan import Plan
 from edgekit.bench.result import (
     Conditions,
     Delegation,
+    Fed,
     Machine,
     Measurement,
     NativeMeasurement,
@@ -25,16 +27,20 @@ from edgekit.bench.result import (
 )
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import Summary, summarize
-from edgekit.cli.common import emit, json_option, progress, say
+from edgekit.cli.common import emit, json_option, progress, results_only, say
 from edgekit.cli.device_option import device_option, unique
+from edgekit.cli.model_options import collect, data_options
 from edgekit.cli.native_table import render_native
 from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
-from edgekit.errors import GateError, OutputError
+from edgekit.errors import GateError, InputError, OutputError
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from edgekit.real_inputs import RealInputs
 
 _HEADER = ("model", "size", "load", "first", "p50", "95 % interval", "p90", "p99", "peak", "+anonymous", "+file")
 
@@ -53,6 +59,7 @@ class Row(Struct, frozen=True):
     summary: Summary
     warnings: tuple[str, ...]
     disturbances: tuple[str, ...]
+    fed: Fed | None
     plan: Plan
     cpus: tuple[int, ...]
     delegations: tuple[Delegation, ...]
@@ -89,6 +96,7 @@ class Report(Struct, frozen=True):
 )
 @click.option("--strict", is_flag=True, help="Fail if something disturbed the measurement.")
 @click.option("--timeout", default=600.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds.")
+@data_options()
 @click.option(
     "--benchmark-model",
     type=click.Path(path_type=Path),
@@ -107,12 +115,18 @@ def command(
     retries: int,
     strict: bool,
     timeout: float,
+    data: str | None,
+    metric: str | None,
+    task: str | None,
+    pairs: tuple[str, ...],
     benchmark_model: Path | None,
     output: Path | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Measure latency and memory of .tflite files, each in a process of its own, on random inputs.
+    """Measure latency and memory of .tflite files, each in a process of its own.
+
+    Inputs are random, or with --data samples of its test part, of which each run gets the next one.
 
     On several devices (--device A --device B) all are measured at once; what fails on one does not stop the others,
     and the exit code is then that of the first failure.
@@ -124,9 +138,10 @@ def command(
         raise OutputError(f"{output} exists", "give another name, or --overwrite")
     if output is not None and not output.parent.is_dir():
         raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
+    samples = {} if data is None else {model: _samples(model, data, collect(metric, task, pairs)) for model in models}
     outcomes = on_all(
         [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))],
-        lambda place: [_measured(model, plan, place, timeout, retries) for model in models],
+        lambda place: [_measured(model, plan, place, timeout, retries, samples.get(model)) for model in models],
     )
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(failed) == len(outcomes) == 1:
@@ -169,11 +184,23 @@ def _demand(results: Results, demand: Demand) -> None:
             )
 
 
-def _measured(model: Path, plan: Plan, place: Device, timeout: float, retries: int) -> Measurement | NativeMeasurement:
+def _measured(
+    model: Path, plan: Plan, place: Device, timeout: float, retries: int, samples: RealInputs | None
+) -> Measurement | NativeMeasurement:
     progress(f"measuring {model}" if place.name == "local" else f"measuring {model} on {place.name}")
     if isinstance(place, AdbPhone):
+        if samples is not None:
+            raise InputError("benchmark_model runs on random inputs", "leave --data out for phones without Python")
         return measure_native(model, plan, place, place.tool, timeout=timeout)
-    return calmest(lambda: measure(model, plan, place, timeout=timeout), retries)
+    arrays, data = ((), None) if samples is None else (samples.arrays, samples.data)
+    return calmest(lambda: measure(model, plan, place, inputs=arrays, data=data, timeout=timeout), retries)
+
+
+def _samples(model: Path, data: str, options: Mapping[str, object]) -> RealInputs:
+    from edgekit.real_inputs import real_inputs
+
+    with results_only():
+        return real_inputs(model, data, options)
 
 
 def _sorted(found: Iterable[Measurement | NativeMeasurement]) -> Results:
@@ -215,6 +242,7 @@ def row_of(measurement: Measurement) -> Row:
         summary=summarize(measurement),
         warnings=warnings(measurement),
         disturbances=disturbances(measurement),
+        fed=measurement.fed,
         plan=measurement.plan,
         cpus=measurement.cpus,
         delegations=measurement.delegations,
@@ -256,7 +284,11 @@ def _names(report: Report) -> dict[str, str]:
 
 def _setting(row: Row) -> str:
     board = row.machine.board or row.machine.processor or row.machine.architecture
-    return f"{row.device}: {board}, {row.runtime.name} {row.runtime.version}, Python {row.machine.python}"
+    inputs = f"random inputs (seed {row.plan.seed})"
+    if row.fed is not None and row.fed.data is not None:
+        inputs = f"{row.fed.samples} samples of {row.fed.data}"
+    runtime = f"{row.runtime.name} {row.runtime.version}, Python {row.machine.python}"
+    return f"{row.device}: {board}, {runtime}, {inputs}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

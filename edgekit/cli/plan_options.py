@@ -30,6 +30,20 @@ class CoresType(click.ParamType[tuple[int, ...]]):
         return tuple(sorted({core for first, last in spans for core in range(first, last + 1)}))
 
 
+class ShareType(click.ParamType[float]):
+    """A share as `1%` or `0.01`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        """A number between 0 and 1, neither included."""
+        digits = re.fullmatch(r"(\d*\.?\d+)(%?)", str(value).strip())
+        share = float(digits[1]) / (100 if digits[2] else 1) if digits else 0.0
+        if not 0 < share < 1:
+            self.fail(f"{value!r} is no share between 0 and 1; write for example 1%", param, context)
+        return share
+
+
 _OPTIONS = (
     click.option(
         "--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of the runtime."
@@ -49,13 +63,32 @@ _OPTIONS = (
         type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"]),
         help="Which installed runtime runs the model.",
     ),
+    click.option(
+        "--precision",
+        type=ShareType(),
+        metavar="SHARE",
+        help="Measure until the median is known to this share of it, as 1%; --runs and --seconds are then the most.",
+    ),
+    click.option("--with-io", is_flag=True, help="Count putting inputs in and taking outputs out, too."),
     click.option("--runs", type=click.IntRange(1, 1_000_000), help="Measure exactly this many runs."),
     click.option(
         "--seconds", type=click.FloatRange(0, 3600, min_open=True), help="Measure for this long  [default: 1]"
     ),
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random inputs."),
 )
-_NAMES = ("threads", "cpus", "no_xnnpack", "delegate", "delegate_options", "runtime", "runs", "seconds", "seed")
+_NAMES = (
+    "threads",
+    "cpus",
+    "no_xnnpack",
+    "delegate",
+    "delegate_options",
+    "runtime",
+    "precision",
+    "with_io",
+    "runs",
+    "seconds",
+    "seed",
+)
 
 
 def plan_options(function: F) -> F:
@@ -78,7 +111,7 @@ def _plan(
     seconds: float | None,
     **others: Any,
 ) -> Plan:
-    if runs is not None and seconds is not None:
+    if runs is not None and seconds is not None and others["precision"] is None:
         raise click.UsageError("give --runs or --seconds, not both")
     return plan_for(runs, seconds, xnnpack=not no_xnnpack, delegate=_delegate(delegate, delegate_options), **others)
 
