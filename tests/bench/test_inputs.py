@@ -138,3 +138,32 @@ def test_data_that_does_not_fit_is_refused_before_anything_runs(model: Path, tmp
     np.savez(path, x_train=np.zeros((20, 5), np.float32), x_test=np.zeros((20, 5), np.float32))
     with pytest.raises(DataError):
         run(model, "--data", path)
+
+
+def drawn(dtype: type, quantized: bool = False, seed: int = 0, shape: tuple[int, ...] = (50, 1000)) -> np.ndarray:
+    detail = {"name": "x", "dtype": dtype, "shape": np.array(shape), "quantization": (0.1 if quantized else 0.0, 0)}
+    return np.asarray(AGENT.random_input(detail, seed))
+
+
+def test_random_numbers_fill_their_range_evenly() -> None:
+    floats, integers, flags = drawn(np.float32), drawn(np.int8, quantized=True), drawn(np.int32)
+    assert (floats.dtype, integers.dtype, flags.dtype) == (np.float32, np.int8, np.int32)
+    assert -1 <= floats.min() < -0.99 < 0.99 < floats.max() <= 1
+    assert abs(float(floats.mean())) < 0.01
+    assert float(floats.std()) == pytest.approx(1 / np.sqrt(3), abs=0.01)
+    assert set(np.unique(integers)) == set(range(-128, 128))
+    assert set(np.unique(flags)) == {0, 1}
+    assert abs(float(np.corrcoef(floats.reshape(-1)[:-1], floats.reshape(-1)[1:])[0, 1])) < 0.02
+
+
+def test_random_numbers_are_those_of_the_seed_alone() -> None:
+    np.testing.assert_array_equal(drawn(np.float32, seed=1), drawn(np.float32, seed=1))
+    assert not np.array_equal(drawn(np.float32, seed=1), drawn(np.float32, seed=2))
+    assert drawn(np.float32, shape=()).shape == ()
+    assert drawn(np.float32, shape=(0, 3)).size == 0
+
+
+def test_the_words_are_those_of_the_published_generator() -> None:
+    """First outputs of SplitMix64 for the seed 1234567, as in the test vectors of its reference implementation."""
+    found = AGENT.random_words(1234567, 0, 3).tolist()
+    assert found == [6457827717110365317, 3203168211198807973, 9817491932198370423]
