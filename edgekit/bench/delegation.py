@@ -25,7 +25,7 @@ def unmet(measurement: Measurement | NativeMeasurement, demand: Demand) -> str |
 
 
 def in_words(found: Delegation) -> str:
-    """`XNNPACK took 29 of 31 operators in 2 partitions; left on the CPU: 2 PAD`, most frequent first."""
+    """`XNNPACK took 29 of 31 operators in 2 partitions; left to others: 2 PAD`, the most frequent first."""
     pieces = f" in {found.partitions} partition{'s' * (found.partitions != 1)}" if found.partitions else ""
     by_count = sorted(found.left.items(), key=lambda item: (-item[1], item[0]))
     left = ", ".join(f"{count} {name}" for name, count in by_count)

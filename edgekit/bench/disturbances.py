@@ -129,9 +129,9 @@ def _trend(measurement: Measurement) -> Iterator[str]:
 
 def _bursts(measurement: Measurement) -> Iterator[str]:
     seconds = _seconds(measurement)
-    far = float(np.mean(seconds > 2 * np.median(seconds)))
-    if far > 0.01:
-        yield f"{far:.1%} of the runs took more than twice the median; end other programs and run again"
+    far = int(np.count_nonzero(seconds > 2 * np.median(seconds)))
+    if len(seconds) >= _LEAST_RUNS and far > max(1, 0.01 * len(seconds)):
+        yield f"{far / len(seconds):.1%} of the runs took more than twice the median; end other programs and run again"
 
 
 def _samples(measurement: Measurement) -> Iterator[str]:

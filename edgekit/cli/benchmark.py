@@ -59,6 +59,7 @@ class Row(Struct, frozen=True):
     summary: Summary
     warnings: tuple[str, ...]
     disturbances: tuple[str, ...]
+    attempts: int
     fed: Fed | None
     plan: Plan
     cpus: tuple[int, ...]
@@ -242,6 +243,7 @@ def row_of(measurement: Measurement) -> Row:
         summary=summarize(measurement),
         warnings=warnings(measurement),
         disturbances=disturbances(measurement),
+        attempts=measurement.attempts,
         fed=measurement.fed,
         plan=measurement.plan,
         cpus=measurement.cpus,

@@ -55,7 +55,13 @@ _OPTIONS = (
         metavar="NAME",
         help="A delegate's library on the device, or edgetpu[:usb|:pci][:N]; with --benchmark-model also gpu, nnapi.",
     ),
-    click.option("--delegate-option", "delegate_options", multiple=True, metavar="KEY=VALUE", help="Repeatable."),
+    click.option(
+        "--delegate-option",
+        "delegate_options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="An option of the delegate, as its library takes it. Repeatable.",
+    ),
     click.option(
         "--runtime",
         default="auto",

@@ -150,6 +150,14 @@ def test_strict_refuses_what_was_disturbed_after_showing_it(
     assert CliRunner().invoke(benchmark.command, ["m", "--strict", "--json"]).exit_code == 0
 
 
+def test_the_command_repeats_what_was_disturbed(calm: Measurement, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter([replace(calm, steady_ns=BURSTS), calm])
+    monkeypatch.setattr(benchmark, "measure", lambda *arguments, **words: next(taken))
+    result = CliRunner().invoke(benchmark.command, ["m", "--strict", "--retries", "3", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["rows"][0]["attempts"] == 2
+
+
 def test_results_written_before_conditions_were_recorded_are_read(measured: Measurement) -> None:
     data = json.loads(Results((measured,)).to_json())
     (one,) = data["measurements"]
