@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import Interval, median_interval
 from edgekit.device.local import LocalDevice
+from edgekit.device.protocol import Device
 from edgekit.report.table import render_table
 from edgekit.units import format_seconds
 from edgekit.versions import versions
@@ -57,10 +57,12 @@ class Row(Struct, frozen=True):
         return max(ratios) <= MOST_RATIO and max(added) <= MOST_BYTES
 
 
-def printed(script: str, *words: object) -> dict[str, float]:
-    """The JSON that a script of peers/ prints last. Raises RuntimeError with its last words if it fails."""
-    argv = [sys.executable, str(PEERS / script), *map(str, words)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+def printed(device: Device, script: str, *words: object) -> dict[str, float]:
+    """The JSON that a script of peers/ prints last, run as the device runs the agent.
+
+    Raises RuntimeError with its last words if it fails.
+    """
+    done = device.run([device.python, str(PEERS / script), *map(str, words)])
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if "rror" in line] or ["it said nothing"]
         raise RuntimeError(said[-1])
@@ -81,31 +83,30 @@ class Round(Struct, frozen=True):
         return float(np.median(self.agent.steady_ns))
 
 
-def one_round(path: Path, runs: int | None, seconds: float, number: int) -> Round:
+def one_round(device: Device, path: Path, runs: int | None, seconds: float, number: int) -> Round:
     """A process of each side, in an order that is turned round each time; `runs` None leaves the tool out."""
     found: dict[str, dict[str, float]] = {}
-    with LocalDevice() as device:
-        for side in ("bare", "agent", "tool")[:: 1 if number % 2 else -1]:
-            if side == "agent":
-                agent = measure(path, plan_for(seconds=seconds), device)
-            elif side == "bare":
-                found["bare"] = printed("bare_loop.py", path, seconds)
-            elif runs is not None:
-                found["tool"] = printed("litert_tool.py", path, runs, max(5, runs // 4))
+    for side in ("bare", "agent", "tool")[:: 1 if number % 2 else -1]:
+        if side == "agent":
+            agent = measure(path, plan_for(seconds=seconds), device)
+        elif side == "bare":
+            found["bare"] = printed(device, "bare_loop.py", path, seconds)
+        elif runs is not None:
+            found["tool"] = printed(device, "litert_tool.py", path, runs, max(5, runs // 4))
     return Round(agent, found["bare"], found.get("tool"))
 
 
-def row(name: str, path: Path, rounds: int, seconds: float) -> Row:
+def row(device: Device, name: str, path: Path, rounds: int, seconds: float) -> Row:
     """Everything about one model."""
-    bare_ns = printed("bare_loop.py", path, seconds / 4)["median_ns"]
+    bare_ns = printed(device, "bare_loop.py", path, seconds / 4)["median_ns"]
     runs: int | None = max(10, round(seconds * 1e9 / bare_ns))
     try:
-        printed("litert_tool.py", path, 3, 1)
+        printed(device, "litert_tool.py", path, 3, 1)
     except RuntimeError as cause:
         print(f"{name}: the tool fails: {cause}", file=sys.stderr)
         runs = None
-    taken = [one_round(path, runs, seconds, number) for number in range(rounds)]
-    turns = printed("loop_turns.py", path, 30, max(0.05, 4e-9 * bare_ns))["ratios"]
+    taken = [one_round(device, path, runs, seconds, number) for number in range(rounds)]
+    turns = printed(device, "loop_turns.py", path, 30, max(0.05, 4e-9 * bare_ns))["ratios"]
     points = [one.agent.memory for one in taken]
     pairs = list(zip(points, taken, strict=True))
     return Row(
@@ -162,9 +163,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=0.8)
     parser.add_argument("--output", type=Path, default=HERE / "results" / "overhead.md")
+    parser.add_argument("--python", default=sys.executable, help="what starts all sides, for example with a priority")
     given = parser.parse_args()
     models = Path(os.environ.get("EDGEKIT_SHARED_DATA", HERE.parent.parent / "shared" / "data")) / "models"
-    rows = [row(name, models / file, given.rounds, given.seconds) for name, file in MODELS.items()]
+    with LocalDevice(given.python) as device:
+        rows = [row(device, name, models / file, given.rounds, given.seconds) for name, file in MODELS.items()]
     text = report(rows, given.rounds)
     given.output.write_text(text, encoding="utf-8")
     print(text)

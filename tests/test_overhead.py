@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import overhead
 
 from edgekit.bench.statistics import Interval
+from edgekit.device.local import LocalDevice
 
 ONE, NOTHING = Interval(1.0, 0.99, 1.01), Interval(0.0, 0.0, 0.0)
 ROW = overhead.Row("net", 1e-3, loop=ONE, bare=ONE, tool=ONE, imported_bytes=NOTHING, first_bytes=NOTHING)
+
+
+@pytest.fixture
+def device() -> Iterator[LocalDevice]:
+    with LocalDevice() as place:
+        yield place
 
 
 @pytest.fixture
@@ -25,22 +33,22 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_sides_of_a_round_take_turns_and_tell_their_medians(model: Path) -> None:
-    found = overhead.one_round(model, None, 0.05, 0)
+def test_the_sides_of_a_round_take_turns_and_tell_their_medians(device: LocalDevice, model: Path) -> None:
+    found = overhead.one_round(device, model, None, 0.05, 0)
     assert found.tool is None
     assert 0.2 < found.agent_ns / found.bare["median_ns"] < 5
     assert found.bare["first_bytes"] >= found.bare["imported_bytes"] > 2**23
 
 
-def test_the_two_loops_take_turns_on_one_interpreter(model: Path) -> None:
-    ratios = overhead.printed("loop_turns.py", model, 6, 0.01)["ratios"]
+def test_the_two_loops_take_turns_on_one_interpreter(device: LocalDevice, model: Path) -> None:
+    ratios = overhead.printed(device, "loop_turns.py", model, 6, 0.01)["ratios"]
     assert len(ratios) == 6  # type: ignore[arg-type]
     assert all(0.2 < ratio < 5 for ratio in ratios)  # type: ignore[attr-defined]
 
 
-def test_a_side_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_a_side_that_fails_is_told_with_its_last_words(device: LocalDevice, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="Error"):
-        overhead.printed("bare_loop.py", tmp_path / "none.tflite", 0.01)
+        overhead.printed(device, "bare_loop.py", tmp_path / "none.tflite", 0.01)
 
 
 @pytest.mark.parametrize(
