@@ -146,6 +146,8 @@ def _mend_of_runtime(kind: str, message: str, device: str) -> str:
 
 
 def _mend_of_run(message: str, xnnpack: bool) -> str:
+    if "edgetpu-custom-op" in message:
+        return "the file is compiled for an Edge TPU: `edgekit benchmark --delegate edgetpu` runs it where one is"
     if "custom op" in message:
         return "the file needs an operator this runtime lacks: a file compiled for an accelerator runs only on it"
     if "Flex" in message or "Select TensorFlow" in message:

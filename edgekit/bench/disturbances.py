@@ -72,18 +72,19 @@ def _lasting(measurement: Measurement) -> Iterator[str]:
 def _throttling(measurement: Measurement) -> Iterator[str]:
     """Flags that are up at one of the two ends, or were raised between them."""
     before, after = measurement.before.throttled or 0, measurement.after.throttled or 0
-    found = _flags(before | after | (after & ~before) >> _SINCE_BOOT)
+    found = throttle_flags(before | after | (after & ~before) >> _SINCE_BOOT)
     if found:
         yield f"the board reports {', '.join(found)}; give it a stronger power supply, or cool it, and run again"
 
 
 def _past_throttling(measurement: Measurement) -> Iterator[str]:
-    past = _flags((measurement.before.throttled or 0) >> _SINCE_BOOT)
+    past = throttle_flags((measurement.before.throttled or 0) >> _SINCE_BOOT)
     if past and not list(_throttling(measurement)):
         yield f"since its start the board had {', '.join(past)}, though not now; see to its power supply and cooling"
 
 
-def _flags(word: int) -> list[str]:
+def throttle_flags(word: int) -> list[str]:
+    """What the firmware's word says of this moment; shifted right by 16, of the time since the board was started."""
     return [name for bit, name in enumerate(_THROTTLED) if word >> bit & 1]
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from edgekit import strict_toml
 from edgekit.bench.describe import Description, describe
+from edgekit.bench.disturbances import throttle_flags
 from edgekit.cli.common import emit, json_option, progress, say
 from edgekit.cli.device_option import names
 from edgekit.device.devices_file import Entry, devices_path, load_devices
@@ -90,6 +91,8 @@ def _render_check(found: Checked) -> str:
         ("governor", state.governor or "-"),
         ("clock", "-" if clock is None else f"{format_count(clock)}Hz"),
         ("temperature", "-" if heat is None else f"{heat:.1f} °C"),
+        ("power", state.power or "-"),
+        ("throttled", "-" if state.throttled is None else ", ".join(throttle_flags(state.throttled)) or "no"),
         ("load", "-" if state.load_average is None else f"{state.load_average:.2f}"),
     )
     width = max(len(key) for key, _ in rows)

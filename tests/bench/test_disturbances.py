@@ -13,11 +13,13 @@ import tiny_models
 from click.testing import CliRunner
 from msgspec.structs import replace
 
+from edgekit.bench import ask
+from edgekit.bench.describe import Description
 from edgekit.bench.disturbances import calmest, cautions, disturbances, passing, warnings
 from edgekit.bench.plan import Delegate, Plan, plan_for
 from edgekit.bench.result import Conditions, Delegation, Look, Measurement, ProcessorTime, Results
 from edgekit.bench.run import measure
-from edgekit.cli import benchmark
+from edgekit.cli import benchmark, devices
 from edgekit.errors import GateError
 
 CALM = Conditions(0.0, "performance", None, None)
@@ -190,3 +192,17 @@ def test_a_state_that_cannot_be_is_not_believed(kind: Any, value: dict[str, Any]
     assert msgspec.convert(good, kind)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(good | value, kind)
+
+
+def test_a_check_of_a_device_says_whether_it_is_throttled_now(measured: Measurement) -> None:
+    def shown(state: Conditions) -> list[str]:
+        found = Description(measured.machine, (measured.runtime,), state)
+        return devices._render_check(devices.Checked("pi", found)).splitlines()
+
+    assert "throttled     under-voltage, throttled" in shown(at(throttled=0xF0005))
+    assert "throttled     no" in shown(at(throttled=0xF0000))
+    assert {"throttled     -", "power         battery"} <= set(shown(at(power="battery")))
+
+
+def test_edgetpu_files_are_told_their_delegate() -> None:
+    assert "--delegate edgetpu" in ask._mend_of_run("Encountered unresolved custom op: edgetpu-custom-op.", True)
