@@ -255,7 +255,7 @@ def pin(cpus):
     there = usable_cores()
     missing = sorted(set(cpus) - set(there))
     if missing:
-        raise Refused("cpus", f"core {listed(missing)} is not among those that can be used: {listed(there)}")
+        raise Refused("cpus", f"not among the cores that can be used ({listed(there)}): {listed(missing)}")
     os.sched_setaffinity(0, cpus)
 
 
