@@ -95,6 +95,11 @@ def test_a_machine_that_tells_nothing(agent: Any, tmp_path: Path) -> None:
     assert set(found.values()) == {None}
 
 
+def test_the_kernel_of_a_newer_pi_names_its_chip_otherwise(agent: Any, tmp_path: Path) -> None:
+    chip = "sys/devices/platform/soc@107c000000"
+    assert agent.throttled(tree(tmp_path, {f"{chip}/soc@107c000000:firmware/get_throttled": "80000"})) == 0x80000
+
+
 @pytest.mark.parametrize("text", ["garbage", "", "0x", "-"])
 def test_a_word_of_throttling_that_is_none_is_left_out(agent: Any, tmp_path: Path, text: str) -> None:
     assert agent.throttled(tree(tmp_path, {"sys/devices/platform/soc/soc:firmware/get_throttled": text})) is None
@@ -137,9 +142,10 @@ def test_a_timeline_follows_the_heat_and_stays_short(
         now[0] = second * 0.5
         tree(tmp_path, {"sys/class/thermal/thermal_zone0/temp": str(50_000 + second)})
         watch.look(runs=second * 10)
-    rows = watch.timeline()
+    rows = watch.looks
     assert agent.MOST_LOOKS / 4 <= len(rows) < agent.MOST_LOOKS
-    assert rows[0] == {"seconds": 0.0, "runs": 0, "temperature_celsius": 50.0, "frequency_hz": 1_800_000_000}
+    first = {"temperature_celsius": 50.0, "frequency_hz": 1_800_000_000, "throttled": 0x50005}
+    assert rows[0] == {"seconds": 0.0, "runs": 0, **first}
     heat = [row["temperature_celsius"] for row in rows]
     assert heat == sorted(heat)
     assert rows[-1]["seconds"] > 240
@@ -150,7 +156,7 @@ def test_a_timeline_follows_the_heat_and_stays_short(
 def test_nothing_is_noted_where_nothing_can_be_read(agent: Any, tmp_path: Path) -> None:
     watch = agent.Watch(tree(tmp_path, {}))
     watch.look(0)
-    assert watch.timeline() == []
+    assert watch.looks == []
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the time of the cores is read from /proc/stat")

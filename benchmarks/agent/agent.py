@@ -130,10 +130,22 @@ def governor(cores, root="/"):
 
 def throttled(root="/"):
     """The Raspberry Pi firmware's word of throttling, bit by bit; None on other machines."""
-    text = read(root + "sys/devices/platform/soc/soc:firmware/get_throttled")
-    digits = (text or said_by(["vcgencmd", "get_throttled"]) or "").rpartition("=")[2].strip()
+    found = throttled_by_kernel(root)
+    return hexadecimal(said_by(["vcgencmd", "get_throttled"])) if found is None else found
+
+
+def throttled_by_kernel(root="/"):
+    """The same where the kernel has a file of it, which no process has to be started for."""
+    chips = [path for path in entries(root + "sys/devices/platform") if os.path.basename(path).startswith("soc")]
+    folders = [path for chip in chips for path in entries(chip) if path.endswith(":firmware")]
+    found = (hexadecimal(read(os.path.join(folder, "get_throttled"))) for folder in folders)
+    return next((word for word in found if word is not None), None)
+
+
+def hexadecimal(text):
+    """The number in `50005` or `throttled=0x50005`; None where there is none."""
     try:
-        return int(digits, 16)
+        return int((text or "").rpartition("=")[2].strip(), 16)
     except ValueError:
         return None
 
@@ -201,19 +213,20 @@ class Watch:
         self.before = core_seconds(self.cores, root), time.process_time()
 
     def look(self, runs):
-        """Note temperature and frequency after so many runs, if it is time to; every second note goes if too many."""
+        """Note heat, clock and throttling after so many runs, if it is time to; every second note goes if too many."""
         seconds = time.perf_counter() - self.begin
         if self.looks and seconds < self.looks[-1]["seconds"] + self.pause:
             return
         clocks = [row["current_hz"] for row in frequencies(self.cores[:16], self.root)]
-        found = {"temperature_celsius": temperature(self.root), "frequency_hz": max(clocks, default=None)}
-        self.looks.append({"seconds": seconds, "runs": runs, **found})
+        found = {
+            "temperature_celsius": temperature(self.root),
+            "frequency_hz": max(clocks, default=None),
+            "throttled": throttled_by_kernel(self.root),
+        }
+        if set(found.values()) != {None}:
+            self.looks.append({"seconds": seconds, "runs": runs, **found})
         if len(self.looks) >= MOST_LOOKS:
             self.looks, self.pause = self.looks[::2], 2 * self.pause
-
-    def timeline(self):
-        """The notes that say something."""
-        return [row for row in self.looks if (row["temperature_celsius"], row["frequency_hz"]) != (None, None)]
 
     def processor(self):
         """Seconds of the cores since the watch began: busy, of this process, taken by a hypervisor."""
@@ -774,7 +787,7 @@ def measure(request):
         "warm_up_stable": stable,
         "steady_ns": samples.tolist(),
         "precise": precise,
-        "timeline": watch.timeline(),
+        "timeline": watch.looks,
         "processor": processor,
         "memory": points,
         "cpus": usable_cores(),

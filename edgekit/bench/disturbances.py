@@ -9,12 +9,13 @@ Bits of `throttled`: Raspberry Pi documentation, "vcgencmd get_throttled".
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from msgspec.structs import replace
 
-from edgekit.bench.result import Measurement
+from edgekit.bench.result import Conditions, Look, Measurement
 from edgekit.bench.statistics import Floats, growth, percentiles, ratio_of_medians
 from edgekit.units import format_bytes, format_seconds
 
@@ -70,9 +71,11 @@ def _lasting(measurement: Measurement) -> Iterator[str]:
 
 
 def _throttling(measurement: Measurement) -> Iterator[str]:
-    """Flags that are up at one of the two ends, or were raised between them."""
-    before, after = measurement.before.throttled or 0, measurement.after.throttled or 0
-    found = throttle_flags(before | after | (after & ~before) >> _SINCE_BOOT)
+    """Flags that were up before, during or after the runs, or were raised between them."""
+    states: tuple[Conditions | Look, ...] = (measurement.before, *measurement.timeline, measurement.after)
+    words = [state.throttled or 0 for state in states]
+    raised = (words[-1] & ~words[0]) >> _SINCE_BOOT
+    found = throttle_flags(functools.reduce(int.__or__, words) | raised)
     if found:
         yield f"the board reports {', '.join(found)}; give it a stronger power supply, or cool it, and run again"
 

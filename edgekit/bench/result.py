@@ -19,6 +19,7 @@ Bytes = Annotated[int, Meta(ge=0, le=_LARGEST)]
 Count = Annotated[int, Meta(ge=0, le=_LARGEST)]
 Nanoseconds = Annotated[int, Meta(ge=1, le=_LARGEST)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Throttled = Annotated[int, Meta(ge=0, lt=2**32)]
 Samples = Annotated[tuple[Nanoseconds, ...], Meta(min_length=1, max_length=2_000_000)]
 
 
@@ -79,7 +80,7 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     frequency_hz: Count | None
     temperature_celsius: float | None
     frequencies: Annotated[tuple[CoreFrequency, ...], Meta(max_length=4096)] = ()
-    throttled: Annotated[int, Meta(ge=0, lt=2**32)] | None = None
+    throttled: Throttled | None = None
     power: Literal["mains", "battery"] | None = None
     memory_available_bytes: Bytes | None = None
     cpu_pressure: Annotated[float, Meta(ge=0, le=100)] | None = None
@@ -122,6 +123,7 @@ class Look(Struct, frozen=True, forbid_unknown_fields=True):
     runs: Count
     temperature_celsius: float | None
     frequency_hz: Count | None
+    throttled: Throttled | None = None
 
 
 class ProcessorTime(Struct, frozen=True, forbid_unknown_fields=True):

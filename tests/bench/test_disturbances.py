@@ -64,6 +64,7 @@ BURSTS = tuple(5_000_000 if index % 50 == 0 else 1_000_000 for index in range(30
         ({"before": at(throttled=0x1)}, "reports under-voltage; ", True),
         ({"after": at(throttled=0x6)}, "frequency capped, throttled", True),
         ({"before": at(throttled=0x10000), "after": at(throttled=0x90000)}, "reports the soft limit", True),
+        ({"timeline": (Look(0.0, 0, 80.0, None, 0x50002),)}, "reports the processor's frequency capped; ", True),
         (clocks(1500, 1500, 1500, 600), "fell from 1500 to 600 MHz", True),
         (clocks(1500, 1000), "fell from 1500 to 1000 MHz", True),
         ({"processor": replace(ALONE, busy_seconds=1.8)}, "other work used 40% of the 2 cores", True),
