@@ -37,6 +37,7 @@ RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtim
 PARENT = os.getppid()
 LOOK_SECONDS, MOST_LOOKS = 0.5, 240
 BATCH_SECONDS, LEAST_BATCHES, MOST_BATCHES = 0.02, 20, 64
+SURE = 0.8  # the interval that is computed from all samples afterwards is as wide within a fifth
 STUDENT = 2.09  # two-sided 95 % of 19 degrees of freedom, which more batches only make smaller
 
 
@@ -677,8 +678,7 @@ def timed(invoke, min_runs, max_runs, min_seconds, max_seconds, prepare=None):
 def steady(invoke, rule, watch, prepare=None):
     """Times of single runs as the plan wants them, in pieces between which the machine is looked at.
 
-    With a precision in the plan, pieces are short batches, and it goes on until these agree well enough. Gives the
-    times, and whether the precision was reached (None where none was wished).
+    With a precision in the plan, pieces are short batches, and it goes on until these agree well enough.
     """
     samples, batches, begin = array("q"), Batches(), time.perf_counter()
     wished = rule.get("precision")
@@ -687,10 +687,10 @@ def steady(invoke, rule, watch, prepare=None):
         watch.look(len(samples))
         past, runs = time.perf_counter() - begin, len(samples)
         wanted = rule["min_seconds"] - past, rule["max_seconds"] - past
-        precise = batches.relative_width() <= wished if wished else None
-        enough = runs >= rule["min_runs"] and wanted[0] <= 0 and precise is not False
+        precise = not wished or batches.relative_width() <= SURE * wished
+        enough = runs >= rule["min_runs"] and wanted[0] <= 0 and precise
         if runs >= rule["max_runs"] or wanted[1] <= 0 < runs or enough:
-            return samples, precise
+            return samples
         seconds = [max(0, min(LOOK_SECONDS, left)) for left in wanted]
         if wished:
             seconds = [min(BATCH_SECONDS, left) for left in (BATCH_SECONDS, seconds[1])]
@@ -772,7 +772,7 @@ def measure(request):
     points["first"] = memory()
     warm, stable = warm_up(invoke, request["warm_up"], prepare)
     watch = Watch()
-    samples, precise = steady(invoke, request, watch, prepare)
+    samples = steady(invoke, request, watch, prepare)
     processor = watch.processor()
     points["end"] = memory()
     return {
@@ -786,7 +786,6 @@ def measure(request):
         "warm_up_ns": warm.tolist(),
         "warm_up_stable": stable,
         "steady_ns": samples.tolist(),
-        "precise": precise,
         "timeline": watch.looks,
         "processor": processor,
         "memory": points,

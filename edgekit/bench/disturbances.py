@@ -145,8 +145,9 @@ def _samples(measurement: Measurement) -> Iterator[str]:
     if not measurement.warm_up_stable:
         yield f"the warm-up ended before the latency was stable; {longer}"
     width = percentiles(seconds, (50,))[0].relative_width
-    if measurement.precise is False:
-        yield f"the median is known to {width:.1%}, not to the {measurement.plan.precision:.1%} asked for; {longer}"
+    wished = measurement.plan.precision
+    if wished is not None and width > wished:
+        yield f"the median is known to {width:.2%}, not to the {wished:.2%} asked for; {longer}"
     elif width > 0.05:
         yield f"the median is known to {width:.0%} only; {longer}"
 

@@ -154,7 +154,7 @@ class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the agent saw: all times raw.
 
     `cpus` are the cores that the process really could run on. `delegations` has the delegate that was asked for first,
-    XNNPACK after it if it was on. `precise` tells whether the precision of the plan was reached.
+    XNNPACK after it if it was on.
     """
 
     machine: Machine
@@ -174,7 +174,6 @@ class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cpus: Cores = ()
     timeline: Annotated[tuple[Look, ...], Meta(max_length=1000)] = ()
     processor: ProcessorTime | None = None
-    precise: bool | None = None
     delegations: Annotated[tuple[Delegation, ...], Meta(max_length=2)] = ()
 
 

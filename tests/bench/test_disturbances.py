@@ -164,12 +164,12 @@ def test_the_command_repeats_what_was_disturbed(calm: Measurement, monkeypatch: 
 def test_results_written_before_conditions_were_recorded_are_read(measured: Measurement) -> None:
     data = json.loads(Results((measured,)).to_json())
     (one,) = data["measurements"]
-    for key in ("timeline", "processor", "cpus", "delegations", "attempts"):
+    for key in ("timeline", "processor", "cpus", "delegations", "attempts", "fed"):
         del one[key]
     for state in (one["before"], one["after"]):
         for key in ("frequencies", "throttled", "power", "memory_available_bytes", "cpu_pressure"):
             del state[key]
-    for key in ("cpus", "delegate"):
+    for key in ("cpus", "delegate", "precision", "with_io"):
         del one["plan"][key]
     (found,) = Results.from_json(json.dumps(data).encode()).measurements
     assert found.steady_ns == measured.steady_ns
