@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct
 
-from edgekit.bench.delegation import Demand, in_words, unmet
+from edgekit.bench.delegation import Demand, in_words
 from edgekit.bench.disturbances import calmest, disturbances, warnings
 from edgekit.bench.fleet import on_all
 from edgekit.bench.native import measure_native
@@ -27,6 +27,7 @@ from edgekit.bench.result import (
 )
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import Summary, summarize
+from edgekit.cli.benchmark_gates import demand_delegate, refuse_disturbed
 from edgekit.cli.common import emit, json_option, progress, results_only, say
 from edgekit.cli.device_option import device_option, unique
 from edgekit.cli.model_options import collect, data_options
@@ -35,7 +36,7 @@ from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
-from edgekit.errors import GateError, InputError, OutputError
+from edgekit.errors import InputError, OutputError
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds
 
@@ -157,32 +158,9 @@ def command(
     if failed:
         raise click.exceptions.Exit(failed[0].exit_code)
     if require_delegate is not None:
-        _demand(results, require_delegate)
+        demand_delegate(results, require_delegate)
     if strict:
-        _refuse_disturbed(report)
-
-
-def _refuse_disturbed(report: Report) -> None:
-    """Raise GateError for the first measurement that was disturbed."""
-    for row in report.rows:
-        if row.disturbances:
-            raise GateError(
-                f"{row.model} on {row.device} was disturbed: {'; '.join(row.disturbances)}",
-                "do what is said there and run again; --retries repeats it while it is disturbed",
-            )
-
-
-def _demand(results: Results, demand: Demand) -> None:
-    """Raise GateError for the first measurement whose delegate did less than is demanded."""
-    measured: tuple[Measurement | NativeMeasurement, ...] = (*results.measurements, *results.native)
-    for one in measured:
-        missing = unmet(one, demand)
-        if missing is not None:
-            raise GateError(
-                f"{one.model.name} on {one.device}: {missing}",
-                "`edgekit inspect` lists the operators and `edgekit check` says which a target's delegates take; "
-                "--require-delegate any asks for a part only",
-            )
+        refuse_disturbed(results)
 
 
 def _measured(
