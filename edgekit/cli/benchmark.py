@@ -27,7 +27,7 @@ from edgekit.bench.result import (
 )
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import Summary, summarize
-from edgekit.cli.benchmark_gates import demand_delegate, refuse_disturbed
+from edgekit.cli.benchmark_gates import demand_delegate, refuse_disturbed, refuse_for_phones
 from edgekit.cli.common import emit, json_option, progress, results_only, say
 from edgekit.cli.device_option import device_option, unique
 from edgekit.cli.model_options import collect, data_options
@@ -36,7 +36,7 @@ from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
-from edgekit.errors import InputError, OutputError
+from edgekit.errors import OutputError
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds
 
@@ -141,8 +141,10 @@ def command(
     if output is not None and not output.parent.is_dir():
         raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
     samples = {} if data is None else {model: _samples(model, data, collect(metric, task, pairs)) for model in models}
+    places = [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))]
+    refuse_for_phones(places, {"--data": data is not None, "--retries": retries > 0, "--strict": strict})
     outcomes = on_all(
-        [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))],
+        places,
         lambda place: [_measured(model, plan, place, timeout, retries, samples.get(model)) for model in models],
     )
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
@@ -168,8 +170,6 @@ def _measured(
 ) -> Measurement | NativeMeasurement:
     progress(f"measuring {model}" if place.name == "local" else f"measuring {model} on {place.name}")
     if isinstance(place, AdbPhone):
-        if samples is not None:
-            raise InputError("benchmark_model runs on random inputs", "leave --data out for phones without Python")
         return measure_native(model, plan, place, place.tool, timeout=timeout)
     arrays, data = ((), None) if samples is None else (samples.arrays, samples.data)
     return calmest(lambda: measure(model, plan, place, inputs=arrays, data=data, timeout=timeout), retries)

@@ -1,11 +1,29 @@
-"""What `edgekit benchmark` refuses after it has shown and written everything: `--require-delegate` and `--strict`."""
+"""What `edgekit benchmark` refuses: options that mean nothing on a phone, and at the end what misses a demand."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from edgekit.bench.delegation import Demand, unmet
 from edgekit.bench.disturbances import disturbances
 from edgekit.bench.result import Measurement, NativeMeasurement, Results
-from edgekit.errors import GateError
+from edgekit.device.adb import AdbPhone
+from edgekit.device.protocol import Device
+from edgekit.errors import GateError, InputError
+
+
+def refuse_for_phones(places: Sequence[Device], given: Mapping[str, bool]) -> None:
+    """Raise InputError for a given option that a phone's `benchmark_model` cannot follow.
+
+    It makes its own inputs, and prints no single runs that could be judged.
+    """
+    phones = [place.name for place in places if isinstance(place, AdbPhone)]
+    options = [option for option, is_given in given.items() if is_given]
+    if phones and options:
+        raise InputError(
+            f"{phones[0]} is measured by benchmark_model, which cannot follow {', '.join(options)}",
+            "leave that out, or give the phone a Python with numpy and ai-edge-litert",
+        )
 
 
 def demand_delegate(results: Results, demand: Demand) -> None:

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 import tiny_models
+from click.testing import CliRunner
 
 from edgekit.bench.native import conditions, describe_phone, flags, measure_native, parse, read_output
 from edgekit.bench.plan import plan_for
 from edgekit.bench.result import Results
+from edgekit.cli.benchmark import command
+from edgekit.cli.benchmark_gates import refuse_for_phones
+from edgekit.device.adb import AdbPhone
+from edgekit.device.address import AdbAddress
+from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Completed
 from edgekit.errors import DeviceError, InputError, RunError
 
@@ -139,3 +145,13 @@ def test_results_of_both_kinds_share_a_file() -> None:
     empty = Results(())
     assert Results.from_json(empty.to_json()) == empty
     assert json.loads(empty.to_json())["native"] == []
+
+
+def test_what_a_phones_tool_cannot_follow_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    phone = AdbPhone(AdbAddress("X"), tmp_path / "tool")
+    refuse_for_phones([phone], {"--data": False, "--strict": False})
+    refuse_for_phones([LocalDevice()], {"--data": True, "--strict": True})
+    with pytest.raises(InputError, match="cannot follow --data, --strict"):
+        refuse_for_phones([LocalDevice(), phone], {"--data": True, "--retries": False, "--strict": True})
+    argv = ["m.tflite", "--device", "adb://X", "--benchmark-model", str(tmp_path / "tool"), "--retries", "2"]
+    assert isinstance(CliRunner().invoke(command, argv).exception, InputError)
