@@ -23,14 +23,16 @@ def main():
     path, turns, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     invoke = opened(path).invoke
     rule = {"min_runs": 1, "max_runs": 10**9, "min_seconds": seconds, "max_seconds": seconds}
-    sides = [lambda: agent.steady(invoke, rule, agent.Watch())[0], lambda: loop(invoke, seconds)]
+    sides = [lambda: agent.steady(invoke, rule, agent.Watch()), lambda: loop(invoke, seconds)]
     loop(invoke, 4 * seconds)
-    ratios = []
+    ratios, runs = [], [0, 0]
     for turn in range(turns):
         order = (0, 1) if turn % 2 else (1, 0)
-        medians = {side: float(np.median(sides[side]())) for side in order}
+        times = {side: np.asarray(sides[side]()) for side in order}
+        runs = [before + times[side].size for side, before in enumerate(runs)]
+        medians = {side: float(np.median(taken)) for side, taken in times.items()}
         ratios.append(medians[0] / medians[1])
-    print(json.dumps({"ratios": ratios}))
+    print(json.dumps({"ratios": ratios, "runs": runs}))
 
 
 if __name__ == "__main__":
