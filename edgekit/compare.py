@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from edgekit.bench.baseline import Verdict, verdict_on
 from edgekit.bench.plan import Plan
 from edgekit.bench.result import Runtime
 from edgekit.bench.run import alternate, infer
 from edgekit.bench.statistics import Interval, median_interval
 from edgekit.device.protocol import Device
+from edgekit.limit import BYTES, NUMBER, Limit, Units
 from edgekit.tflite.inspect import ModelSummary, TensorInfo, inspect_model
 from edgekit.tflite.numbers import to_real, to_stored
 
 Array = npt.NDArray[Any]
+METRICS: dict[str, Units] = {"ratio": NUMBER, "size": BYTES, "deflated": BYTES}
 _SMALLEST_DIFFERENCE = 0.01
 
 
@@ -81,6 +85,7 @@ class Comparison(Struct, frozen=True):
     contract: tuple[str, ...]
     agreement: tuple[Agreement, ...]
     speed: Speed
+    verdicts: tuple[Verdict, ...] = ()
     format_version: int = 1
 
 
@@ -254,3 +259,14 @@ def verdict(ratio: Interval) -> str:
     if ratio.value > 1:
         return f"B is slower: it takes {ratio.value:.2f} times as long as A ({interval})"
     return f"B is faster: {1 / ratio.value:.2f} times as fast as A ({interval})"
+
+
+def judge(found: Comparison, limits: Sequence[Limit], device: str = "local") -> tuple[Verdict, ...]:
+    """Limits on B (`METRICS`), with A as the baseline; the ratio's interval is that of the processes."""
+    sides = {
+        "size": (found.b.file_bytes, found.a.file_bytes),
+        "deflated": (found.b.deflated_bytes, found.a.deflated_bytes),
+    }
+    known = {name: tuple(Interval(count, count, count) for count in pair) for name, pair in sides.items()}
+    known["ratio"] = (found.speed.ratio, Interval(1.0, 1.0, 1.0))
+    return tuple(verdict_on(found.b.name, device, limit, *known[limit.metric]) for limit in limits)

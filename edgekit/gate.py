@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from edgekit.artifact import Manifest
 from edgekit.errors import DataError
+from edgekit.limit import SHARE, parse_amount
 from edgekit.metrics import higher_is_better
 
 _SHARES = re.compile(r"accuracy|auc|mean_iou|top\d+")
@@ -22,10 +23,10 @@ class Gate(Struct, frozen=True):
     @classmethod
     def parse(cls, text: str | float) -> Gate:
         """`0.01`, `"0.01"` or `"1%"`. Raises DataError for anything else."""
-        found = re.fullmatch(r"(\d+\.?\d*|\.\d+)(%?)", str(text).strip())
-        if found is None:
+        sign, number, unit = parse_amount(str(text)) or ("", 0.0, "?")
+        if sign or unit not in SHARE:
             raise DataError(f"{text!r} is no greatest drop", "write 0.01, or 1% for one point")
-        return cls(float(found[1]) / (100 if found[2] else 1), bool(found[2]))
+        return cls(number * SHARE[unit], unit == "%")
 
     def check(self, metric: str | None) -> None:
         """Raise DataError where the bound does not go with the metric."""

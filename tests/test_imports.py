@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "edgekit"
 # A module may import only modules of a lower layer, or of its own.
 LAYERS = (
     {"errors", "units", "versions", "talk"},
-    {"strict_toml", "tf", "environment", "python_reference"},
+    {"strict_toml", "limit", "tf", "environment", "python_reference"},
     {"tflite", "device", "intervals", "formulas"},
     {"target", "operators"},
     {"check", "data", "metrics", "bench"},

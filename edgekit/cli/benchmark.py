@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct
 
+from edgekit.bench.baseline import Verdict
 from edgekit.bench.delegation import Demand, in_words
 from edgekit.bench.disturbances import calmest, disturbances, warnings
 from edgekit.bench.fleet import on_all
@@ -30,6 +31,7 @@ from edgekit.bench.statistics import Summary, summarize
 from edgekit.cli.benchmark_gates import demand_delegate, refuse_disturbed, refuse_for_phones
 from edgekit.cli.common import emit, json_option, progress, results_only, say
 from edgekit.cli.device_option import device_option, unique
+from edgekit.cli.gate_options import GateOptions, gate_options, render_verdicts
 from edgekit.cli.model_options import collect, data_options
 from edgekit.cli.native_table import render_native
 from edgekit.cli.plan_options import plan_options
@@ -81,6 +83,7 @@ class Report(Struct, frozen=True):
     rows: tuple[Row, ...]
     native: tuple[NativeMeasurement, ...] = ()
     failures: tuple[Failure, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     format_version: int = 1
 
 
@@ -108,6 +111,7 @@ class Report(Struct, frozen=True):
     "-o", "--output", type=click.Path(path_type=Path), help="Write raw samples and setting to this JSON file."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
+@gate_options
 @json_option
 def command(
     models: tuple[Path, ...],
@@ -124,6 +128,7 @@ def command(
     benchmark_model: Path | None,
     output: Path | None,
     overwrite: bool,
+    gate: GateOptions,
     as_json: bool,
 ) -> None:
     """Measure latency and memory of .tflite files, each in a process of its own.
@@ -145,7 +150,11 @@ def command(
     refuse_for_phones(places, {"--data": data is not None, "--retries": retries > 0, "--strict": strict})
     outcomes = on_all(
         places,
-        lambda place: [_measured(model, plan, place, timeout, retries, samples.get(model)) for model in models],
+        lambda place: [
+            _measured(model, plan, place, timeout, retries, samples.get(model))
+            for _ in range(gate.processes)
+            for model in models
+        ],
     )
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(failed) == len(outcomes) == 1:
@@ -155,7 +164,8 @@ def command(
     if output is not None and (results.measurements or results.native):
         write_new(output, results.to_json(), overwrite)
     failures = tuple(Failure(one.device, one.error.problem, one.error.mend) for one in outcomes if one.error)
-    report = Report(tuple(map(row_of, results.measurements)), results.native, failures)
+    verdicts = gate.judge([*results.measurements, *results.native])
+    report = Report(tuple(map(row_of, results.measurements)), results.native, failures, verdicts)
     _show(report, as_json)
     if failed:
         raise click.exceptions.Exit(failed[0].exit_code)
@@ -163,6 +173,7 @@ def command(
         demand_delegate(results, require_delegate)
     if strict:
         refuse_disturbed(results)
+    gate.accept(verdicts, "measure longer (--seconds), or use `edgekit compare`")
 
 
 def _measured(
@@ -234,6 +245,8 @@ def render(report: Report) -> str:
     tables = [_table(report)] if report.rows else []
     if report.native:
         tables.append(render_native(report.native))
+    if report.verdicts:
+        tables.append(render_verdicts(report.verdicts))
     return "\n\n".join(tables) or "nothing was measured"
 
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from edgekit.bench.plan import plan_for
 from edgekit.cli.common import emit, json_option, progress
 from edgekit.cli.device_option import device_option
-from edgekit.compare import Agreement, Comparison, compare_models
+from edgekit.cli.gate_options import GateOptions, fail_undecided_option, limit_option, limits_of, render_verdicts
+from edgekit.compare import METRICS, Agreement, Comparison, compare_models, judge
 from edgekit.device.find import find_device
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_count, format_seconds
@@ -34,6 +36,8 @@ from edgekit.units import format_bytes, format_count, format_seconds
     "--processes", default=10, show_default=True, type=click.IntRange(6, 1000), help="Processes that time both."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random inputs.")
+@limit_option("'ratio>1.05', 'size>+2%', 'deflated>90KiB' holds (ratio is the latency of B / A)")
+@fail_undecided_option
 @json_option
 def command(
     a: Path,
@@ -45,20 +49,27 @@ def command(
     samples: int,
     processes: int,
     seed: int,
+    fail_if: tuple[str, ...],
+    fail_undecided: bool,
     as_json: bool,
 ) -> None:
     """Compare A and B: size, operators, contract, outputs on the same random inputs, latency taken in turns."""
+    gate = GateOptions(limits_of(fail_if, METRICS), strict=fail_undecided)
     plan = plan_for(threads=threads, xnnpack=not no_xnnpack, runtime=runtime, seed=seed)  # type: ignore[arg-type]
     progress("comparing")
     with find_device(device, plan.runtime, progress) as place:
         result = compare_models(a, b, plan, place, samples=samples, processes=processes)
+        result = replace(result, verdicts=judge(result, gate.limits, place.name))
     progress("")
     emit(result, as_json, render)
+    gate.accept(result.verdicts, "give more --processes")
 
 
 def render(result: Comparison) -> str:
     """Tables of size, operators and agreement, and the verdict."""
     parts = [_sides(result), _operators(result), _contract(result), _agreements(result.agreement)]
+    if result.verdicts:
+        parts.append(render_verdicts(result.verdicts))
     return "\n\n".join([*parts, f"verdict: {result.speed.verdict}"])
 
 
