@@ -18,6 +18,7 @@ _COMMANDS = {
     "check": "Say whether a model will run on a target, and what to change.",
     "evaluate": "Measure the accuracy of a model on a data set.",
     "benchmark": "Measure latency and memory of .tflite files.",
+    "results": "Show, join and draw what `benchmark -o` wrote.",
     "profile": "Show where the time of a .tflite file goes, operator by operator.",
     "compare": "Compare two .tflite files: size, operators, outputs, latency.",
     "devices": "List your devices, and see what they are.",

@@ -39,7 +39,7 @@ from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
 from edgekit.errors import OutputError
-from edgekit.report.table import render_table
+from edgekit.report.table import Write, render_table
 from edgekit.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -240,22 +240,22 @@ def row_of(measurement: Measurement) -> Row:
     )
 
 
-def render(report: Report) -> str:
+def render(report: Report, write: Write = render_table) -> str:
     """A table, and under it what was measured on; rows of one device stand together."""
-    tables = [_table(report)] if report.rows else []
+    tables = [_table(report, write)] if report.rows else []
     if report.native:
-        tables.append(render_native(report.native))
+        tables.append(render_native(report.native, write))
     if report.verdicts:
         tables.append(render_verdicts(report.verdicts))
     return "\n\n".join(tables) or "nothing was measured"
 
 
-def _table(report: Report) -> str:
+def _table(report: Report, write: Write) -> str:
     names, settings = _names(report), dict.fromkeys(map(_setting, report.rows))
     several = len(settings) > 1
     cells = [((row.device,) if several else ()) + (names[row.model], *_cells(row)) for row in report.rows]
     return (
-        render_table((("device",) if several else ()) + _HEADER, cells)
+        write((("device",) if several else ()) + _HEADER, cells)
         + "\n\n"
         + "\n".join([*settings, *_delegated(report)])
     )

@@ -7,20 +7,20 @@ from pathlib import Path
 
 from edgekit.bench.delegation import native_in_words
 from edgekit.bench.result import NativeMeasurement
-from edgekit.report.table import render_table
+from edgekit.report.table import Write, render_table
 from edgekit.units import format_bytes, format_seconds
 
 _HEADER = ("device", "model", "size", "init", "first", "mean", "std", "median", "p95", "runs", "~overall")
 
 
-def render_native(measurements: Sequence[NativeMeasurement]) -> str:
+def render_native(measurements: Sequence[NativeMeasurement], write: Write = render_table) -> str:
     """One row a measurement, and what the columns are."""
     places = dict.fromkeys(map(_place, measurements))
     note = (
         "measured by benchmark_model on the phone, which prints a summary of its runs, not the runs; ~overall is the "
         "growth of its process, APPROXIMATE in its own words"
     )
-    return "\n".join([render_table(_HEADER, list(map(_cells, measurements))), "", *places, note])
+    return "\n".join([write(_HEADER, list(map(_cells, measurements))), "", *places, note])
 
 
 def _cells(one: NativeMeasurement) -> tuple[str, ...]:

@@ -94,12 +94,12 @@ def x_axis(axis: Axis, scale: Scale, top: float, bottom: float) -> Iterator[Mark
 def y_axis(axis: Axis, scale: Scale, left: float, right: float) -> Iterator[Markup]:
     """Grid lines from `left` to `right`, numbers beside them, the title above."""
     size, unit = axis.unit(abs(scale.middle))
-    for tick in linear_ticks(scale.low / size, min(scale.high, axis.most) / size):
+    for tick in (log_ticks if scale.log else linear_ticks)(scale.low / size, min(scale.high, axis.most) / size):
         at = scale(tick * size)
         line = Markup('<line class="grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>')
         yield line.format(digits(left), digits(right), digits(at))
         yield _text("tick", left - 6, at + 4, "end", f"{tick:g}".replace("-", "−"))
-    yield _text("axis", 0, 12, "start", axis.words(unit))
+    yield _text("axis", 0, 12, "start", axis.words(unit, scale.log))
 
 
 def _text(kind: str, x: float, y: float, anchor: str, words: str) -> Markup:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING
-
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 
 from edgekit.bench.disturbances import warnings
 from edgekit.bench.statistics import Summary
@@ -21,10 +15,10 @@ from edgekit.report import words
 from edgekit.report.charts import File, charts, distinct_files
 from edgekit.report.layers import Layers, layers
 from edgekit.report.snippet import snippet
+from edgekit.report.template import css, template
 from edgekit.report.training import TrainingStage, training_stage
 from edgekit.report.words import Verdict
 from edgekit.tflite.inspect import ModelSummary, inspect_model
-from edgekit.units import format_count
 
 if TYPE_CHECKING:
     from edgekit.artifact import Manifest, StageRecord
@@ -42,9 +36,9 @@ def render_report(run: Run, files: Mapping[str, bytes] | None = None) -> str:
     summaries = {digest: inspect_model(data) for digest, data in (files or {}).items()}
     known = distinct_files(run)
     variants = [_variant(run, index, known, summaries) for index in range(len(run.artifacts))]
-    return _template().render(
+    return template("report.html").render(
         run=run,
-        css=Markup(_text("report.css")),
+        css=css(),
         cards=_cards(variants),
         charts=charts(run, known.values()),
         references=_references(run, known),
@@ -187,24 +181,3 @@ def _recipe_word(manifest: Manifest) -> str:
     except RecipeError:
         return f"{manifest.target}/{manifest.recipe.slug}/recipe.toml"
     return manifest.recipe.name
-
-
-_ADDRESS = re.compile(r"(https?://[^\s<>\"]*[^\s<>\".,:;)])")
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"bytes": words.size, "seconds": words.seconds, "count": format_count}
-    environment.globals |= {"words": words, "link": _link}
-    return environment.from_string(_text("report.html"))
-
-
-def _link(source: str) -> Markup:
-    """A source as text, with its addresses as links."""
-    anchor, parts = Markup('<a href="{0}" rel="noreferrer">{0}</a>'), _ADDRESS.split(source)
-    return Markup("").join(anchor.format(part) if index % 2 else part for index, part in enumerate(parts))
-
-
-def _text(name: str) -> str:
-    return (resources.files("edgekit.report") / name).read_text(encoding="utf-8")

@@ -1,0 +1,88 @@
+"""`edgekit results`: show, join and draw what `edgekit benchmark -o` wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from edgekit.bench.merge import merge
+from edgekit.bench.result import Results, write_new
+from edgekit.cli.benchmark import Report, render, row_of
+from edgekit.cli.common import emit, json_option, say
+from edgekit.cli.gate_options import read_results
+from edgekit.errors import InputError, OutputError
+from edgekit.report.table import render_markdown, render_table
+
+files_argument = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
+
+
+@click.group("results", short_help="Show, join and draw results of `benchmark -o`.")
+def command() -> None:
+    """What `edgekit benchmark -o` wrote: raw samples with their setting; statistics are computed at reading."""
+
+
+@command.command("show", short_help="The tables that `benchmark` printed.")
+@files_argument
+@click.option("--csv", "form", flag_value="csv", help="One row a measurement, base units, every statistic.")
+@click.option("--markdown", "form", flag_value="markdown", help="The tables as Markdown.")
+@json_option
+def show_command(files: tuple[Path, ...], form: str | None, as_json: bool) -> None:
+    """The tables that `edgekit benchmark` printed, of one or more results files together."""
+    if form and as_json:
+        raise click.UsageError(f"give --{form} or --json, not both")
+    results = _together(files)
+    if form == "csv":
+        from edgekit.report.results_csv import results_csv
+
+        click.echo(results_csv(results), nl=False)
+        return
+    report = Report(tuple(map(row_of, results.measurements)), results.native)
+    emit(report, as_json, lambda found: render(found, render_markdown if form == "markdown" else render_table))
+
+
+@command.command("merge", short_help="One file for a fleet.")
+@files_argument
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The joined file.")
+@overwrite_option
+def merge_command(files: tuple[Path, ...], output: Path, overwrite: bool) -> None:
+    """Join results files: identical measurements once, ordered by model, device and time."""
+    results = _together(files)
+    write_new(output, results.to_json(), overwrite)
+    say(f"{len(results.measurements) + len(results.native)} measurements: {output}")
+
+
+@command.command("plot", short_help="A page with latency, its course in time, and memory.")
+@files_argument
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .html file.")
+@overwrite_option
+def plot_command(files: tuple[Path, ...], output: Path, overwrite: bool) -> None:
+    """Draw results as one HTML page that needs no network: latency by model and device, samples in time, memory."""
+    from edgekit.report.results_page import page
+
+    if output.suffix != ".html":
+        raise OutputError(f"{output}: not the name of a .html file", f"write {output.with_suffix('.html')}")
+    results = _together(files)
+    if not results.measurements:
+        raise InputError(
+            "there are no samples to draw: benchmark_model prints only summaries", "`edgekit results show` lists them"
+        )
+    write_new(output, page(results).encode(), overwrite)
+    say(f"plot: {output}")
+
+
+@command.command("schema", short_help="JSON schema of a results file.")
+def schema_command() -> None:
+    """JSON schema of a results file: what other programs may rely on."""
+    click.echo(schema(), nl=False)
+
+
+def schema() -> str:
+    """The schema as text, one key a line."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Results)), indent=2).decode() + "\n"
+
+
+def _together(files: tuple[Path, ...]) -> Results:
+    return merge(map(read_results, files))
