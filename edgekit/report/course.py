@@ -1,7 +1,7 @@
 """The course of a measurement: every run in time, and beside it what the device was like.
 
-A long series is thinned without hiding anything: each of at most `COLUMNS` columns shows the fastest, the median and the
-slowest of neighbouring runs. Time is the runs' own, added up.
+A long series is thinned without hiding anything: each of at most `COLUMNS` columns shows the fastest, the median and
+the slowest of neighbouring runs. Time is the runs' own, added up.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Envelope:
-    """Columns of `runs` neighbours: where they start and end `[columns + 1]`, least, median and greatest `[columns]`."""
+    """Columns of `runs` neighbours: where they start and end `[columns + 1]`; least, median, greatest `[columns]`."""
 
     edges: Floats
     low: Floats

@@ -75,6 +75,11 @@ def text_width(text: str) -> float:
     return len(clip(text, _LONGEST)) * LETTER
 
 
+def beside(words: str, width: float) -> int:
+    """How many letters of a name there is room for on a line of `width` that ends with these words."""
+    return max(8, min(_LONGEST, int((width - 6.4 * len(words) - 10) / LETTER)))
+
+
 def clip(text: str, letters: int) -> str:
     """The text, or its ends around an ellipsis where it is longer than `letters`."""
     if len(text) <= letters:

@@ -51,7 +51,7 @@ def _row(row: Held, across: Scale, base: float) -> Markup:
     ).format(
         row.label,
         said,
-        labels.clip(row.label, 26),
+        labels.clip(row.label, labels.beside(said, _WIDTH - 12)),
         digits(_WIDTH - 6),
         said,
         Markup("").join(parts),

@@ -227,7 +227,7 @@ def _ridge(row: Samples, values: np.ndarray[Any, Any], across: Scale, base: floa
         row.kind,
         row.label,
         row.words,
-        labels.clip(row.label, 26),
+        labels.clip(row.label, labels.beside(row.words, WIDTH - 12)),
         row.words,
         _outline(values, across, base),
         tick.format("median", digits(base - _RIDGE), digits(base + 3), x=digits(across(median))),
