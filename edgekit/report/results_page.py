@@ -33,34 +33,46 @@ class Shown:
     runs_a_column: int
 
 
+@dataclass(frozen=True)
+class Place:
+    """One device, and the charts of what was measured there; no memory where the kernel did not tell it."""
+
+    name: str
+    latency: Markup
+    memory: Markup | None
+
+
 def page(results: Results) -> str:
     """The page as HTML text; `results` has at least one measurement with samples."""
-    shown = [_shown(label, one) for label, one in zip(names(results.measurements), results.measurements, strict=True)]
-    held = [row for one in shown if (row := _held(one)) is not None]
+    labels = names(results.measurements)
+    shown = [_shown(label, one) for label, one in zip(labels, results.measurements, strict=True)]
+    devices = list(dict.fromkeys(one.device for one in results.measurements))
     return template("results.html").render(
         css=css(),
         shown=shown,
-        latency=plots.distributions([_samples(one) for one in shown], Axis("latency of one inference", SECONDS)),
-        memory=memory.bars(held) if held else None,
+        places=[_place(name, [one for one in shown if one.measurement.device == name]) for name in devices],
         machines=list(dict.fromkeys(f"{one.device}: {words.machine(one)}" for one in results.measurements)),
         native=len(results.native),
     )
 
 
 def names(measurements: Sequence[Measurement]) -> list[str]:
-    """A name for each: the file's, its device where there are several, a number where that is not enough."""
-    several = len({one.device for one in measurements}) > 1
+    """A name for each on its device: the file's, its path where files share a name, a number for several processes."""
     short = len({Path(one.model.name).name for one in measurements}) == len({one.model.name for one in measurements})
-    plain = [
-        (Path(one.model.name).name if short else one.model.name) + (f" · {one.device}" if several else "")
-        for one in measurements
-    ]
-    total, seen = Counter(plain), Counter[str]()
+    files = [Path(one.model.name).name if short else one.model.name for one in measurements]
+    plain = [(one.device, file.removesuffix(".tflite")) for one, file in zip(measurements, files, strict=True)]
+    total, seen = Counter(plain), Counter[tuple[str, str]]()
     numbered = []
-    for name in plain:
-        seen[name] += 1
-        numbered.append(f"{name} #{seen[name]}" if total[name] > 1 else name)
+    for key in plain:
+        seen[key] += 1
+        numbered.append(f"{key[1]} #{seen[key]}" if total[key] > 1 else key[1])
     return numbered
+
+
+def _place(name: str, shown: Sequence[Shown]) -> Place:
+    held = [row for one in shown if (row := _held(one)) is not None]
+    latency = plots.distributions([_samples(one) for one in shown], Axis("latency of one inference", SECONDS))
+    return Place(name, latency, memory.bars(held) if held else None)
 
 
 def _shown(label: str, one: Measurement) -> Shown:

@@ -1,0 +1,123 @@
+"""`edgekit results`: the tables again, files joined, a page, a schema that is the one in the documentation."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+import tiny_models
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
+
+from edgekit.bench.result import Results
+from edgekit.cli import benchmark
+from edgekit.cli.results import command, schema
+from edgekit.errors import EdgekitError, InputError, OutputError
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(command, [str(word) for word in arguments])
+    if isinstance(result.exception, EdgekitError):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A results file, and the table that was printed when it was written."""
+    folder = tmp_path_factory.mktemp("results")
+    (folder / "m.tflite").write_bytes(tiny_models.negative((1, 100), 3))
+    file = folder / "r.json"
+    words = [str(folder / "m.tflite"), "--runs", "40", "--processes", "2", "-o", str(file)]
+    return file, CliRunner().invoke(benchmark.command, words, catch_exceptions=False).stdout
+
+
+@pytest.fixture
+def file(printed: tuple[Path, str]) -> Path:
+    return printed[0]
+
+
+def test_show_prints_what_benchmark_printed(printed: tuple[Path, str]) -> None:
+    assert run("show", printed[0]).stdout == printed[1]
+
+
+def test_several_files_are_shown_together_and_the_same_one_once(printed: tuple[Path, str], tmp_path: Path) -> None:
+    assert run("show", printed[0], printed[0]).stdout == printed[1]
+    results = Results.from_json(printed[0].read_bytes())
+    other = tmp_path / "pi.json"
+    other.write_bytes(Results((replace(results.measurements[0], device="ssh://pi"),)).to_json())
+    shown = run("show", printed[0], other).stdout
+    assert shown.count("m.tflite") == 3
+    assert "ssh://pi" in shown
+
+
+def test_csv_has_every_statistic_in_base_units(file: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("show", file, "--csv").stdout)))
+    shown = json.loads(run("show", file, "--json").stdout)["rows"]
+    assert len(rows) == len(shown) == 2
+    for row, one in zip(rows, shown, strict=True):
+        for name, value in one["summary"].items():
+            if isinstance(value, dict):
+                stem, _, unit = name.rpartition("_")
+                ends = [float(row[f"{stem}_{end}_{unit}"]) for end in ("low", "high")]
+                assert ends == [value["low"], value["high"]]
+                value = value["value"]
+            assert value is None or float(row[name]) == value
+        assert row["device"] == "local"
+
+
+def test_markdown_has_a_row_for_each_measurement(file: Path) -> None:
+    lines = [line for line in run("show", file, "--markdown").stdout.splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert len({line.count("|") for line in lines}) == 1
+    assert "---:" in lines[1]
+
+
+def test_merge_writes_a_file_that_every_command_reads(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "all.json"
+    run("merge", file, file, "-o", out)
+    assert Results.from_json(out.read_bytes()) == Results.from_json(file.read_bytes())
+    with pytest.raises(OutputError, match="exists"):
+        run("merge", file, "-o", out)
+    run("merge", file, "-o", out, "--overwrite")
+    run("merge", file, "-o", out, "--overwrite")
+
+
+def test_plot_writes_a_page_and_nothing_else(file: Path, tmp_path: Path) -> None:
+    result = run("plot", file, "-o", tmp_path / "r.html")
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+    assert list(tmp_path.iterdir()) == [tmp_path / "r.html"]
+    assert result.stdout == ""
+    with pytest.raises(OutputError, match=r"write .*r\.html"):
+        run("plot", file, "-o", tmp_path / "r.pdf")
+
+
+def test_what_cannot_be_shown_is_refused(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        run("show", tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(InputError, match=r"bad\.json: not a results file"):
+        run("merge", file, tmp_path / "bad.json", "-o", tmp_path / "out.json")
+    (tmp_path / "empty.json").write_bytes(Results(()).to_json())
+    with pytest.raises(InputError, match="no samples to draw"):
+        run("plot", tmp_path / "empty.json", "-o", tmp_path / "r.html")
+    assert "not both" in run("show", file, "--csv", "--json").stderr
+
+
+def test_the_schema_in_the_documentation_is_the_one_that_is_printed() -> None:
+    """After a change of the format: `edgekit results schema > docs/results.schema.json`."""
+    assert (DOCS / "results.schema.json").read_text() == run("schema").stdout == schema()
+
+
+def test_the_schema_names_every_field_of_a_file(file: Path) -> None:
+    known = msgspec.json.decode(schema())["$defs"]
+    written = json.loads(file.read_bytes())["measurements"][0]
+    assert set(written) == set(known["Measurement"]["properties"])
+    assert set(written["memory"]["first"]) == set(known["Memory"]["properties"])
+    assert known["Measurement"]["additionalProperties"] is False

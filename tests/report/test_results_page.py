@@ -1,0 +1,135 @@
+"""The page of measurements: complete, safe, honest about what it thins, and at home in a browser."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from run_examples import measured
+
+from edgekit.bench.result import Measurement, Results
+from edgekit.report import labels, memory
+from edgekit.report.axes import Axis
+from edgekit.report.course import Strip, course, envelope
+from edgekit.report.memory import Held
+from edgekit.report.results_page import names, page
+
+HOSTILE = '"><script>alert(1)</script>'
+SERIES = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=400)
+
+
+@pytest.fixture(scope="module")
+def one() -> Measurement:
+    return measured(b"file", count=700)
+
+
+def svgs(text: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(found) for found in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
+
+
+@given(SERIES, st.integers(1, 50))
+def test_an_envelope_leaves_no_run_out(values: list[float], columns: int) -> None:
+    found = envelope(values, columns)
+    assert len(found.low) <= columns
+    assert len(found.edges) == len(found.low) + 1
+    assert (found.low.min(), found.high.max()) == (min(values), max(values))
+    assert (found.low <= found.middle).all()
+    assert (found.middle <= found.high).all()
+    assert found.edges[-1] == pytest.approx(sum(values))
+    assert (np.diff(found.edges) > 0).all()
+
+
+@given(SERIES)
+def test_a_short_series_is_not_thinned(values: list[float]) -> None:
+    found = envelope(values, 400)
+    assert found.runs == 1
+    assert found.middle.tolist() == values
+
+
+@given(SERIES)
+def test_a_course_is_well_formed_and_within_its_frame(values: list[float]) -> None:
+    drawing = ElementTree.fromstring(course(values, [("p50", values[0])]))
+    width, height = map(float, drawing.attrib["viewBox"].split()[2:])
+    for mark in drawing.iter("line"):
+        assert -1 <= float(mark.attrib["x1"]) <= float(mark.attrib["x2"]) <= width + 1
+        assert -1 <= float(mark.attrib["y1"]) <= height + 1
+
+
+def test_the_slowest_run_stands_out_however_long_the_series() -> None:
+    values = np.full(30_000, 1e-3)
+    values[12_345] = 4e-3
+    assert (envelope(values).high == 4e-3).sum() == 1
+    assert 'class="band"' in course(values, [])
+
+
+def test_a_strip_shows_its_ends_with_their_unit() -> None:
+    strip = Strip(Axis("temperature", ((1.0, "C"),)), [(0.0, 45.0), (0.3, 61.5)])
+    text = str(course([0.1, 0.1, 0.1], [], [strip]))
+    assert "temperature, C" in text
+    assert ">61.5<" in text
+    assert ">45<" in text
+
+
+def test_bars_add_up() -> None:
+    mebi = 2**20
+    drawing = ElementTree.fromstring(memory.bars([Held("m", 40 * mebi, 8 * mebi, 4 * mebi, 60 * mebi)]))
+    bars = {rect.attrib["class"]: rect for rect in drawing.iter("rect")}
+    widths = {kind: float(rect.attrib["width"]) for kind, rect in bars.items()}
+    assert widths["baseline"] == pytest.approx(10 * widths["file"], rel=0.02)
+    assert widths["anonymous"] == pytest.approx(2 * widths["file"], rel=0.02)
+    end = float(bars["file"].attrib["x"]) + widths["file"]
+    (peak,) = (line for line in drawing.iter("line") if line.attrib["class"] == "peak")
+    assert float(peak.attrib["x1"]) > end
+
+
+def test_the_page_names_every_measurement_and_its_warnings(one: Measurement) -> None:
+    few = replace(one, steady_ns=one.steady_ns[:5], device="ssh://pi")
+    text = page(Results((one, few)))
+    assert "Latency on local" in text
+    assert "Latency on ssh://pi" in text
+    assert "model on ssh://pi" in text
+    assert "only 5 runs" in text
+    assert len(svgs(text)) == 6
+    assert "each column is 3 neighbours" in text
+
+
+def test_temperature_is_drawn_where_it_was_read(one: Measurement) -> None:
+    assert "temperature" not in page(Results((one,)))
+    warm = replace(
+        one, before=replace(one.before, temperature_celsius=40.0), after=replace(one.after, temperature_celsius=70.0)
+    )
+    assert "temperature, °C" in page(Results((warm,)))
+
+
+def test_memory_that_is_not_known_is_not_drawn(one: Measurement) -> None:
+    blank = replace(one.memory, first=replace(one.memory.first, anonymous_bytes=None))
+    text = page(Results((replace(one, memory=blank),)))
+    assert "Memory after" not in text
+
+
+def test_nothing_of_a_model_or_device_becomes_markup(one: Measurement) -> None:
+    evil = replace(one, model=replace(one.model, name=HOSTILE), device=HOSTILE)
+    text = page(Results((evil, one)))
+    assert "&lt;script&gt;" in text
+    assert "<script" not in text
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    assert "default-src 'none'" in text
+
+
+def test_names_tell_measurements_apart(one: Measurement) -> None:
+    a, b = (replace(one, model=replace(one.model, name=f"{folder}/m.tflite")) for folder in "ab")
+    assert names([a, a]) == ["m #1", "m #2"]
+    assert names([a, b]) == ["a/m", "b/m"]
+    assert names([a, replace(a, device="pi")]) == ["m", "m"]
+
+
+@given(st.integers(0, 60))
+def test_a_name_leaves_room_for_the_words_beside_it(letters: int) -> None:
+    room = labels.beside("x" * letters, 388)
+    assert 8 <= room <= 26
+    assert room == 8 or room * labels.LETTER + 6.4 * letters <= 388
