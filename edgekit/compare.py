@@ -65,7 +65,7 @@ class Agreement(Struct, frozen=True):
 class Speed(Struct, frozen=True):
     """Latency of b against a, which took turns in several processes.
 
-    `ratio` is the median over the processes of (median of b / median of a) in each, with its 95 % interval.
+    `ratio` is the median over the processes of the median over its turns of b / a, with its 95 % interval.
     """
 
     a_seconds: float
@@ -239,15 +239,20 @@ def _agreement(name: str, a: Array, b: Array) -> Agreement:
 def speed(a: Path, b: Path, plan: Plan, device: Device | None = None, processes: int = 10) -> Speed:
     """Let both files take turns in each of several processes, the order turned round each time.
 
-    Turns in one process share its disturbances; several processes average out what is fixed within one, such as
-    where its memory lies.
+    Turns that follow each other share what goes on around them, so each process gives the median of the ratios of its
+    neighbouring turns. Several processes average out what is fixed within one, such as where its memory lies.
     """
     rounds = [alternate([a, b], plan, device, reverse=index % 2 == 1) for index in range(processes)]
-    medians = [[float(np.median(times)) * 1e-9 for times in turns.steady_ns] for turns in rounds]
-    ratios = tuple(theirs / ours for ours, theirs in medians)
+    turns = [one.turn_medians() for one in rounds]
+    ratios = tuple(turn_ratio(*sides) for sides in turns)
     ratio = median_interval(ratios)
-    seconds = [float(np.median(column)) for column in zip(*medians, strict=True)]
+    seconds = [float(np.median([np.median(one[side]) for one in turns])) for side in (0, 1)]
     return Speed(seconds[0], seconds[1], ratio, ratios, rounds[0].runtime, verdict(ratio))
+
+
+def turn_ratio(a: Sequence[float], b: Sequence[float]) -> float:
+    """Median of b / a over neighbouring turns `[turns]`: what lasts longer than a turn slows both and cancels out."""
+    return float(np.median(np.divide(b, a)))
 
 
 def verdict(ratio: Interval) -> str:

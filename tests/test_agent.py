@@ -172,6 +172,8 @@ def test_models_alternate_and_each_has_its_own_samples(tmp_path: Path) -> None:
     answer = ask(tmp_path, "alternate", models=paths, **{**turns, "xnnpack": False})
     a, b = map(np.median, answer["steady_ns"])
     assert b > 3 * a
+    assert [len(runs) for runs in answer["turn_runs"]] == [4, 4]
+    assert [sum(runs) for runs in answer["turn_runs"]] == [len(times) for times in answer["steady_ns"]]
 
 
 def test_the_machine_is_described(tmp_path: Path) -> None:

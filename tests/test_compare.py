@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from edgekit.bench.plan import Plan
 from edgekit.bench.statistics import Interval
 from edgekit.cli.compare import command
-from edgekit.compare import agreement, compare_models, contract_differences, operator_counts, speed, verdict
+from edgekit.compare import agreement, compare_models, contract_differences, operator_counts, speed, turn_ratio, verdict
 from edgekit.tflite.inspect import inspect_model
 
 
@@ -88,6 +88,20 @@ def test_operators_are_counted_by_name_and_type(write) -> None:  # type: ignore[
 )
 def test_the_verdict_is_in_words(interval: Interval, words: str) -> None:
     assert words in verdict(interval)
+
+
+def test_a_disturbance_that_outlasts_a_turn_cancels_out() -> None:
+    """All is 1.5 times slower half of the time, a few turns long: medians of each side alone are of either state."""
+    generator = np.random.default_rng(0)
+    paired, pooled = [], []
+    for _ in range(30):
+        state = np.repeat(generator.choice([1.0, 1.5], 20), 10)
+        a, b = state * generator.normal(1, 0.01, 200), 1.05 * state * generator.normal(1, 0.01, 200)
+        b[generator.integers(0, 200, 10)] *= 1.5
+        paired.append(turn_ratio(a, b))
+        pooled.append(float(np.median(b) / np.median(a)))
+    assert np.abs(np.array(paired) - 1.05).max() < 0.01
+    assert np.abs(np.array(pooled) - 1.05).max() > 0.1
 
 
 def test_a_model_of_many_operators_is_found_slower(write) -> None:  # type: ignore[no-untyped-def]

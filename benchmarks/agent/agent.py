@@ -823,7 +823,7 @@ def alternate(request):
         model._guard("invoke", timed, model.interpreter.invoke, 2, 1000, request["turn_seconds"], math.inf)
     gc.collect()
     gc.disable()
-    samples, order = [array("q") for _ in models], list(range(len(models)))
+    samples, runs, order = [array("q") for _ in models], [[] for _ in models], list(range(len(models)))
     if request["reverse"]:
         order.reverse()
     deadline = time.perf_counter() + request["seconds"]
@@ -834,10 +834,12 @@ def alternate(request):
         for index in order:
             times = timed(models[index].interpreter.invoke, 3, 10000, request["turn_seconds"], math.inf)
             samples[index] += times[1:]
+            runs[index].append(len(times) - 1)
         order.reverse()
     return {
         "runtime": runtime,
         "steady_ns": [times.tolist() for times in samples],
+        "turn_runs": runs,
         "delegate_partitions": [model.partitions() for model in models],
     }
 

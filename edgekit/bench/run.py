@@ -56,11 +56,25 @@ class Inference:
 
 
 class Turns(Struct, frozen=True, forbid_unknown_fields=True):
-    """Times of several models that ran in turns in one process, in the order they were given."""
+    """Times of several models that ran in turns in one process, in the order they were given.
+
+    `turn_runs` is how many of a model's times each of its turns gave.
+    """
 
     runtime: Runtime
     steady_ns: tuple[Samples, ...]
+    turn_runs: tuple[Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)], ...]
     delegate_partitions: tuple[Count | None, ...]
+
+    def __post_init__(self) -> None:
+        if tuple(map(len, self.steady_ns)) != tuple(map(sum, self.turn_runs)) or len(set(map(len, self.turn_runs))) > 1:
+            raise ValueError("the turns and the times do not add up")
+
+    def turn_medians(self) -> list[list[float]]:
+        """The median of each turn in seconds, `[models][turns]`; the same place is the same moment."""
+        ends = [np.cumsum(runs)[:-1] for runs in self.turn_runs]
+        turns = [np.split(np.asarray(times) * 1e-9, end) for times, end in zip(self.steady_ns, ends, strict=True)]
+        return [[float(np.median(turn)) for turn in one] for one in turns]
 
 
 def infer(
@@ -159,15 +173,16 @@ def alternate(
     device: Device | None = None,
     *,
     reverse: bool = False,
-    turns: int = 8,
-    turn_seconds: float = 0.015,
+    turns: int = 200,
+    turn_seconds: float = 0.001,
     seconds: float = 1.0,
     timeout: float | None = 600.0,
 ) -> Turns:
     """Times of several models taking turns in one process, so that a disturbance hits them alike.
 
-    Each turn lasts `turn_seconds` or a few runs; there are `turns` of each model, fewer (but an even number) once
-    `seconds` are over. `reverse` starts with the last model. Raises what `infer` raises.
+    Each turn lasts `turn_seconds` or a few runs, so that neighbours are nearly the same moment; there are `turns` of
+    each model, fewer (but an even number) once `seconds` are over. `reverse` starts with the last model. Raises what
+    `infer` raises.
     """
     plan, label = _for_agent(plan or Plan()), " and ".join(map(_label, models))
     with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:

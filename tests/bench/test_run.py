@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import numpy as np
 import pytest
 import tiny_models
 
 from edgekit.bench import ask
 from edgekit.bench.plan import Plan, plan_for
-from edgekit.bench.run import alternate, infer, measure
+from edgekit.bench.run import Turns, alternate, infer, measure
 from edgekit.device.fake import FakeDevice
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Completed
@@ -59,6 +60,20 @@ def test_models_take_turns() -> None:
     turns = alternate(models, Plan(xnnpack=False), turns=4, turn_seconds=0.002)
     first, second = map(np.median, turns.steady_ns)
     assert second > 2 * first
+    medians = turns.turn_medians()
+    assert [len(one) for one in medians] == [4, 4]
+    assert min(turns.steady_ns[0]) * 1e-9 <= min(medians[0])
+    assert max(medians[1]) <= max(turns.steady_ns[1]) * 1e-9
+
+
+@pytest.mark.parametrize("runs", [((2, 1), (2, 2)), ((4,), (2, 2)), ((0, 4), (2, 2)), ((), (4,))])
+def test_turns_that_do_not_add_up_are_not_believed(runs: tuple[tuple[int, ...], ...]) -> None:
+    runtime = {"name": "ai-edge-litert", "version": "2"}
+    answer = {"runtime": runtime, "steady_ns": [[5, 6, 7, 8]] * 2, "delegate_partitions": [None] * 2}
+    good = msgspec.convert({**answer, "turn_runs": [[1, 3], [2, 2]]}, Turns)
+    assert good.turn_medians()[1] == pytest.approx([5.5e-9, 7.5e-9])
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({**answer, "turn_runs": runs}, Turns)
 
 
 @pytest.mark.parametrize(
