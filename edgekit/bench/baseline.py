@@ -191,7 +191,17 @@ def same_model(one: Measured, baseline: Results) -> list[Measured]:
 def unlike(one: Measured, other: Measured) -> list[str]:
     """What of their settings differs between a measurement and its baseline: `threads 1, now 4`."""
     new, old = settings(one), settings(other)
-    return [f"{name} {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value]
+    return [
+        f"{name} {_words(old.get(name))}, now {_words(value)}" for name, value in new.items() if old.get(name) != value
+    ]
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_words(part)}" for key, part in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return " ".join(map(_words, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def settings(one: Measured) -> dict[str, object]:
@@ -205,5 +215,7 @@ def settings(one: Measured) -> dict[str, object]:
     if isinstance(one, NativeMeasurement):
         return found | {name: getattr(one.phone, name) for name in _PHONE} | {"benchmark_model": one.tool_sha256[:12]}
     found["runtime"] = f"{one.runtime.name} {one.runtime.version}"
-    found["input shapes"] = [list(tensor.shape) for tensor in one.inputs]
+    given = one.fed is not None and one.fed.source != "random"
+    found["inputs"] = f"{one.fed.samples} given, {one.fed.sha256}" if one.fed and given else "random"
+    found["input shapes"] = ["x".join(map(str, tensor.shape)) for tensor in one.inputs]
     return found | {name.replace("_", " "): getattr(one.machine, name) for name in _MACHINE}

@@ -255,9 +255,7 @@ def _table(report: Report, write: Write) -> str:
     several = len(settings) > 1
     cells = [((row.device,) if several else ()) + (names[row.model], *_cells(row)) for row in report.rows]
     return (
-        write((("device",) if several else ()) + _HEADER, cells)
-        + "\n\n"
-        + "\n".join([*settings, *_delegated(report)])
+        write((("device",) if several else ()) + _HEADER, cells) + "\n\n" + "\n".join([*settings, *_delegated(report)])
     )
 
 

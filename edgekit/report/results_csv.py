@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from edgekit.bench.disturbances import cautions, disturbances
 from edgekit.bench.result import Measurement, NativeMeasurement, Results
-from edgekit.bench.statistics import Interval, noise_warnings, summarize
+from edgekit.bench.statistics import Interval, summarize
 
 Cell = str | int | float | bool | None
 
@@ -41,7 +42,10 @@ def _setting(one: Measurement | NativeMeasurement) -> dict[str, Cell]:
         "device": one.device,
         "started": one.started,
         "threads": one.plan.threads,
+        "cpus": " ".join(map(str, one.plan.cpus)),
         "xnnpack": one.plan.xnnpack,
+        "delegate": one.plan.delegate.library if one.plan.delegate else None,
+        "with_io": one.plan.with_io,
         "seed": one.plan.seed,
     }
 
@@ -55,6 +59,7 @@ def _place(one: Measurement) -> dict[str, Cell]:
         "cores": machine.usable_cores,
         "tool": f"{one.runtime.name} {one.runtime.version}",
         "delegate_partitions": one.delegate_partitions,
+        "inputs": one.fed.source if one.fed else None,
         "governor": before.governor,
         "frequency_before_hz": before.frequency_hz,
         "frequency_after_hz": after.frequency_hz,
@@ -77,7 +82,12 @@ def _statistics(summary: Struct) -> dict[str, Cell]:
 
 
 def _noise(one: Measurement) -> dict[str, Cell]:
-    return {"warnings": "; ".join(noise_warnings(one))}
+    return {
+        "attempts": one.attempts,
+        "precise": one.precise,
+        "disturbances": "; ".join(disturbances(one)),
+        "cautions": "; ".join(cautions(one)),
+    }
 
 
 def _phone(one: NativeMeasurement) -> dict[str, Cell]:

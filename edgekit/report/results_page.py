@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from markupsafe import Markup
 
+from edgekit.bench.disturbances import warnings
 from edgekit.bench.result import Measurement, Results
-from edgekit.bench.statistics import Summary, noise_warnings, summarize
+from edgekit.bench.statistics import Summary, summarize
 from edgekit.report import memory, plots, words
 from edgekit.report.axes import SECONDS, Axis
 from edgekit.report.course import Strip, course, envelope
@@ -79,8 +81,8 @@ def _shown(label: str, one: Measurement) -> Shown:
     summary = summarize(one)
     seconds = [sample * 1e-9 for sample in one.steady_ns]
     marks = [(f"p{rank}", getattr(summary, f"p{rank}_seconds").value) for rank in (50, 90, 99)]
-    drawing = course(seconds, marks, list(_strips(one, sum(seconds))))
-    return Shown(label, one, summary, tuple(noise_warnings(one)), drawing, envelope(seconds).runs)
+    drawing = course(seconds, marks, list(_strips(one, seconds)))
+    return Shown(label, one, summary, warnings(one), drawing, envelope(seconds).runs)
 
 
 def _samples(one: Shown) -> Samples:
@@ -90,11 +92,13 @@ def _samples(one: Shown) -> Samples:
     return Samples(one.label, [sample * 1e-9 for sample in one.measurement.steady_ns], said)
 
 
-def _strips(one: Measurement, seconds: float) -> Iterator[Strip]:
-    """Temperature and frequency where they could be read at both ends at least."""
-    ends = ((0.0, one.before), (seconds, one.after))
+def _strips(one: Measurement, seconds: Sequence[float]) -> Iterator[Strip]:
+    """Temperature and frequency before, during and after, where they could be read at two moments at least."""
+    times = [0.0, *accumulate(seconds)]
+    looks = [(times[min(look.runs, len(seconds))], look) for look in one.timeline]
+    moments = [(0.0, one.before), *looks, (times[-1], one.after)]
     for axis, name in ((CELSIUS, "temperature_celsius"), (HERTZ, "frequency_hz")):
-        points = [(time, float(value)) for time, then in ends if (value := getattr(then, name)) is not None]
+        points = [(time, float(value)) for time, then in moments if (value := getattr(then, name)) is not None]
         if len(points) > 1:
             yield Strip(axis, points)
 

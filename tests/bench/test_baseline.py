@@ -12,6 +12,7 @@ from edgekit.bench.baseline import METRICS, Measured, judge, like, settings, tog
 from edgekit.bench.plan import plan_for
 from edgekit.bench.result import (
     Conditions,
+    Fed,
     Measurement,
     ModelFile,
     NativeMeasurement,
@@ -122,7 +123,9 @@ def test_the_same_device_is_preferred(measured: Measurement) -> None:
         ({"plan": plan_for(runs=5, threads=4)}, "threads 4, now 1"),
         ({"plan": plan_for(runs=5, xnnpack=False)}, "xnnpack False, now True"),
         ({"plan": plan_for(runs=5, seed=3)}, "seed 3, now 0"),
-        ({"inputs": ()}, r"input shapes \[\], now \[\[1, 4\]\]"),
+        ({"plan": plan_for(runs=5, cpus=(0,))}, "cpus 0, now none"),
+        ({"fed": Fed("data", 9, "5" * 64, "digits.npz")}, "inputs 9 given, 555.*, now random"),
+        ({"inputs": ()}, "input shapes none, now 1x4"),
     ],
 )
 def test_unlike_settings_are_refused_unless_forced(measured: Measurement, change: dict[str, object], told: str) -> None:
@@ -137,7 +140,7 @@ def test_machine_and_runtime_belong_to_the_settings(measured: Measurement) -> No
     )
     assert unlike(measured, board) == [
         f"runtime {measured.runtime.name} 1, now {measured.runtime.name} {measured.runtime.version}",
-        "board Pi 5, now None",
+        "board Pi 5, now none",
     ]
 
 
@@ -147,8 +150,8 @@ def test_how_long_was_measured_does_not(measured: Measurement) -> None:
 
 def test_every_setting_of_a_plan_counts_unless_it_is_about_time(measured: Measurement) -> None:
     counted = {name.replace(" ", "_") for name in settings(measured)}
-    assert {"threads", "xnnpack", "seed"} <= counted
-    assert not {"min_runs", "max_runs", "min_seconds", "max_seconds", "warm_up"} & counted
+    assert {"threads", "xnnpack", "seed", "cpus", "delegate", "with_io", "inputs"} <= counted
+    assert not {"min_runs", "max_runs", "min_seconds", "max_seconds", "warm_up", "precision"} & counted
 
 
 def test_every_metric_has_a_value_and_percentiles_rise(measured: Measurement) -> None:
@@ -168,7 +171,7 @@ def test_a_change_needs_a_baseline_and_a_share_something_to_be_a_share_of(measur
 
 
 def test_what_the_native_tool_does_not_print_cannot_be_limited(measured: Measurement) -> None:
-    nothing = Conditions(**dict.fromkeys(Conditions.__struct_fields__))
+    nothing = Conditions(None, None, None, None)
     phase = Phase(50, 1e-3, 1e-3, 1e-3, None, median_seconds=1.1e-3)
     native = NativeMeasurement(
         model=measured.model,

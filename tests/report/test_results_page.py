@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from run_examples import measured
 
-from edgekit.bench.result import Measurement, Results
+from edgekit.bench.result import Look, Measurement, Results
 from edgekit.report import labels, memory
 from edgekit.report.axes import Axis
 from edgekit.report.course import Strip, course, envelope
@@ -104,6 +104,18 @@ def test_temperature_is_drawn_where_it_was_read(one: Measurement) -> None:
         one, before=replace(one.before, temperature_celsius=40.0), after=replace(one.after, temperature_celsius=70.0)
     )
     assert "temperature, °C" in page(Results((warm,)))
+
+
+def test_looks_during_the_run_stand_where_they_were_taken(one: Measurement) -> None:
+    """Half of the runs were done at the look: its dot is there, whatever the clock said beside the runs."""
+    even = replace(one, steady_ns=(1_000_000,) * 100)
+    looks = (Look(9.9, 50, 55.0, None), Look(19.9, 100, 65.0, None))
+    drawing = svgs(page(Results((replace(even, timeline=looks),))))[-1]
+    dots = [float(dot.attrib["cx"]) for dot in drawing.iter("circle")]
+    grid = [line for line in drawing.iter("line") if line.attrib.get("class") == "grid"]
+    left = min(float(line.attrib["x1"]) for line in grid)
+    right = max(float(line.attrib["x2"]) for line in grid)
+    assert dots == [pytest.approx((left + right) / 2, abs=0.2), pytest.approx(right, abs=0.2)]
 
 
 def test_memory_that_is_not_known_is_not_drawn(one: Measurement) -> None:
