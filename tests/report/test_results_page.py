@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from browser import dumped, probed
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from run_examples import measured
 
-from edgekit.bench.result import Look, Measurement, Results
+from edgekit.bench.result import Look, Measurement, ModelFile, Results
 from edgekit.report import labels, memory
 from edgekit.report.axes import Axis
 from edgekit.report.course import Strip, course, envelope
@@ -145,3 +147,24 @@ def test_a_name_leaves_room_for_the_words_beside_it(letters: int) -> None:
     room = labels.beside("x" * letters, 388)
     assert 8 <= room <= 26
     assert room == 8 or room * labels.LETTER + 6.4 * letters <= 388
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_fits_the_window_and_no_two_texts_of_a_chart_overlap(width: int, one: Measurement, tmp_path: Path) -> None:
+    files = [ModelFile(f"a_network_with_a_long_name_{kind}.tflite", "0" * 64, 90_000) for kind in ("int8", "float32")]
+    warm = replace(one.after, temperature_celsius=71.5, frequency_hz=1_500_000_000)
+    cool = replace(one.before, temperature_celsius=40.0, frequency_hz=600_000_000)
+    spiked = (*one.steady_ns, 900_000)
+    fleet = [
+        replace(one, model=file, device=device, before=cool, after=warm, steady_ns=spiked)
+        for file in files
+        for device in ("ssh://somebody@raspberrypi.local", "ssh://somebody@zero2w.local")
+    ]
+    assert probed(page(Results(tuple(fleet))), tmp_path, width) == (0, 0)
+
+
+def test_a_browser_shows_it_without_a_complaint(one: Measurement, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(page(Results((one,))), encoding="utf-8")
+    document, console = dumped(tmp_path / "page.html", tmp_path / "profile")
+    assert console == ""
+    assert document.count('<svg class="chart') == 3
