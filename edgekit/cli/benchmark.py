@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edgekit.bench.baseline import Verdict
 from edgekit.bench.delegation import Demand, in_words
@@ -164,9 +165,13 @@ def command(
     if output is not None and (results.measurements or results.native):
         write_new(output, results.to_json(), overwrite)
     failures = tuple(Failure(one.device, one.error.problem, one.error.mend) for one in outcomes if one.error)
-    verdicts = gate.judge([*results.measurements, *results.native])
-    report = Report(tuple(map(row_of, results.measurements)), results.native, failures, verdicts)
-    _show(report, as_json)
+    report = Report(tuple(map(row_of, results.measurements)), results.native, failures)
+    try:
+        verdicts = gate.judge([*results.measurements, *results.native])
+    except InputError:
+        _show(report, as_json)  # what took minutes to measure is not lost to a baseline that does not fit
+        raise
+    _show(replace(report, verdicts=verdicts), as_json)
     if failed:
         raise click.exceptions.Exit(failed[0].exit_code)
     if require_delegate is not None:
