@@ -240,10 +240,11 @@ def speed(a: Path, b: Path, plan: Plan, device: Device | None = None, processes:
     """Let both files take turns in each of several processes, the order turned round each time.
 
     Turns that follow each other share what goes on around them, so each process gives the median of the ratios of its
-    neighbouring turns. Several processes average out what is fixed within one, such as where its memory lies.
+    neighbouring turns. Several processes average out what is fixed within one, such as where its memory lies. Every
+    other one loads and runs `b` first: the model that is loaded second was measured to be 0.2 to 0.6 % slower.
     """
-    rounds = [alternate([a, b], plan, device, reverse=index % 2 == 1) for index in range(processes)]
-    turns = [one.turn_medians() for one in rounds]
+    rounds = [alternate([a, b] if index % 2 == 0 else [b, a], plan, device) for index in range(processes)]
+    turns = [one.turn_medians()[:: 1 if index % 2 == 0 else -1] for index, one in enumerate(rounds)]
     ratios = tuple(turn_ratio(*sides) for sides in turns)
     ratio = median_interval(ratios)
     seconds = [float(np.median([np.median(one[side]) for one in turns])) for side in (0, 1)]
