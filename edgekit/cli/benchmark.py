@@ -39,7 +39,7 @@ from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
-from edgekit.errors import OutputError
+from edgekit.errors import InputError, OutputError
 from edgekit.report.table import Write, render_table
 from edgekit.units import format_bytes, format_seconds
 

@@ -84,7 +84,6 @@ def _statistics(summary: Struct) -> dict[str, Cell]:
 def _noise(one: Measurement) -> dict[str, Cell]:
     return {
         "attempts": one.attempts,
-        "precise": one.precise,
         "disturbances": "; ".join(disturbances(one)),
         "cautions": "; ".join(cautions(one)),
     }
