@@ -16,6 +16,7 @@ from msgspec import Struct
 from edgekit.operators import OperatorTable
 from edgekit.target import Target, load_target
 from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo, inspect_model
+from edgekit.tflite.memory_plan import plan_memory
 from edgekit.units import format_bytes
 
 Level = Literal["error", "warn", "info"]
@@ -226,6 +227,26 @@ def _sizes(summary: ModelSummary, target: Target) -> Iterator[Finding]:
         )
 
 
+def _arena(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+    """On a microcontroller the tensors between operators fit the memory, and their budget."""
+    if target.memory.flash_bytes is None:
+        return
+    plan, main = plan_memory(summary, "micro"), _main(summary)
+    needed = plan.arena_bytes + plan.persistent_bytes
+    for claim, place, limit in (
+        ("budget.arena_bytes", "the budget", target.budget.arena_bytes),
+        ("memory.ram_bytes", "the memory", target.memory.ram_bytes),
+    ):
+        if limit is not None and needed > limit:
+            peak = main[plan.peak]
+            problem = (
+                f"{format_bytes(needed)} for tensors, and {place} is {format_bytes(limit)}; "
+                f"most lives at {peak.name} #{peak.index}, {format_bytes(plan.live_bytes)}"
+            )
+            mend = "a smaller input, an earlier stride or fewer channels there; int8 takes a quarter of float32"
+            yield Finding("error", "arena-too-large", "tensors", problem, mend, target.source_of(claim))
+
+
 _RULES: tuple[Callable[[ModelSummary, Target], Iterator[Finding]], ...] = (
     _scheme,
     _custom_operators,
@@ -236,6 +257,7 @@ _RULES: tuple[Callable[[ModelSummary, Target], Iterator[Finding]], ...] = (
     _dimensions,
     _io,
     _sizes,
+    _arena,
 )
 
 

@@ -165,6 +165,11 @@ def _memory(measurement: Measurement) -> Iterator[str]:
     grown = growth(measurement.memory.first.anonymous_bytes, measurement.memory.end.anonymous_bytes) or 0
     if grown > kept:
         yield f"memory grew by {format_bytes(grown)} during the runs; give more --runs to see whether it goes on"
+    arena, points = measurement.model.arena_bytes or 0, measurement.memory
+    added = growth(points.imported.anonymous_bytes, points.first.anonymous_bytes)
+    if added is not None and added + (growth(points.imported.swap_bytes, points.first.swap_bytes) or 0) < 0.9 * arena:
+        least = f"the {format_bytes(arena)} that its tensors need"
+        yield f"the model added {format_bytes(added)} of memory, less than {least}: see whether the device swaps"
 
 
 def _asked(measurement: Measurement) -> Iterator[str]:

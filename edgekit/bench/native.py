@@ -44,7 +44,7 @@ def measure_native(
     done = device.run([program, *flags(place, plan)], timeout)
     printed = read_output(done, str(model), device.name, timeout)
     return NativeMeasurement(
-        model=ModelFile(str(model), hashlib.sha256(data).hexdigest(), len(data)),
+        model=ModelFile.of(str(model), data),
         device=device.name,
         plan=plan,
         started=started,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,8 @@ from msgspec import Meta, Struct
 
 from edgekit.bench.plan import Cores, Plan
 from edgekit.errors import InputError, OutputError
+from edgekit.tflite.inspect import read_contents
+from edgekit.tflite.memory_plan import plan_memory
 
 _LARGEST = 2**62
 _LINE = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
@@ -178,11 +181,19 @@ class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """The measured file."""
+    """The measured file. `arena_bytes` is what LiteRT's planner lays its tensors into, where no delegate has them."""
 
     name: str
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
     file_bytes: Bytes
+    arena_bytes: Bytes | None = None
+
+    @classmethod
+    def of(cls, name: str, data: bytes | bytearray) -> ModelFile:
+        """What is to be known of a file's bytes. Raises ModelError for a damaged file."""
+        plan = plan_memory(read_contents(data, name))
+        arena = None if plan.dynamic else plan.arena_bytes + plan.persistent_bytes
+        return cls(name, hashlib.sha256(data).hexdigest(), len(data), arena)
 
 
 class Fed(Struct, frozen=True, forbid_unknown_fields=True):

@@ -156,7 +156,7 @@ def measure(
         seen = ask(place, request, Observed, label, timeout)
         where = place.name
     return Measurement(
-        model=ModelFile(label, hashlib.sha256(file).hexdigest(), len(file)),
+        model=ModelFile.of(label, file),
         fed=_fed(inputs, data),
         device=where,
         plan=plan,

@@ -59,6 +59,7 @@ class Summary(Struct, frozen=True):
     baseline_bytes: int | None
     model_anonymous_bytes: int | None
     model_file_bytes: int | None
+    arena_bytes: int | None = None
 
 
 def summarize(measurement: Measurement) -> Summary:
@@ -80,6 +81,7 @@ def summarize(measurement: Measurement) -> Summary:
         baseline_bytes=points.imported.resident_bytes,
         model_anonymous_bytes=growth(points.imported.anonymous_bytes, points.first.anonymous_bytes),
         model_file_bytes=growth(points.imported.file_bytes, points.first.file_bytes),
+        arena_bytes=measurement.model.arena_bytes,
     )
 
 

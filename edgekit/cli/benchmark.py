@@ -46,7 +46,20 @@ from edgekit.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from edgekit.real_inputs import RealInputs
 
-_HEADER = ("model", "size", "load", "first", "p50", "95 % interval", "p90", "p99", "peak", "+anonymous", "+file")
+_HEADER = (
+    "model",
+    "size",
+    "load",
+    "first",
+    "p50",
+    "95 % interval",
+    "p90",
+    "p99",
+    "peak",
+    "arena",
+    "+anonymous",
+    "+file",
+)
 
 
 class Row(Struct, frozen=True):
@@ -140,7 +153,8 @@ def command(
     and the exit code is then that of the first failure.
 
     peak is the most memory the process held, with Python and the runtime in it, up to the first inference; +anonymous
-    and +file are what the model added: memory of its own, and pages of files (the model, code of the runtime).
+    and +file are what the model added: memory of its own, and pages of files (the model, code of the runtime). arena is
+    what its tensors need by LiteRT's plan; what +anonymous is above it are packed weights, scratch memory and the heap.
     """
     if output is not None and output.exists() and not overwrite:
         raise OutputError(f"{output} exists", "give another name, or --overwrite")
@@ -299,6 +313,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         format_seconds(found.p90_seconds.value),
         format_seconds(found.p99_seconds.value),
         format_bytes(found.peak_bytes),
+        format_bytes(found.arena_bytes),
         format_bytes(found.model_anonymous_bytes),
         format_bytes(found.model_file_bytes),
     )

@@ -21,7 +21,10 @@ _WEIGHT_TYPES = {"float32", "float16", "bfloat16", "float64", "int8", "uint8", "
 
 
 class TensorInfo(Struct, frozen=True):
-    """A tensor: `shape` has -1 where the file leaves a dimension open; scale and zero point if it has one pair."""
+    """A tensor: `shape` has -1 where the file leaves a dimension open; scale and zero point if it has one pair.
+
+    A `variable` keeps its values from one run to the next.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -31,6 +34,7 @@ class TensorInfo(Struct, frozen=True):
     channel_scales: int = 0
     constant_bytes: int = 0
     buffer: int = 0
+    variable: bool = False
 
     @property
     def dynamic(self) -> bool:
@@ -71,7 +75,10 @@ class Signature(Struct, frozen=True):
 
 
 class ModelContents(Struct, frozen=True):
-    """What a TFLite file says about itself. Bytes are bytes of the file; MACs are of one inference."""
+    """What a TFLite file says about itself. Bytes are bytes of the file; MACs are of one inference.
+
+    `input_indices` and `output_indices` are the places of inputs and outputs in `tensors`.
+    """
 
     file_bytes: int
     description: str
@@ -86,9 +93,11 @@ class ModelContents(Struct, frozen=True):
     subgraphs: int
     signatures: tuple[Signature, ...]
     metadata: tuple[str, ...]
+    input_indices: tuple[int, ...] = ()
+    output_indices: tuple[int, ...] = ()
 
 
-class ModelSummary(ModelContents, frozen=True):
+class ModelSummary(ModelContents, frozen=True, kw_only=True):
     """The contents of a TFLite file, and its size after DEFLATE."""
 
     deflated_bytes: int
@@ -141,12 +150,14 @@ def _contents(model: Any, limit: int) -> ModelContents:
         tensor.buffer: tensor for graph in tensors for tensor in graph if tensor.constant_bytes and _is_weight(tensor)
     }
     main = graphs[0]
+    inputs = tuple(_indices(main.InputsLength, main.Inputs, limit))
+    outputs = tuple(_indices(main.OutputsLength, main.Outputs, limit))
     return ModelContents(
         file_bytes=limit,
         description=_text(model.Description()),
         numeric=_numeric(operators, tensors),
-        inputs=tuple(tensors[0][i] for i in _indices(main.InputsLength, main.Inputs, limit)),
-        outputs=tuple(tensors[0][i] for i in _indices(main.OutputsLength, main.Outputs, limit)),
+        inputs=tuple(tensors[0][i] for i in inputs),
+        outputs=tuple(tensors[0][i] for i in outputs),
         operators=operators,
         tensors=tuple(tensors[0]),
         parameters=sum(tensor.elements for tensor in weights.values()),
@@ -155,6 +166,8 @@ def _contents(model: Any, limit: int) -> ModelContents:
         subgraphs=len(graphs),
         signatures=tuple(_signatures(model, tensors, limit)),
         metadata=tuple(_text(item.Name()) for item in flatbuffer.items(model.MetadataLength, model.Metadata, limit)),
+        input_indices=inputs,
+        output_indices=outputs,
     )
 
 
@@ -178,6 +191,7 @@ def _tensor(model: Any, tensor: Any, limit: int) -> TensorInfo:
         channel_scales=len(scales) if len(scales) > 1 else 0,
         constant_bytes=span[1] if span else 0,
         buffer=tensor.Buffer(),
+        variable=tensor.IsVariable(),
     )
 
 
