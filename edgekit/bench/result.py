@@ -181,7 +181,7 @@ class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """The measured file. `arena_bytes` is what LiteRT's planner lays its tensors into, where no delegate has them."""
+    """The measured file. `arena_bytes` is what LiteRT's plan needs for its tensors, open dimensions as 1."""
 
     name: str
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -192,8 +192,7 @@ class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
     def of(cls, name: str, data: bytes | bytearray) -> ModelFile:
         """What is to be known of a file's bytes. Raises ModelError for a damaged file."""
         plan = plan_memory(read_contents(data, name))
-        arena = None if plan.dynamic else plan.arena_bytes + plan.persistent_bytes
-        return cls(name, hashlib.sha256(data).hexdigest(), len(data), arena)
+        return cls(name, hashlib.sha256(data).hexdigest(), len(data), plan.arena_bytes + plan.persistent_bytes)
 
 
 class Fed(Struct, frozen=True, forbid_unknown_fields=True):
