@@ -56,23 +56,19 @@ class MemoryPlan(Struct, frozen=True):
 def plan_memory(source: bytes | bytearray | Path | ModelContents, planner: Planner = "litert") -> MemoryPlan:
     """The plan of a file's main graph. Raises ModelError for a damaged file."""
     contents = source if isinstance(source, ModelContents) else read_contents(source)
-    lives = _lives(contents, keep_inputs=planner == "litert")
-    states = {index for index, tensor in enumerate(contents.tensors) if tensor.variable}
-    sizes = {index: tensor_bytes(contents.tensors[index]) for index in {*lives, *states}}
-    moving = {index: life for index, life in lives.items() if index not in states and sizes[index]}
-    place, unit = (_litert, 1) if planner == "litert" else (_micro, _MICRO)
-    offsets = place(moving, sizes)
+    moving = lives(contents, planner)
+    sizes = {index: tensor_bytes(tensor) for index, tensor in enumerate(contents.tensors)}
+    offsets, top = placed(moving, sizes, planner)
     tensors = tuple(
         Placed(contents.tensors[index].name, sizes[index], offset, *moving[index]) for index, offset in offsets.items()
     )
     live = _live_bytes(tensors)
     peak = max(live, key=lambda operator: live[operator], default=0)
-    top = max((one.offset + one.bytes for one in tensors), default=0)
     return MemoryPlan(
-        arena_bytes=_up(top, unit),
+        arena_bytes=top,
         live_bytes=live.get(peak, 0),
         peak=peak,
-        persistent_bytes=sum(sizes[index] for index in states),
+        persistent_bytes=sum(sizes[index] for index, tensor in enumerate(contents.tensors) if tensor.variable),
         tensors=tensors,
         dynamic=tuple(contents.tensors[index].name for index in moving if contents.tensors[index].dynamic),
     )
@@ -90,35 +86,46 @@ def _up(size: int, unit: int) -> int:
 Life = tuple[int, int]
 
 
-def _lives(contents: ModelContents, keep_inputs: bool) -> dict[int, Life]:
-    """{tensor: first and last operator that need it}, of what is computed or put in; outputs live to the end."""
+def lives(contents: ModelContents, planner: Planner) -> dict[int, Life]:
+    """{tensor: first and last operator that need it}, of what moves in the arena: put in or computed, and no state.
+
+    Outputs live to the end, with LiteRT inputs do, too.
+    """
     operators = [op for op in contents.operators if op.subgraph == 0]
     end = max(len(operators) - 1, 0)
-    inputs, outputs = set(contents.input_indices), set(contents.output_indices)
     first = dict.fromkeys(contents.input_indices, 0)
     last = dict(first)
     for number, operator in enumerate(operators):
         for index in operator.outputs:
             first.setdefault(index, number)
             last[index] = number
-        for index in operator.inputs:
-            if index in first:
-                last[index] = number
-    kept = outputs | (inputs if keep_inputs else set())
-    return {index: (begin, end if index in kept else last[index]) for index, begin in first.items() if index >= 0}
+        last.update((index, number) for index in operator.inputs if index in first)
+    kept = {*contents.output_indices, *(contents.input_indices if planner == "litert" else ())}
+    return {
+        index: (begin, end if index in kept else last[index])
+        for index, begin in first.items()
+        if index >= 0 and not contents.tensors[index].variable and tensor_bytes(contents.tensors[index])
+    }
 
 
-def _litert(lives: dict[int, Life], sizes: dict[int, int]) -> dict[int, int]:
-    end = max((last for _, last in lives.values()), default=0)
-    whole = sorted(index for index, life in lives.items() if life == (0, end))
-    rest = sorted({*lives} - {*whole}, key=lambda index: (-sizes[index], lives[index][0], index))
-    return _greedy([*whole, *rest], lives, sizes, _LITERT, lambda gaps: min(gaps, key=lambda gap: gap[1]))
+def placed(moving: dict[int, Life], sizes: dict[int, int], planner: Planner) -> tuple[dict[int, int], int]:
+    """{tensor: offset}, and the bytes of the arena."""
+    offsets = (_litert if planner == "litert" else _micro)(moving, sizes)
+    top = max((offset + sizes[index] for index, offset in offsets.items()), default=0)
+    return offsets, top if planner == "litert" else _up(top, _MICRO)
 
 
-def _micro(lives: dict[int, Life], sizes: dict[int, int]) -> dict[int, int]:
+def _litert(moving: dict[int, Life], sizes: dict[int, int]) -> dict[int, int]:
+    end = max((last for _, last in moving.values()), default=0)
+    whole = sorted(index for index, life in moving.items() if life == (0, end))
+    rest = sorted({*moving} - {*whole}, key=lambda index: (-sizes[index], moving[index][0], index))
+    return _greedy([*whole, *rest], moving, sizes, _LITERT, lambda gaps: min(gaps, key=lambda gap: gap[1]))
+
+
+def _micro(moving: dict[int, Life], sizes: dict[int, int]) -> dict[int, int]:
     rounded = {index: _up(size, _MICRO) for index, size in sizes.items()}
-    order = sorted(lives, key=lambda index: (-rounded[index], -index))
-    return _greedy(order, lives, rounded, _MICRO, lambda gaps: gaps[0])
+    order = sorted(moving, key=lambda index: (-rounded[index], -index))
+    return _greedy(order, moving, rounded, _MICRO, lambda gaps: gaps[0])
 
 
 Gap = tuple[int, int]
@@ -126,19 +133,19 @@ Gap = tuple[int, int]
 
 def _greedy(
     order: Iterable[int],
-    lives: dict[int, Life],
+    moving: dict[int, Life],
     sizes: dict[int, int],
     alignment: int,
     choose: Callable[[list[Gap]], Gap],
 ) -> dict[int, int]:
     """{tensor: offset}: each in one of the gaps between those placed before that live at the same time."""
-    placed: dict[int, int] = {}
+    found: dict[int, int] = {}
     for index in order:
-        first, last = lives[index]
+        first, last = moving[index]
         beside = sorted(
             (offset, offset + sizes[other])
-            for other, offset in placed.items()
-            if lives[other][0] <= last and first <= lives[other][1]
+            for other, offset in found.items()
+            if moving[other][0] <= last and first <= moving[other][1]
         )
         gaps, top = [], 0
         for start, stop in beside:
@@ -146,8 +153,8 @@ def _greedy(
             if begin + sizes[index] <= start:
                 gaps.append((begin, start - begin))
             top = max(top, stop)
-        placed[index] = choose(gaps)[0] if gaps else _up(top, alignment)
-    return placed
+        found[index] = choose(gaps)[0] if gaps else _up(top, alignment)
+    return found
 
 
 def _live_bytes(tensors: Iterable[Placed]) -> dict[int, int]:

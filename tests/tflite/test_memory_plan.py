@@ -41,19 +41,19 @@ def graphs(draw: st.DrawFn) -> ModelContents:
     count = draw(st.integers(1, 12))
     tensors = [TensorInfo(f"t{i}", (1, draw(st.integers(1, 300))), "int8") for i in range(count + 1)]
     operators = tuple(
-        _operator(number, tuple(draw(st.sets(st.integers(0, number), min_size=1, max_size=3))))
+        operator(number, tuple(draw(st.sets(st.integers(0, number), min_size=1, max_size=3))))
         for number in range(count)
     )
-    return _contents(tensors, operators, (0,), (count,))
+    return contents_of(tensors, operators, (0,), (count,))
 
 
-def _operator(number: int, inputs: tuple[int, ...]) -> OperatorInfo:
+def operator(number: int, inputs: tuple[int, ...]) -> OperatorInfo:
     return OperatorInfo(
         number, "ADD", False, False, 0, "int8", inputs, (number + 1,), f"t{number + 1}", (), 0, 0, "", False
     )
 
 
-def _contents(
+def contents_of(
     tensors: list[TensorInfo], operators: tuple[OperatorInfo, ...], inputs: tuple[int, ...], outputs: tuple[int, ...]
 ) -> ModelContents:
     sides = [tuple(tensors[index] for index in side) for side in (inputs, outputs)]
@@ -90,15 +90,15 @@ def test_what_lives_together_lies_apart(contents: ModelContents, planner: Planne
 
 
 @given(graphs())
-def test_the_peak_is_what_lives_at_one_operator(contents: ModelContents) -> None:
+def test_the_peak_is_what_lives_at_oneoperator(contents: ModelContents) -> None:
     plan = plan_memory(contents, "micro")
     assert plan.live_bytes == sum(one.bytes for one in plan.tensors if one.first <= plan.peak <= one.last)
 
 
 def test_a_chain_needs_two_neighbours() -> None:
     tensors = [TensorInfo(f"t{i}", (1, size), "int8") for i, size in enumerate((64, 640, 128, 64))]
-    operators = tuple(_operator(number, (number,)) for number in range(3))
-    contents = _contents(tensors, operators, (0,), (3,))
+    operators = tuple(operator(number, (number,)) for number in range(3))
+    contents = contents_of(tensors, operators, (0,), (3,))
     assert plan_memory(contents, "micro").arena_bytes == 640 + 128
     kept = plan_memory(contents, "litert")
     assert kept.arena_bytes == 640 + 128 + 64, "the input stays"
@@ -111,8 +111,8 @@ def test_states_are_apart_and_open_dimensions_are_named() -> None:
         TensorInfo("state", (1, 100), "float32", variable=True),
         TensorInfo("y", (-1, 10), "float32"),
     ]
-    operator = OperatorInfo(0, "ADD", False, False, 0, "float32", (0, 1), (2,), "y", (), 0, 0, "", True)
-    plan = plan_memory(_contents(tensors, (operator,), (0,), (2,)))
+    add = OperatorInfo(0, "ADD", False, False, 0, "float32", (0, 1), (2,), "y", (), 0, 0, "", True)
+    plan = plan_memory(contents_of(tensors, (add,), (0,), (2,)))
     assert plan.persistent_bytes == 400
     assert plan.dynamic == ("x", "y")
     assert plan.arena_bytes == 64 + 40
