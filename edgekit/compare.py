@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from edgekit.bench.baseline import Verdict, verdict_on
 from edgekit.bench.plan import Plan
-from edgekit.bench.result import Runtime
+from edgekit.bench.result import Delegation, Runtime
 from edgekit.bench.run import alternate, infer
 from edgekit.bench.statistics import Interval, median_interval
 from edgekit.device.protocol import Device
@@ -66,6 +66,7 @@ class Speed(Struct, frozen=True):
     """Latency of b against a, which took turns in several processes.
 
     `ratio` is the median over the processes of the median over its turns of b / a, with its 95 % interval.
+    `delegations` is what delegates took of a and of b.
     """
 
     a_seconds: float
@@ -73,6 +74,7 @@ class Speed(Struct, frozen=True):
     ratio: Interval
     process_ratios: tuple[float, ...]
     runtime: Runtime
+    delegations: tuple[tuple[Delegation, ...], ...]
     verdict: str
 
 
@@ -179,7 +181,7 @@ def agreement(
     for index, value, (_, other) in zip(order, values, pairs, strict=True):
         theirs[index] = to_stored(value, other)
     results = [
-        infer(path, arrays, threads=plan.threads, xnnpack=plan.xnnpack, runtime=plan.runtime, device=device)
+        infer(path, arrays, device=device, **plan.running)
         for path, arrays in (
             (a, [to_stored(value, one) for value, (one, _) in zip(values, pairs, strict=True)]),
             (b, theirs),
@@ -248,7 +250,7 @@ def speed(a: Path, b: Path, plan: Plan, device: Device | None = None, processes:
     ratios = tuple(turn_ratio(*sides) for sides in turns)
     ratio = median_interval(ratios)
     seconds = [float(np.median([np.median(one[side]) for one in turns])) for side in (0, 1)]
-    return Speed(seconds[0], seconds[1], ratio, ratios, rounds[0].runtime, verdict(ratio))
+    return Speed(seconds[0], seconds[1], ratio, ratios, rounds[0].runtime, rounds[0].delegations, verdict(ratio))
 
 
 def turn_ratio(a: Sequence[float], b: Sequence[float]) -> float:

@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Struct
 
 from edgekit.artifact import Artifact, Manifest
-from edgekit.bench.plan import RuntimeName
+from edgekit.bench.plan import Plan
 from edgekit.dataset import Dataset, Part, load_for
 from edgekit.device.protocol import Device
-from edgekit.errors import DataError, ModelError
+from edgekit.errors import DataError, InputError, ModelError
 from edgekit.host_agreement import HostAgreement, host_agreement
 from edgekit.metrics import Score, scores
 from edgekit.model import TensorSpec, load_model
@@ -39,7 +39,7 @@ def evaluate_model(
     data: str | Path | Dataset,
     *,
     part: str = "test",
-    runtime: RuntimeName = "auto",
+    plan: Plan | None = None,
     trust: bool = False,
     data_options: Mapping[str, object] | None = None,
     samples: int | None = None,
@@ -49,7 +49,9 @@ def evaluate_model(
 
     The preprocessing that an artifact records is applied, unless `data_options` say otherwise. `samples` takes only so
     many, drawn evenly from the classes. An open `device` runs the file, and its outputs are compared with this host's.
-    Raises ModelError or DataError for what cannot be used, RunError if the file cannot be run, DeviceError.
+    The plan says with which runtime, threads, cores and delegate a `.tflite` runs.
+    Raises ModelError or DataError for what cannot be used, InputError for a plan without a `.tflite`, RunError if the
+    file cannot be run, DeviceError.
     """
     manifest = recorded(Path(model))
     options = {**recorded_options(manifest), **(data_options or {})}
@@ -59,11 +61,16 @@ def evaluate_model(
         summary = read_contents(file, str(path))
         dataset = load_for(real_specs(summary.inputs), real_specs(summary.outputs), data, options)
         chosen = _chosen(dataset, part, samples)
-        outputs = run_file(file, chosen, runtime=runtime, device=device)
-        same = host_agreement(file, chosen, outputs, device, runtime) if device else None
+        outputs = run_file(file, chosen, plan=plan, device=device)
+        same = host_agreement(file, chosen, outputs, device, plan) if device else None
     else:
         if device:
             raise ModelError(f"{model} is no .tflite file, and a device runs only those", "convert it first")
+        if plan not in (None, Plan()):
+            raise InputError(
+                f"{model} is no .tflite file: Keras runs it, without runtime, threads, cores or delegate of a plan",
+                "convert it first, or leave these options out",
+            )
         loaded = load_model(model, trust=trust)
         dataset = load_for(loaded.inputs, loaded.outputs, data, options)
         chosen, same = _chosen(dataset, part, samples), None

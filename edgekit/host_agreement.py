@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct, structs
 
-from edgekit.bench.plan import RuntimeName
+from edgekit.bench.plan import Plan
 from edgekit.bench.run import infer
 from edgekit.data.parts import Part
 from edgekit.device.protocol import Device
@@ -55,14 +56,15 @@ class HostAgreement(Struct, frozen=True):
         return all(output.quanta <= 1 for output in self.outputs)
 
 
-def host_agreement(
-    model: bytes, part: Part, there: Outputs, device: Device, runtime: RuntimeName = "auto"
-) -> HostAgreement:
+def host_agreement(model: bytes, part: Part, there: Outputs, device: Device, plan: Plan | None = None) -> HostAgreement:
     """Run a file here on the samples that an open device has run, compare, and find where the two part.
 
+    The device has run it by the plan; here it runs with the runtime of the plan, without its delegate and cores.
     Raises RunError if the file cannot be run here.
     """
-    here, tensors = run_file(model, part, runtime=runtime), read_contents(model).outputs
+    plan = plan or Plan()
+    own = Plan(runtime=plan.runtime, xnnpack=plan.xnnpack)
+    here, tensors = run_file(model, part, plan=own), read_contents(model).outputs
     apart = [_quanta(*found) for found in zip(tensors, here.arrays, there.arrays, strict=True)]
     outputs = tuple(_difference(tensor, found) for tensor, found in zip(tensors, apart, strict=True))
     found = HostAgreement(len(part), here.runtime, outputs, _decisions(here, there))
@@ -70,18 +72,18 @@ def host_agreement(
         return found
     worst = np.max([quanta.reshape(len(part), -1).max(1) for quanta in apart], axis=0).argmax()
     try:
-        return _with_parting(found, model, part.select(np.asarray([worst])), device, runtime)
+        return _with_parting(found, model, part.select(np.asarray([worst])), ((own, None), (plan, device)))
     except RunError as cause:
         return structs.replace(found, unseen=f"with all tensors as outputs the file does not run: {cause.problem}")
 
 
 def _with_parting(
-    found: HostAgreement, model: bytes, sample: Part, device: Device, runtime: RuntimeName
+    found: HostAgreement, model: bytes, sample: Part, sides: Sequence[tuple[Plan, Device | None]]
 ) -> HostAgreement:
     tapped = with_inner_outputs(model)
     contents = read_contents(tapped)
     stored = [to_stored(array, tensor) for array, tensor in zip(sample.array(), contents.inputs, strict=True)]
-    runs = [infer(tapped, stored, runtime=runtime, device=place).outputs for place in (None, device)]
+    runs = [infer(tapped, stored, device=place, **plan.running).outputs for plan, place in sides]
     operators = {op.output_name: f"{op.name}, operator {op.index}" for op in contents.operators if op.subgraph == 0}
     for tensor, *both in zip(contents.outputs, *runs, strict=True):
         difference = _difference(tensor, _quanta(tensor, *(to_real(array, tensor) for array in both)))

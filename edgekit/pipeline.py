@@ -346,7 +346,7 @@ class _Job:
 
         def judge() -> Verification:
             try:
-                return verify(dataset, part, reference, run_file(file, part, runtime=runtime))
+                return verify(dataset, part, reference, run_file(file, part, plan=Plan(runtime=runtime)))
             except RunError as cause:
                 raise _explained(cause, title) from cause
 

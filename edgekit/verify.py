@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from edgekit.bench.plan import RuntimeName
+from edgekit.bench.plan import Plan
 from edgekit.bench.run import infer
 from edgekit.dataset import Dataset, Part
 from edgekit.device.protocol import Device
@@ -56,16 +56,15 @@ def run_file(
     part: Part,
     *,
     batch: int = 64,
-    runtime: RuntimeName = "auto",
-    threads: int = 1,
+    plan: Plan | None = None,
     device: Device | None = None,
 ) -> Outputs:
     """Run a TFLite file on every sample of `part`; quantized inputs and outputs are scaled here.
 
-    `device` must be open; without one this machine is used.
-    Raises RunError if the runtime cannot run it, DataError if the samples do not fit its inputs, DeviceError.
+    The plan says with which runtime, threads, cores and delegate. `device` must be open; without one this machine is
+    used. Raises RunError if the runtime cannot run it, DataError if the samples do not fit its inputs, DeviceError.
     """
-    single, chunks = _Runner(model, 1, read_contents(model), runtime, threads, device), part.batches(_chunk(part))
+    single, chunks = _Runner(model, 1, read_contents(model), plan or Plan(), device), part.batches(_chunk(part))
     first = next(chunks)
     runner, begun = _fastest(single, first, batch) if batch > 1 and len(part) > _PROBES else (single, single(first))
     done = [begun, *map(runner, chunks)]
@@ -92,8 +91,7 @@ class _Runner:
     model: bytes
     batch: int
     summary: ModelContents
-    runtime: RuntimeName
-    threads: int
+    plan: Plan
     device: Device | None
 
     def __call__(self, inputs: Sequence[Array]) -> Outputs:
@@ -103,9 +101,7 @@ class _Runner:
                 f"give one array for each of: {', '.join(tensor.name for tensor in self.summary.inputs)}",
             )
         stored = [to_stored(array, tensor) for array, tensor in zip(inputs, self.summary.inputs, strict=True)]
-        done = infer(
-            self.model, stored, batch=self.batch, threads=self.threads, runtime=self.runtime, device=self.device
-        )
+        done = infer(self.model, stored, batch=self.batch, device=self.device, **self.plan.running)
         real = (to_real(array, tensor) for array, tensor in zip(done.outputs, self.summary.outputs, strict=True))
         return Outputs(tuple(real), self.batch, f"{done.runtime.name} {done.runtime.version}")
 

@@ -840,6 +840,7 @@ def alternate(request):
         "runtime": runtime,
         "steady_ns": [times.tolist() for times in samples],
         "turn_runs": runs,
+        "delegations": [model.delegations() for model in models],
         "delegate_partitions": [model.partitions() for model in models],
     }
 

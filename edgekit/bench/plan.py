@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -90,6 +90,11 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.min_runs > self.max_runs or self.min_seconds > self.max_seconds:
             raise ValueError("the least runs and seconds must not be above the most")
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """How the model runs, whatever is measured: arguments of `infer`."""
+        return {name: getattr(self, name) for name in ("threads", "xnnpack", "runtime", "cpus", "delegate")}
 
     @property
     def fixed_runs(self) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct
 
 from edgekit.bench.plan import Plan
-from edgekit.bench.result import Runtime
+from edgekit.bench.result import Delegation, Runtime
 from edgekit.bench.run import alternate
 from edgekit.device.protocol import Device
 from edgekit.errors import ModelError
@@ -27,7 +27,10 @@ _INSTANT = 1e-9  # seconds: the clock's own unit
 
 
 class OperatorTime(Struct, frozen=True):
-    """One operator, alone: median seconds of a run without those of the call, and its share of the sum of all."""
+    """One operator, alone: median seconds of a run without those of the call, and its share of the sum of all.
+
+    `delegated` is null where the runtime does not tell; `delegate` is the name of the one that took it.
+    """
 
     index: int
     operator: str
@@ -37,6 +40,7 @@ class OperatorTime(Struct, frozen=True):
     seconds: float
     share: float
     delegated: bool | None
+    delegate: str | None = None
 
 
 class TypeTime(Struct, frozen=True):
@@ -63,7 +67,8 @@ class Profile(Struct, frozen=True):
     """Times of a model's operators on a device, in the order in which they run; seconds are medians.
 
     `call_seconds` is what calling the runtime from Python takes, which is in `whole_seconds`. `sum_of_parts` is the sum
-    of the operators' times over that of the whole model, the call taken off.
+    of the operators' times over that of the whole model, the call taken off. `delegations` is what delegates took of
+    the whole.
     """
 
     model: str
@@ -75,6 +80,7 @@ class Profile(Struct, frozen=True):
     sum_of_parts: float
     operators: tuple[OperatorTime, ...]
     untimed: tuple[Untimed, ...]
+    delegations: tuple[Delegation, ...] = ()
     format_version: int = 1
 
     @property
@@ -99,7 +105,7 @@ class Profile(Struct, frozen=True):
 def profile(
     model: Path, plan: Plan | None = None, device: Device | None = None, *, timeout: float | None = 600.0
 ) -> Profile:
-    """Time each operator of a `.tflite` alone, and the whole, by the threads, runtime and delegate of the plan.
+    """Time each operator of a `.tflite` alone, and the whole, by the threads, cores, runtime and delegate of the plan.
 
     `device` must be open; without one this machine is used. Raises ModelError for a file in which no operator can run
     alone, and what `alternate` raises.
@@ -115,9 +121,9 @@ def profile(
     call, whole, *medians = (float(np.median(samples)) / 1e9 for samples in seen.steady_ns)
     alone = [max(seconds - call, 0.0) for seconds in medians]
     total = sum(alone) or _INSTANT
+    took = zip(seen.delegate_partitions[2:], seen.delegations[2:], strict=True)
     operators = tuple(
-        _timed(piece, seconds, total, partitions)
-        for (piece, _), seconds, partitions in zip(timed, alone, seen.delegate_partitions[2:], strict=True)
+        _timed(piece, seconds, total, *by) for (piece, _), seconds, by in zip(timed, alone, took, strict=True)
     )
     untimed = tuple(
         Untimed(piece.operator.index, piece.operator.name, piece.operator.output_name, piece.reason)
@@ -126,10 +132,14 @@ def profile(
     )
     where = device.name if device else "local"
     parts = total / max(whole - call, _INSTANT)
-    return Profile(str(model), where, seen.runtime, plan.threads, whole, call, parts, operators, untimed)
+    return Profile(
+        str(model), where, seen.runtime, plan.threads, whole, call, parts, operators, untimed, seen.delegations[1]
+    )
 
 
-def _timed(piece: Piece, seconds: float, total: float, partitions: int | None) -> OperatorTime:
+def _timed(
+    piece: Piece, seconds: float, total: float, partitions: int | None, delegations: tuple[Delegation, ...]
+) -> OperatorTime:
     operator, delegated = piece.operator, None if partitions is None else partitions > 0
     return OperatorTime(
         operator.index,
@@ -140,4 +150,5 @@ def _timed(piece: Piece, seconds: float, total: float, partitions: int | None) -
         seconds,
         seconds / total,
         delegated,
+        next((one.delegate for one in delegations if one.partitions), None),
     )

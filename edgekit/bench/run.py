@@ -20,8 +20,8 @@ import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from edgekit.bench.ask import agent_sha256, ask
-from edgekit.bench.plan import Plan, RuntimeName
-from edgekit.bench.result import Count, Fed, Measurement, ModelFile, Observed, Runtime, Samples, Tensor
+from edgekit.bench.plan import Delegate, Plan, RuntimeName
+from edgekit.bench.result import Count, Delegation, Fed, Measurement, ModelFile, Observed, Runtime, Samples, Tensor
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
 from edgekit.errors import DataError, DeviceError, InputError
@@ -64,11 +64,14 @@ class Turns(Struct, frozen=True, forbid_unknown_fields=True):
     runtime: Runtime
     steady_ns: tuple[Samples, ...]
     turn_runs: tuple[Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)], ...]
+    delegations: tuple[tuple[Delegation, ...], ...]
     delegate_partitions: tuple[Count | None, ...]
 
     def __post_init__(self) -> None:
         if tuple(map(len, self.steady_ns)) != tuple(map(sum, self.turn_runs)) or len(set(map(len, self.turn_runs))) > 1:
             raise ValueError("the turns and the times do not add up")
+        if not len(self.steady_ns) == len(self.delegations) == len(self.delegate_partitions):
+            raise ValueError("unlike numbers of models")
 
     def turn_medians(self) -> list[list[float]]:
         """The median of each turn in seconds, `[models][turns]`; the same place is the same moment."""
@@ -85,6 +88,8 @@ def infer(
     threads: int = 1,
     xnnpack: bool = True,
     runtime: RuntimeName = "auto",
+    cpus: tuple[int, ...] = (),
+    delegate: Delegate | None = None,
     device: Device | None = None,
     timeout: float | None = None,
 ) -> Inference:
@@ -92,12 +97,14 @@ def infer(
 
     `batch` samples go in one run where it is larger than the file's own batch: the inputs are resized then, and
     RunError tells if the graph does not allow it. An input without a batch axis takes `[samples, *its shape]`.
-    `device` must be open; without one this machine is used. Raises ModelError, DataError (arrays that do not fit),
-    RunError (refusal, crash, time-out), MissingDependency (no runtime), DeviceError.
+    `cpus` and `delegate` are as in a `Plan`. `device` must be open; without one this machine is used. Raises
+    ModelError, DataError (arrays that do not fit), RunError (refusal, crash, time-out), MissingDependency (no runtime,
+    no library of the delegate), InputError (no such core), DeviceError.
     """
     label = _label(model)
+    _refuse_of_the_tool(delegate)
     flatbuffer.open_model(flatbuffer.read_bytes(model), label)
-    options = {"batch": batch, "threads": threads, "xnnpack": xnnpack, "runtime": runtime}
+    options = {"batch": batch, "threads": threads, "xnnpack": xnnpack, "runtime": runtime, "cpus": cpus}
     with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         here, remote = Path(folder), f"{place.scratch}/{uuid4().hex}"
         answer = ask(
@@ -107,6 +114,7 @@ def infer(
                 "model": place.push(_as_file(model, here), keep=True),
                 "inputs": [place.push(_saved(array, here / f"input{i}.npy")) for i, array in enumerate(inputs)],
                 "outputs": remote,
+                "delegate": msgspec.to_builtins(delegate),
                 **options,
             },
             _Inferred,
@@ -141,7 +149,8 @@ def measure(
     The inputs are random (seeded by the plan) unless given as for `infer`: then the model gets the next sample for each
     run, before the clock starts. `data` is what to call them in the result. Raises what `infer` raises.
     """
-    plan, label = _for_agent(plan or Plan()), name or _label(model)
+    plan, label = plan or Plan(), name or _label(model)
+    _refuse_of_the_tool(plan.delegate)
     file = flatbuffer.read_bytes(model)
     flatbuffer.open_model(file, label)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -184,7 +193,8 @@ def alternate(
     each model, fewer (but an even number) once `seconds` are over. `reverse` starts with the last model. Raises what
     `infer` raises.
     """
-    plan, label = _for_agent(plan or Plan()), " and ".join(map(_label, models))
+    plan, label = plan or Plan(), " and ".join(map(_label, models))
+    _refuse_of_the_tool(plan.delegate)
     with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         files = [_as_file(model, Path(folder), f"model{i}.tflite") for i, model in enumerate(models)]
         request = {
@@ -212,13 +222,13 @@ def _fed(inputs: Sequence[Array], data: str | None) -> Fed:
     return Fed("arrays" if data is None else "data", max(1, len(inputs[0])), digest.hexdigest(), data)
 
 
-def _for_agent(plan: Plan) -> Plan:
-    if plan.delegate is not None and plan.delegate.of_the_tool:
+def _refuse_of_the_tool(delegate: Delegate | None) -> None:
+    if delegate is not None and delegate.of_the_tool:
         raise InputError(
-            f"the delegate {plan.delegate.library} is inside of benchmark_model only",
-            "measure a phone with --device adb://... --benchmark-model PATH, or name a delegate's library",
+            f"the delegate {delegate.library} is inside of benchmark_model only",
+            "measure a phone with `edgekit benchmark --device adb://... --benchmark-model PATH`, or name a delegate's "
+            "library",
         )
-    return plan
 
 
 def _label(model: bytes | Path) -> str:

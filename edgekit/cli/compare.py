@@ -8,10 +8,12 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from edgekit.bench.plan import plan_for
+from edgekit.bench.delegation import in_words
+from edgekit.bench.plan import Plan
 from edgekit.cli.common import emit, json_option, progress
 from edgekit.cli.device_option import device_option
 from edgekit.cli.gate_options import GateOptions, fail_undecided_option, limit_option, limits_of, render_verdicts
+from edgekit.cli.plan_options import run_options
 from edgekit.compare import METRICS, Agreement, Comparison, compare_models, judge
 from edgekit.device.find import find_device
 from edgekit.report.table import render_table
@@ -22,20 +24,11 @@ from edgekit.units import format_bytes, format_count, format_seconds
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @device_option()
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of the runtime.")
-@click.option("--no-xnnpack", is_flag=True, help="Run without XNNPACK.")
-@click.option(
-    "--runtime",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"]),
-    help="Which installed runtime runs the models.",
-)
+@run_options(seed=True)
 @click.option("--samples", default=16, show_default=True, type=click.IntRange(1, 100_000), help="Random inputs.")
 @click.option(
     "--processes", default=10, show_default=True, type=click.IntRange(6, 1000), help="Processes that time both."
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random inputs.")
 @limit_option("'ratio>1.05', 'size>+2%', 'deflated>90KiB' holds (ratio is the latency of B / A)")
 @fail_undecided_option
 @json_option
@@ -43,21 +36,17 @@ def command(
     a: Path,
     b: Path,
     device: str,
-    threads: int,
-    no_xnnpack: bool,
-    runtime: str,
+    plan: Plan,
     samples: int,
     processes: int,
-    seed: int,
     fail_if: tuple[str, ...],
     fail_undecided: bool,
     as_json: bool,
 ) -> None:
     """Compare A and B: size, operators, contract, outputs on the same random inputs, latency taken in turns."""
     gate = GateOptions(limits_of(fail_if, METRICS), strict=fail_undecided)
-    plan = plan_for(threads=threads, xnnpack=not no_xnnpack, runtime=runtime, seed=seed)  # type: ignore[arg-type]
     progress("comparing")
-    with find_device(device, plan.runtime, progress) as place:
+    with find_device(device, plan.runtime, progress, native=False) as place:
         result = compare_models(a, b, plan, place, samples=samples, processes=processes)
         result = replace(result, verdicts=judge(result, gate.limits, place.name))
     progress("")
@@ -70,7 +59,7 @@ def render(result: Comparison) -> str:
     parts = [_sides(result), _operators(result), _contract(result), _agreements(result.agreement)]
     if result.verdicts:
         parts.append(render_verdicts(result.verdicts))
-    return "\n\n".join([*parts, f"verdict: {result.speed.verdict}"])
+    return "\n\n".join([*parts, *_delegated(result), f"verdict: {result.speed.verdict}"])
 
 
 def _sides(result: Comparison) -> str:
@@ -99,6 +88,13 @@ def _contract(result: Comparison) -> str:
     if not result.contract:
         return "contract: the same inputs and outputs"
     return "contract (A, then B):\n" + "\n".join(f"  {line}" for line in result.contract)
+
+
+def _delegated(result: Comparison) -> list[str]:
+    """What delegates took of the two files, a line each."""
+    sides = zip("AB", result.speed.delegations, strict=True)
+    lines = [f"{side}: {in_words(one)}" for side, found in sides for one in found]
+    return ["\n".join(lines)] if lines else []
 
 
 def _agreements(found: tuple[Agreement, ...]) -> str:

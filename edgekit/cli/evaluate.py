@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.bench.plan import Plan
 from edgekit.cli.common import emit, json_option, progress, results_only
 from edgekit.cli.device_option import device_option
 from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
-from edgekit.device.adb import AdbPhone
+from edgekit.cli.plan_options import run_options
 from edgekit.device.find import find_device
-from edgekit.device.protocol import Device
-from edgekit.errors import MissingDependency
 
 if TYPE_CHECKING:
-    from edgekit.bench.plan import RuntimeName
     from edgekit.evaluate import Evaluation
     from edgekit.host_agreement import HostAgreement
 
@@ -27,20 +25,18 @@ if TYPE_CHECKING:
 @click.option(
     "--part", default="test", show_default=True, type=click.Choice(["train", "validation", "calibration", "test"])
 )
-@click.option(
-    "--runtime", default="auto", show_default=True, type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"])
-)
 @click.option("--samples", type=click.IntRange(1), help="Take only so many, drawn evenly from the classes.")
 @device_option()
+@run_options()
 @trust_option
 @json_option
 def command(
     model: str,
     data: str,
     part: str,
-    runtime: RuntimeName,
     samples: int | None,
     device: str,
+    plan: Plan,
     trust: bool,
     metric: str | None,
     task: str | None,
@@ -56,10 +52,14 @@ def command(
 
     options = collect(metric, task, pairs)
     with results_only(), ExitStack() as stack:
-        place = None if device == "local" else stack.enter_context(_opened(device, runtime))
+        place = (
+            None
+            if device == "local"
+            else stack.enter_context(find_device(device, plan.runtime, progress, native=False))
+        )
         progress(f"evaluating {model}" + (f" on {place.name}" if place else ""))
         found = evaluate_model(
-            model, data, part=part, runtime=runtime, trust=trust, data_options=options, samples=samples, device=place
+            model, data, part=part, plan=plan, trust=trust, data_options=options, samples=samples, device=place
         )
     progress("")
     emit(found, as_json, render)
@@ -76,16 +76,6 @@ def render(evaluation: Evaluation) -> str:
         lines[-1] += f" on {evaluation.device}"
         lines += _beside_host(evaluation.agreement)
     return "\n".join([*lines, *(f"note: {warning}" for warning in evaluation.warnings)])
-
-
-def _opened(device: str, runtime: RuntimeName) -> Device:
-    place = find_device(device, runtime, progress)
-    if isinstance(place, AdbPhone):
-        raise MissingDependency(
-            f"{place.name}: benchmark_model gives no outputs to judge",
-            "take away `benchmark_model` from its entry (or the cache folder), so that Python on the phone is used",
-        )
-    return place
 
 
 def _beside_host(found: HostAgreement) -> list[str]:

@@ -1,10 +1,10 @@
-"""The options that say how a model is measured; together they are one `Plan`."""
+"""The options that say how a model runs and how it is measured; together they are one `Plan`."""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -44,67 +44,70 @@ class ShareType(click.ParamType[float]):
         return share
 
 
-_OPTIONS = (
-    click.option(
+_RUNTIMES = click.Choice(["auto", "ai-edge-litert", "tflite-runtime"])
+_RUN = {
+    "threads": click.option(
         "--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of the runtime."
     ),
-    click.option("--cpus", default=(), type=CoresType(), metavar="LIST", help="Stay on these cores, as 2-3 or 0,2."),
-    click.option("--no-xnnpack", is_flag=True, help="Run without XNNPACK."),
-    click.option(
-        "--delegate",
-        metavar="NAME",
-        help="A delegate's library on the device, or edgetpu[:usb|:pci][:N]; with --benchmark-model also gpu, nnapi.",
+    "cpus": click.option(
+        "--cpus", default=(), type=CoresType(), metavar="LIST", help="Stay on these cores, as 2-3 or 0,2."
     ),
-    click.option(
+    "no_xnnpack": click.option("--no-xnnpack", is_flag=True, help="Run without XNNPACK."),
+    "delegate": click.option(
+        "--delegate", metavar="NAME", help="A delegate's library on the device, or edgetpu[:usb|:pci][:N]."
+    ),
+    "delegate_options": click.option(
         "--delegate-option",
         "delegate_options",
         multiple=True,
         metavar="KEY=VALUE",
         help="An option of the delegate, as its library takes it. Repeatable.",
     ),
-    click.option(
-        "--runtime",
-        default="auto",
-        show_default=True,
-        type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"]),
-        help="Which installed runtime runs the model.",
+    "runtime": click.option(
+        "--runtime", default="auto", show_default=True, type=_RUNTIMES, help="Which installed runtime runs the model."
     ),
-    click.option(
+}
+_SEED = {
+    "seed": click.option(
+        "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random inputs."
+    )
+}
+_MEASURE = {
+    "delegate": click.option(
+        "--delegate",
+        metavar="NAME",
+        help="A delegate's library on the device, or edgetpu[:usb|:pci][:N]; with --benchmark-model also gpu, nnapi.",
+    ),
+    "precision": click.option(
         "--precision",
         type=ShareType(),
         metavar="SHARE",
         help="Measure until the median is known to this share of it, as 1%; --runs and --seconds are then the most.",
     ),
-    click.option("--with-io", is_flag=True, help="Count putting inputs in and taking outputs out, too."),
-    click.option("--runs", type=click.IntRange(1, 1_000_000), help="Measure exactly this many runs."),
-    click.option(
+    "with_io": click.option("--with-io", is_flag=True, help="Count putting inputs in and taking outputs out, too."),
+    "runs": click.option("--runs", type=click.IntRange(1, 1_000_000), help="Measure exactly this many runs."),
+    "seconds": click.option(
         "--seconds", type=click.FloatRange(0, 3600, min_open=True), help="Measure for this long  [default: 1]"
     ),
-    click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random inputs."),
-)
-_NAMES = (
-    "threads",
-    "cpus",
-    "no_xnnpack",
-    "delegate",
-    "delegate_options",
-    "runtime",
-    "precision",
-    "with_io",
-    "runs",
-    "seconds",
-    "seed",
-)
+}
+
+
+def run_options(seed: bool = False) -> Callable[[F], F]:
+    """Add the options of how a model runs, and the seed of random inputs; the function gets them as `plan`."""
+    return lambda function: _with(function, _RUN | (_SEED if seed else {}))
 
 
 def plan_options(function: F) -> F:
-    """Add the options; the function gets them as one argument, `plan`."""
+    """Add the options of how a model runs and how long it is measured; the function gets them as `plan`."""
+    return _with(function, _RUN | _MEASURE | _SEED)
 
+
+def _with(function: F, options: Mapping[str, Callable[[F], F]]) -> F:
     @functools.wraps(function)
     def wrapped(*arguments: Any, **words: Any) -> Any:
-        return function(*arguments, plan=_plan(**{name: words.pop(name) for name in _NAMES}), **words)
+        return function(*arguments, plan=_plan(**{name: words.pop(name) for name in options}), **words)
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(tuple(options.values())):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[return-value]
 
@@ -113,8 +116,8 @@ def _plan(
     no_xnnpack: bool,
     delegate: str | None,
     delegate_options: tuple[str, ...],
-    runs: int | None,
-    seconds: float | None,
+    runs: int | None = None,
+    seconds: float | None = None,
     **others: Any,
 ) -> Plan:
     if runs is not None and seconds is not None and others["precision"] is None:

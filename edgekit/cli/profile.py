@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from edgekit.bench.plan import plan_for
-from edgekit.bench.profile import Profile, profile
+from edgekit.bench.delegation import in_words
+from edgekit.bench.plan import Plan
+from edgekit.bench.profile import OperatorTime, Profile, profile
 from edgekit.cli.common import emit, json_option, progress
 from edgekit.cli.device_option import device_option
-from edgekit.device.adb import AdbPhone
+from edgekit.cli.plan_options import run_options
 from edgekit.device.find import find_device
-from edgekit.errors import MissingDependency
 from edgekit.report.table import render_table
 from edgekit.units import format_count, format_seconds
 
@@ -24,24 +24,14 @@ _NAME = 40
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @device_option()
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of the runtime.")
-@click.option("--no-xnnpack", is_flag=True, help="Run without XNNPACK.")
-@click.option(
-    "--runtime",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "ai-edge-litert", "tflite-runtime"]),
-    help="Which installed runtime runs the model.",
-)
+@run_options()
 @click.option("--all", "everything", is_flag=True, help=f"All operators, in their order, not the {_MOST_ROWS} slowest.")
 @click.option("--timeout", default=600.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds.")
 @json_option
 def command(
     model: Path,
     device: str,
-    threads: int,
-    no_xnnpack: bool,
-    runtime: str,
+    plan: Plan,
     everything: bool,
     timeout: float,
     as_json: bool,
@@ -51,13 +41,7 @@ def command(
     A delegate tells nothing of its inside, so each operator runs as a model of its own; the last line says how well
     the parts add up to the whole.
     """
-    plan = plan_for(threads=threads, xnnpack=not no_xnnpack, runtime=runtime)  # type: ignore[arg-type]
-    with find_device(device, plan.runtime, progress) as place:
-        if isinstance(place, AdbPhone):
-            raise MissingDependency(
-                f"{place.name}: a profile needs Python on the phone",
-                "or run benchmark_model --enable_op_profiling=true there yourself",
-            )
+    with find_device(device, plan.runtime, progress, native=False) as place:
         progress(f"profiling {model}")
         found = profile(model, plan, place, timeout=timeout)
     progress("")
@@ -78,7 +62,7 @@ def render(found: Profile, everything: bool = False) -> str:
             str(one.index),
             one.operator,
             *_cells(one.macs, one.seconds, one.share),
-            _delegated(one.delegated),
+            _by(one),
             _short(one.output),
         )
         for one in shown
@@ -88,7 +72,7 @@ def render(found: Profile, everything: bool = False) -> str:
     if len(shown) < len(rows):
         parts.append(f"the {len(shown)} slowest of {len(rows)}; --all shows the others")
     parts += [_untimed(found)] if found.untimed else []
-    parts.append(_whole(found))
+    parts.append("\n".join([*map(in_words, found.delegations), _whole(found)]))
     return "\n\n".join(parts)
 
 
@@ -124,5 +108,7 @@ def _cells(macs: int, seconds: float, share: float) -> tuple[str, ...]:
     )
 
 
-def _delegated(found: bool | None) -> str:
-    return {True: "delegate", False: "CPU", None: "-"}[found]
+def _by(one: OperatorTime) -> str:
+    if one.delegate is not None:
+        return Path(one.delegate).name
+    return {True: "delegate", False: "CPU", None: "-"}[one.delegated]

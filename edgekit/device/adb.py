@@ -221,8 +221,8 @@ class AdbPhone:
 
 
 _NO_PYTHON = (
-    "give the native tool (`--benchmark-model PATH`, a build of TensorFlow Lite's benchmark_model for the phone), or "
-    'name a Python there in the devices file (`python = "/path"`)'
+    'name a Python there in the devices file (`python = "/path"`); without one, `edgekit benchmark --benchmark-model '
+    "PATH` measures (a build of TensorFlow Lite's benchmark_model for the phone)"
 )
 
 

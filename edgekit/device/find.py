@@ -19,11 +19,13 @@ def find_device(
     runtime: RuntimeName = "auto",
     say: Callable[[str], None] = lambda text: None,
     benchmark_model: Path | None = None,
+    native: bool = True,
 ) -> Device:
     """The device at an address or of a name, not yet open; `runtime` is what it must have or get.
 
     A phone is an `AdbPhone` if there is a `benchmark_model` for it (given, in the devices file, or in this user's cache
-    folder), else it must have Python. Raises InputError for what is neither address nor name.
+    folder), else it must have Python; so it must where `native` is false, for what that tool cannot do. Raises
+    InputError for what is neither address nor name.
     """
     given = address == "local" or "://" in address
     entry = Entry(address) if given else find_entry(address)
@@ -34,7 +36,7 @@ def find_device(
     if isinstance(place, SshAddress):
         identity, config = host_path(entry.identity), host_path(entry.ssh_config)
         return SshDevice(place, entry.options(runtime), name=name, identity=identity, config=config, say=say)
-    tool = benchmark_model or host_path(entry.benchmark_model) or _kept_tool()
+    tool = (benchmark_model or host_path(entry.benchmark_model) or _kept_tool()) if native else None
     if tool is not None:
         return AdbPhone(place, tool, name=name, wait=entry.wait)
     return AdbDevice(place, entry.options(runtime), name=name, say=say)

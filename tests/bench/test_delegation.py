@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,6 @@ from edgekit.bench.result import Delegation, Measurement, NativeMeasurement
 from edgekit.bench.run import measure
 from edgekit.cli.benchmark import command
 from edgekit.errors import EdgekitError, GateError, InputError, MissingDependency, RunError
-
-SOURCE = Path(__file__).with_name("negating_delegate.c")
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The delegate of this folder, compiled: it takes NEG operators."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler here")
-    path = tmp_path_factory.mktemp("delegate") / "negating.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, SOURCE], check=True)
-    return str(path)
 
 
 def planned(library: str, xnnpack: bool = True, **options: str) -> Plan:

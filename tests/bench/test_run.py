@@ -69,7 +69,12 @@ def test_models_take_turns() -> None:
 @pytest.mark.parametrize("runs", [((2, 1), (2, 2)), ((4,), (2, 2)), ((0, 4), (2, 2)), ((), (4,))])
 def test_turns_that_do_not_add_up_are_not_believed(runs: tuple[tuple[int, ...], ...]) -> None:
     runtime = {"name": "ai-edge-litert", "version": "2"}
-    answer = {"runtime": runtime, "steady_ns": [[5, 6, 7, 8]] * 2, "delegate_partitions": [None] * 2}
+    answer = {
+        "runtime": runtime,
+        "steady_ns": [[5, 6, 7, 8]] * 2,
+        "delegations": [[]] * 2,
+        "delegate_partitions": [None] * 2,
+    }
     good = msgspec.convert({**answer, "turn_runs": [[1, 3], [2, 2]]}, Turns)
     assert good.turn_medians()[1] == pytest.approx([5.5e-9, 7.5e-9])
     with pytest.raises(msgspec.ValidationError):
