@@ -260,7 +260,7 @@ def turn_ratio(a: Sequence[float], b: Sequence[float]) -> float:
 
 def verdict(ratio: Interval) -> str:
     """The ratio of latencies in words."""
-    interval = f"95 % interval {ratio.low:.3f} to {ratio.high:.3f}"
+    interval = f"95 % interval of B / A {ratio.low:.3f} to {ratio.high:.3f}"
     if ratio.low <= 1 <= ratio.high or abs(ratio.value - 1) < _SMALLEST_DIFFERENCE:
         most = max(abs(ratio.low - 1), abs(ratio.high - 1), _SMALLEST_DIFFERENCE)
         return f"no difference in latency found; one above {most:.0%} would have shown ({interval})"

@@ -118,3 +118,15 @@ def edgekit_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The delegate of tests/bench, compiled: it takes NEG operators."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler here")
+    path = tmp_path_factory.mktemp("delegate") / "negating.so"
+    source = Path(__file__).parent / "bench" / "negating_delegate.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, source], check=True)
+    return str(path)

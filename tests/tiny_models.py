@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 FLOAT32, STRING, INT8 = 0, 5, 9
-ADD, DEQUANTIZE, RESHAPE, SUB, NEG, CUSTOM = 0, 6, 22, 41, 59, 32
+ADD, DEQUANTIZE, RESHAPE, SUB, SPLIT, NEG, CUSTOM = 0, 6, 22, 41, 49, 59, 32
 
 
 class Graph:
@@ -66,6 +66,14 @@ def negative(shape: Sequence[int] = (1, 4), operators: int = 1) -> bytes:
     for before, after in pairwise(tensors):
         graph.operator(NEG, [before], [after])
     return graph.bytes(tensors[:1], tensors[-1:])
+
+
+def crashing() -> bytes:
+    """A SPLIT of one input: the interpreter reads the second one all the same, and is killed."""
+    graph = Graph()
+    x, y = graph.tensor("x", (1, 4)), graph.tensor("y", (1, 4))
+    graph.operator(SPLIT, [x], [y])
+    return graph.bytes([x], [y])
 
 
 def sum_and_difference(turned: bool = False) -> bytes:

@@ -269,7 +269,7 @@ def pin(cpus):
     there = usable_cores()
     missing = sorted(set(cpus) - set(there))
     if missing:
-        raise Refused("cpus", f"not among the cores that can be used ({listed(there)}): {listed(missing)}")
+        raise Refused("cpus", f"no such core to use: {listed(missing)}; there are {listed(there)}")
     os.sched_setaffinity(0, cpus)
 
 
@@ -422,6 +422,8 @@ class Model:
         try:
             return call(*arguments)
         except (ValueError, RuntimeError) as cause:
+            if what == "allocate" and not str(cause):
+                raise Refused("memory", "allocate: the runtime gives no reason, most often memory ran out") from cause
             raise Refused("model" if what == "read names" else "run", f"{what}: {cause}") from cause
 
     def _resize(self, arrays, batch):

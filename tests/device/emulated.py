@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,14 @@ _QEMU = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}
 
 @dataclass(frozen=True)
 class Board:
-    """A running stand-in: its root folder, and the ssh configuration that reaches it as host `pi`."""
+    """A stand-in: its root folder, the port of its sshd, and the ssh configuration that reaches it as host `pi`."""
 
     root: Path
-    config: Path
+    port: int
+
+    @property
+    def config(self) -> Path:
+        return self.root.parent / "config"
 
     @property
     def cache(self) -> Path:
@@ -44,16 +48,33 @@ class Board:
     def device(self, say: Callable[[str], None] = lambda text: None, **options: object) -> SshDevice:
         return SshDevice(SshAddress("pi"), RemoteOptions(**options), config=self.config, say=say)  # type: ignore[arg-type]
 
-    def processes(self) -> list[int]:
-        """Processes inside of it, without sshd's."""
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._holds(pid)]
+    def processes(self, sshd: bool = False) -> list[int]:
+        """Processes inside of it, without sshd's or with them."""
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._holds(pid, sshd)]
 
-    def _holds(self, pid: int) -> bool:
+    def _holds(self, pid: int, sshd: bool) -> bool:
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            return Path(f"/proc/{pid}/root").resolve() == self.root and b"sshd" not in words and bool(words)
+            inside = Path(f"/proc/{pid}/root").resolve() == self.root
+            return inside and (sshd or b"sshd" not in words) and bool(words)
         except OSError:
             return False
+
+    def boot(self) -> None:
+        """Start its sshd, and wait until it answers."""
+        log = self.root.parent / "log"
+        words = ["unshare", "-m", "--propagation", "private", "sh", "-c", _MOUNTED, "sh", str(self.root)]
+        with log.open("wb") as sink:
+            server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=sink, start_new_session=True)
+        _await(self.port, server, log)
+
+    def power_off(self) -> None:
+        """End all of its processes at once, as a lost power does; nothing can clean up."""
+        while pids := self.processes(sshd=True):
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
 
 
 def skip_if_impossible(architecture: str) -> None:
@@ -84,22 +105,15 @@ def memory_folder(path: Path) -> Iterator[Path]:
 def emulated(architecture: str, folder: Path, packages: str = "", setting: str = "") -> Iterator[Board]:
     """Bring a board up, and take it down again with everything it wrote."""
     skip_if_impossible(architecture)
-    config = folder / "config"
     with memory_folder(folder / "root") as root:
         install(architecture, root, _PACKAGES + packages)
         port = _configure(root, folder, setting)
-        server = subprocess.Popen(
-            ["unshare", "-m", "--propagation", "private", "sh", "-c", _MOUNTED, "sh", str(root)],
-            stdout=subprocess.DEVNULL,
-            stderr=(folder / "log").open("wb"),
-            start_new_session=True,
-        )
+        board = Board(root, port)
         try:
-            _await(port, server, folder / "log")
-            yield Board(root, config)
+            board.boot()
+            yield board
         finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+            board.power_off()
 
 
 _MOUNTED = """set -e

@@ -89,6 +89,29 @@ def test_a_killed_edgekit_leaves_nothing_on_it(pi: Board, tmp_path: Path) -> Non
     assert wait_until(lambda: not list((pi.cache / "runs").iterdir()), 30)
 
 
+def test_a_reboot_in_mid_run_is_told_and_the_next_run_works(pi: Board, tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    (tmp_path / "devices.toml").write_text(f'[pi]\naddress = "ssh://pi"\nssh_config = "{pi.config}"\n')
+    env = {**os.environ, "EDGEKIT_DEVICES": str(tmp_path / "devices.toml")}
+    words = [sys.executable, "-m", "edgekit", "benchmark", "m.tflite", "--device", "pi", "--seconds"]
+    tool = subprocess.Popen([*words, "100"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    assert wait_until(lambda: len(pi.processes()) >= 2, 60), "the far end and the agent"
+    pi.power_off()
+    try:
+        said = tool.communicate(timeout=60)[1]
+        assert tool.returncode == 5
+        assert "the connection was lost" in said
+        assert "rebooted" in said
+        assert list((pi.cache / "runs").iterdir()), "nobody could remove it"
+        dead = subprocess.run([*words, "1"], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert (dead.returncode, "takes no ssh connection" in dead.stderr) == (5, True)
+    finally:
+        pi.boot()
+    done = subprocess.run([*words, "1"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, "p50" in done.stdout) == (0, True), done.stderr
+    assert wait_until(lambda: not list((pi.cache / "runs").iterdir()))
+
+
 def test_a_32_bit_board_gets_tflite_runtime_beside_its_own_numpy(old_pi: Board) -> None:
     x = np.arange(8, dtype=np.float32).reshape(2, 4)
     with old_pi.device() as device:

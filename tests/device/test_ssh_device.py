@@ -19,7 +19,7 @@ from edgekit.bench.plan import plan_for
 from edgekit.bench.run import measure
 from edgekit.device.address import SshAddress
 from edgekit.device.ssh import SshDevice, ssh_argv
-from edgekit.errors import DeviceError, MissingDependency
+from edgekit.errors import DeviceError, MissingDependency, RunError
 
 
 def test_the_user_keeps_his_configuration_and_nothing_can_ask() -> None:
@@ -234,6 +234,23 @@ def test_a_full_or_read_only_disk_is_told(here: PathSsh, tmp_path: Path, mount: 
     with pytest.raises(DeviceError, match=words) as error:
         push_one(here.device(), tmp_path / "large")
     assert mend in error.value.mend
+
+
+def test_memory_that_the_device_does_not_have_is_told(here: PathSsh) -> None:
+    here.says('ulimit -v 4000000; exec sh -c "$last"')
+    with here.device() as device:
+        with pytest.raises(RunError, match="most often memory ran out") as error:
+            measure(tiny_models.negative((1, 2**30)), plan_for(runs=3), device)
+        assert "smaller" in error.value.mend
+        assert len(measure(tiny_models.negative(), plan_for(runs=3), device).steady_ns) == 3
+
+
+def test_a_model_that_crashes_the_runtime_leaves_the_device_usable(here: PathSsh) -> None:
+    with here.device() as device:
+        with pytest.raises(RunError, match=r"crashed the interpreter on ssh://pi@board \(SIG") as error:
+            measure(tiny_models.crashing(), plan_for(runs=3), device)
+        assert "--no-xnnpack" in error.value.mend
+        assert len(measure(tiny_models.negative(), plan_for(runs=3), device).steady_ns) == 3
 
 
 def push_one(closed: SshDevice, path: Path) -> None:
