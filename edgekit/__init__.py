@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgekit.dataset import Dataset, load_dataset
     from edgekit.device.find import find_device
     from edgekit.errors import EdgekitError
+    from edgekit.estimate import estimate_latency
     from edgekit.evaluate import evaluate_model
     from edgekit.model import Model, load_model
     from edgekit.pipeline import optimize
@@ -44,6 +45,7 @@ _HOME = {
     "check_model": "check",
     "compare_models": "compare",
     "compress_model": "compress",
+    "estimate_latency": "estimate",
     "evaluate_model": "evaluate",
     "find_device": "device.find",
     "infer": "bench.run",
@@ -68,6 +70,7 @@ __all__ = [
     "check_model",
     "compare_models",
     "compress_model",
+    "estimate_latency",
     "evaluate_model",
     "find_device",
     "infer",
