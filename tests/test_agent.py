@@ -253,3 +253,10 @@ def test_it_ends_when_the_process_that_started_it_is_gone(tmp_path: Path) -> Non
         os.kill(pid, 9)
         pytest.fail("the agent went on without its parent")
     assert not (tmp_path / "answer.json").exists()
+
+
+@pytest.mark.parametrize("xnnpack", [True, False])
+def test_memory_that_does_not_suffice_is_named(tmp_path: Path, xnnpack: bool) -> None:
+    fault = measure(tmp_path, tiny_models.wide([2**24, 2**24]), xnnpack=xnnpack)["error"]
+    assert fault["kind"] == "memory"
+    assert f"takes {2**50} bytes" in fault["message"]

@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 FLOAT32, STRING, INT8 = 0, 5, 9
-ADD, DEQUANTIZE, RESHAPE, SUB, SPLIT, NEG, CUSTOM = 0, 6, 22, 41, 49, 59, 32
+ADD, DEQUANTIZE, RESHAPE, SUB, SPLIT, NEG, CUSTOM, TILE, SUM = 0, 6, 22, 41, 49, 59, 32, 69, 74
 
 
 class Graph:
@@ -116,3 +116,21 @@ def strings() -> bytes:
     words, x, y = graph.tensor("words", (1,), STRING), graph.tensor("x", (1, 4)), graph.tensor("y", (1, 4))
     graph.operator(NEG, [x], [y])
     return graph.bytes([words, x], [y])
+
+
+def wide(shape: Sequence[int]) -> bytes:
+    """Sum of copies of one x in a tensor of such a shape (as many dimensions): a small file, a large arena."""
+    graph = Graph()
+    x, copies, y = graph.tensor("x", [1] * len(shape)), graph.tensor("copies", shape), graph.tensor("y", (1,))
+    graph.operator(TILE, [x, graph.constant("times", np.array(shape, np.int32))], [copies])
+    graph.operator(SUM, [copies, graph.constant("axes", np.arange(len(shape), dtype=np.int32))], [y])
+    return graph.bytes([x], [y])
+
+
+def heavy(values: int) -> bytes:
+    """Sum of x `[1, 1]` plus as many constants: a file and an arena of 4 bytes a value each."""
+    graph = Graph()
+    x, total, y = graph.tensor("x", (1, 1)), graph.tensor("total", (1, values)), graph.tensor("y", (1,))
+    graph.operator(ADD, [x, graph.constant("constants", np.ones((1, values), np.float32))], [total])
+    graph.operator(SUM, [total, graph.constant("axes", np.array([0, 1], np.int32))], [y])
+    return graph.bytes([x], [y])

@@ -393,7 +393,7 @@ class Model:
         resumed = clock()
         self.inputs = self._guard("read names", self.interpreter.get_input_details)
         self.rows = self._resize(arrays, request.get("batch", 1)) if arrays is not None else None
-        self._guard("allocate", self.interpreter.allocate_tensors)
+        self._allocate()
         self.load_ns = clock() - resumed + opened - start
         self.inputs = self._guard("read names", self.interpreter.get_input_details)
         self.outputs = self._guard("read names", self.interpreter.get_output_details)
@@ -422,9 +422,20 @@ class Model:
         try:
             return call(*arguments)
         except (ValueError, RuntimeError) as cause:
-            if what == "allocate" and not str(cause):
-                raise Refused("memory", "allocate: the runtime gives no reason, most often memory ran out") from cause
             raise Refused("model" if what == "read names" else "run", f"{what}: {cause}") from cause
+
+    def _allocate(self):
+        """Take memory for the tensors; where there is not enough of it the runtimes give no reason at all."""
+        try:
+            self._guard("allocate", self.interpreter.allocate_tensors)
+        except Refused as refusal:
+            if str(refusal) != "allocate: ":
+                raise
+            tensors = self._guard("read names", self.interpreter.get_tensor_details)
+            largest = max(math.prod(map(int, one["shape"])) * np.dtype(one["dtype"]).itemsize for one in tensors)
+            free = kernel_table("/proc/meminfo").get("MemAvailable", "an unknown number of")
+            words = f"the largest of its tensors takes {largest} bytes, {free} bytes are available"
+            raise Refused("memory", f"out of memory: {words}") from refusal
 
     def _resize(self, arrays, batch):
         """Fit the inputs to the arrays; gives the number of samples in one run."""

@@ -112,7 +112,7 @@ def _refused(fault: _Fault, label: str, device: str, request: Mapping[str, objec
     if fault.kind == "input":
         return DataError(f"{label}: {message}", f"`edgekit inspect {label}` shows what the model takes")
     if fault.kind == "memory":
-        return RunError(f"{label}: {message}", "use a smaller batch or a smaller model")
+        return RunError(f"{label}: {message} (on {device})", "use a smaller batch or a smaller model")
     if fault.kind == "request":
         return DeviceError(message, "the agent on the device is of another version: remove it there")
     mend = _mend_of_run(message, bool(request.get("xnnpack")))
