@@ -194,7 +194,7 @@ class Session:
         sink = Sink(f"{path}.{os.getpid()}.partial")
         for piece in self.line.payload(request["size"]):
             sink.write(piece)
-        sink.keep(path, digest)
+        sink.keep(path, digest, lasting=keep)
         if keep:
             self.kept(digest)
         self.line.answer()
@@ -232,6 +232,7 @@ class Session:
             with zipfile.ZipFile(path) as wheel:
                 wheel.extractall(partial)
             os.remove(path)
+        os.sync()  # a power cut must not leave a folder of empty files under this name
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(partial, folder)
         self.line.answer()
@@ -300,9 +301,18 @@ class Sink:
         except OSError as fault:
             self.fault = fault
 
-    def keep(self, path, digest):
-        """Put the file in its place; or remove it and raise the fault."""
+    def flush(self):
+        """Wait until the disk has it."""
+        try:
+            os.fsync(self.file.fileno())
+        except OSError as fault:
+            self.fault = self.fault or fault
+
+    def keep(self, path, digest, lasting):
+        """Put the file in its place, and where it is to outlast a power cut wait for the disk; or raise the fault."""
         if self.file is not None:
+            if lasting:
+                self.flush()
             self.file.close()
         if self.fault is None and self.digest.hexdigest() != digest:
             self.fault = Refused("damaged", "a file arrived with another hash")
