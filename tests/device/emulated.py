@@ -23,30 +23,36 @@ from edgekit.device.remote import RemoteOptions
 from edgekit.device.ssh import SshDevice
 
 SUITE = "bookworm"
-_PACKAGES = (
+PACKAGES = (
     "python3-minimal,python3-distutils,openssh-server,dash,base-passwd,bash,coreutils,procps,passwd,libc-bin,"
     "sed,grep,tar,gzip,findutils,libstdc++6,zlib1g"
 )
 _QEMU = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}
 
 
+class Reached:
+    """What a configuration of ssh reaches as host `pi`."""
+
+    config: Path
+
+    def device(self, say: Callable[[str], None] = lambda text: None, **options: object) -> SshDevice:
+        return SshDevice(SshAddress("pi"), RemoteOptions(**options), config=self.config, say=say)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
-class Board:
+class Board(Reached):
     """A stand-in: its root folder, the port of its sshd, and the ssh configuration that reaches it as host `pi`."""
 
     root: Path
     port: int
 
     @property
-    def config(self) -> Path:
+    def config(self) -> Path:  # type: ignore[override]
         return self.root.parent / "config"
 
     @property
     def cache(self) -> Path:
         return self.root / "home/pi/.cache/edgekit"
-
-    def device(self, say: Callable[[str], None] = lambda text: None, **options: object) -> SshDevice:
-        return SshDevice(SshAddress("pi"), RemoteOptions(**options), config=self.config, say=say)  # type: ignore[arg-type]
 
     def processes(self, sshd: bool = False) -> list[int]:
         """Processes inside of it, without sshd's or with them."""
@@ -66,7 +72,7 @@ class Board:
         words = ["unshare", "-m", "--propagation", "private", "sh", "-c", _MOUNTED, "sh", str(self.root)]
         with log.open("wb") as sink:
             server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=sink, start_new_session=True)
-        _await(self.port, server, log)
+        await_ssh(self.port, server, log)
 
     def power_off(self) -> None:
         """End all of its processes at once, as a lost power does; nothing can clean up."""
@@ -79,13 +85,18 @@ class Board:
 
 def skip_if_impossible(architecture: str) -> None:
     """Skip by name where a tool, a right or the kernel's part of the emulation is missing."""
-    if os.getuid() != 0:
-        pytest.skip("an emulated board needs root (chroot, mount)")
-    for tool in ("mmdebstrap", "unshare", "ssh-keygen"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"an emulated board needs {tool}: apt install mmdebstrap util-linux openssh-client")
+    skip_without("mmdebstrap util-linux openssh-client", "mmdebstrap", "unshare", "ssh-keygen")
     if not Path("/proc/sys/fs/binfmt_misc", _QEMU[architecture]).exists():
         pytest.skip(f"the kernel does not start {architecture} programs: apt install qemu-user-static binfmt-support")
+
+
+def skip_without(packages: str, *tools: str) -> None:
+    """Skip by name for anybody but root, and where a tool is missing that these packages have."""
+    if os.getuid() != 0:
+        pytest.skip("an emulated board needs root (chroot, mount)")
+    for tool in tools:
+        if shutil.which(tool) is None:
+            pytest.skip(f"an emulated board needs {tool}: apt install {packages}")
 
 
 @contextmanager
@@ -106,8 +117,8 @@ def emulated(architecture: str, folder: Path, packages: str = "", setting: str =
     """Bring a board up, and take it down again with everything it wrote."""
     skip_if_impossible(architecture)
     with memory_folder(folder / "root") as root:
-        install(architecture, root, _PACKAGES + packages)
-        port = _configure(root, folder, setting)
+        install(architecture, root, PACKAGES + packages)
+        port = configure(root, folder, setting)
         board = Board(root, port)
         try:
             board.boot()
@@ -119,7 +130,7 @@ def emulated(architecture: str, folder: Path, packages: str = "", setting: str =
 _MOUNTED = """set -e
 mount -t proc proc "$1/proc"; mount --bind /dev "$1/dev"; mount -t devpts devpts "$1/dev/pts"
 mount -t tmpfs tmpfs "$1/tmp"; mkdir -p "$1/run/sshd"
-exec chroot "$1" /usr/sbin/sshd -D -e"""
+exec chroot "$1" /usr/sbin/sshd -D -e -o ListenAddress=127.0.0.1"""
 
 
 def install(architecture: str, root: Path, packages: str, suites: Sequence[str] = (SUITE,), *words: str) -> None:
@@ -140,7 +151,7 @@ def _mirror() -> str:
     return (done.stdout.split() or [""])[0]
 
 
-def _configure(root: Path, folder: Path, setting: str) -> int:
+def configure(root: Path, folder: Path, setting: str) -> int:
     """Users, keys and sshd's settings; gives the port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
@@ -154,7 +165,7 @@ def _configure(root: Path, folder: Path, setting: str) -> int:
         key.unlink(missing_ok=True)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     (etc / "ssh/sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey /etc/ssh/ssh_host_ed25519_key\nUsePAM no\n"
+        f"Port {port}\nHostKey /etc/ssh/ssh_host_ed25519_key\nUsePAM no\n"
         f"PasswordAuthentication no\nPidFile none\n{setting}"
     )
     (home / ".ssh").mkdir(parents=True)
@@ -170,12 +181,14 @@ def _configure(root: Path, folder: Path, setting: str) -> int:
     return port
 
 
-def _await(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
+def await_ssh(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until sshd says its name; an open port alone may be the emulator's."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
         if server.poll() is not None:
             pytest.skip(f"the emulated board does not start here: {log.read_text(errors='replace')[-300:]}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
+            if probe.recv(4) == b"SSH-":
                 return
         time.sleep(0.1)
     pytest.skip("the emulated board does not answer")
