@@ -17,7 +17,18 @@ from emulated import PACKAGES, Reached, await_ssh, configure, install, memory_fo
 CORES, MEMORY_BYTES = 2, 512 * 2**20
 _DISK_BYTES = 2**30
 _DRIVERS = ("virtio_mmio", "virtio_blk", "virtio_net")
-_TOOLS = ("qemu-system-aarch64", "mmdebstrap", "ssh", "ssh-keygen", "mke2fs", "depmod", "modprobe", "cpio", "gzip")
+_TOOLS = (
+    "qemu-system-aarch64",
+    "mmdebstrap",
+    "ssh",
+    "ssh-keygen",
+    "mke2fs",
+    "depmod",
+    "modprobe",
+    "cpio",
+    "gzip",
+    "setpriv",
+)
 
 _FIRST = """#!/bin/busybox sh
 for driver in {drivers}; do busybox insmod /$driver; done
@@ -136,6 +147,7 @@ def _program(path: Path, text: str) -> None:
 
 def _qemu(kernel: Path, memory: Path, port: int) -> list[str]:
     return [
+        *("setpriv", "--pdeathsig", "KILL"),  # whatever ends the tests ends the machine
         *("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-display", "none", "-serial", "stdio"),
         *("-smp", str(CORES), "-m", f"{MEMORY_BYTES // 2**20}M"),
         *("-kernel", str(kernel), "-initrd", str(memory / "initrd")),
