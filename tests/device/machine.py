@@ -56,6 +56,7 @@ busybox ip addr add 10.0.2.15/24 dev eth0
 class Machine(Reached):
     """A machine that runs, under an emulator whose end is that of its power."""
 
+    config: Path
     folder: Path
     port: int
     emulator: subprocess.Popen[bytes]
