@@ -226,9 +226,10 @@ def _sorted(found: Iterable[Measurement | NativeMeasurement]) -> Results:
 def _show(report: Report, as_json: bool) -> None:
     emit(report, as_json, render)
     if not as_json:
-        for row in report.rows:
-            for warning in row.warnings:
-                say(f"warning: {_where(row, report)}{row.model}: {warning}")
+        names = _names(report)
+        lines = [f"{_where(row, report)}{names[row.model]}: {words}" for row in report.rows for words in row.warnings]
+        for line in dict.fromkeys(lines):
+            say(f"warning: {line}")
     for failure in report.failures:
         say(f"error: {failure.device}: {failure.problem}\n  mend: {failure.mend}")
 

@@ -34,8 +34,8 @@ def demand_delegate(results: Results, demand: Demand) -> None:
         if missing is not None:
             raise GateError(
                 f"{one.model.name} on {one.device}: {missing}",
-                "`edgekit inspect` lists the operators and `edgekit check` says which a target's delegates take; "
-                "--require-delegate any asks for a part only",
+                "`edgekit inspect` lists the operators and `edgekit check` says which a target's delegates take"
+                + ("; --require-delegate any asks for a part only" if demand == "all" else ""),
             )
 
 

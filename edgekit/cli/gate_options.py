@@ -43,9 +43,10 @@ class GateOptions:
 
     def accept(self, verdicts: Sequence[Verdict], longer: str) -> None:
         """Say what could not be decided, and how it could be (`longer`). Raises GateError for what is not accepted."""
+        held = (one for one in verdicts if one.limit.needs_baseline and one.baseline_processes == 1)
+        for model in dict.fromkeys(one.model for one in held):
+            say(f"warning: {model} was measured in one process for the baseline: {_ALONE}")
         for one in verdicts:
-            if one.limit.needs_baseline and one.baseline_processes == 1:
-                say(f"warning: {one.model} was measured in one process for the baseline: {_ALONE}")
             if one.outcome == "undecided":
                 say(f"warning: {one.model} {one.limit.text}: {found(one)}: cannot be decided; {longer}")
         refused = {"exceeded", "undecided"} if self.strict else {"exceeded"}

@@ -66,8 +66,11 @@ def test_an_open_limit_is_told_and_fails_only_if_asked(model: Path, baseline: Pa
 def test_a_baseline_of_one_process_is_told(model: Path, tmp_path: Path) -> None:
     base = tmp_path / "one.json"
     run(model, "--runs", 3, "-o", base)
-    found = run(model, "--runs", 3, "--processes", 1, "--baseline", base, "--fail-if", "size>+1%")
+    found = run(model, "--runs", 3, "--processes", 1, "--baseline", base, *("--fail-if", "size>+1%") * 2)
     assert "measured in one process for the baseline" in found.stderr
+    told = [line for line in found.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(set(told)) == len(told), "each is said once"
+    assert any(line.startswith("warning: m.tflite: only 3 runs") for line in told), "a short name tells which"
 
 
 @pytest.mark.parametrize(
