@@ -57,7 +57,7 @@ def check_command(name: str, as_json: bool) -> None:
 
     A runtime is installed into the cache folder of the device if it has none.
     """
-    with find_device(name, say=progress) as device:
+    with find_device(name, say=progress, native=False) as device:
         found = Checked(device.name, describe(device))
     progress("")
     emit(found, as_json, _render_check)

@@ -79,6 +79,8 @@ def test_turns_that_do_not_add_up_are_not_believed(runs: tuple[tuple[int, ...], 
     assert good.turn_medians()[1] == pytest.approx([5.5e-9, 7.5e-9])
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({**answer, "turn_runs": runs}, Turns)
+    with pytest.raises(msgspec.ValidationError, match="numbers of models"):
+        msgspec.convert({**answer, "turn_runs": [[1, 3], [2, 2]], "delegations": [[]]}, Turns)
 
 
 @pytest.mark.parametrize(
