@@ -26,6 +26,11 @@ def format_seconds(seconds: float | None) -> str:
     return f"{seconds:.{_decimals(seconds)}f} s"
 
 
+def format_joules(joules: float | None) -> str:
+    """`0.00042` -> `420 uJ`; `None` -> `-`."""
+    return "-" if joules is None else format_seconds(joules)[:-1] + "J"
+
+
 def format_count(count: float | None) -> str:
     """`1234567` -> `1.23 M`; `None` -> `-`."""
     if count is None:

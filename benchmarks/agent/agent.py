@@ -6,7 +6,7 @@ reads a request, and writes the answer to the path that the request names, in on
 request that cannot be answered is answered too: `{"error": {"kind": ..., "message": ...}}`, with the kind one of
 `runtime` (none installed, or not usable), `numpy` (a version that the runtime breaks on), `model` (the file), `input`
 (the arrays), `run` (the runtime refused or failed), `library` (a delegate's cannot be loaded), `delegate` (it refused),
-`cpus`, `memory`, `request`. Any other exit code is a crash. Nothing is
+`cpus`, `memory`, `meter`, `request`. Any other exit code is a crash. Nothing is
 read but the request, the model, the inputs and /proc and /sys; nothing is written but the answer and the outputs.
 
 Commands: `describe` the machine; `infer` outputs for given inputs; `measure` latency and memory of one model;
@@ -36,6 +36,8 @@ FORMAT_VERSION = 1
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 PARENT = os.getppid()
 LOOK_SECONDS, MOST_LOOKS = 0.5, 240
+IDLE_SECONDS, IDLE_LOOKS = 1.0, 10
+POWER_MONITORS = ("ina219", "ina220", "ina226", "ina230", "ina231", "ina3221", "ina228", "ina238")
 BATCH_SECONDS, LEAST_BATCHES, MOST_BATCHES = 0.02, 20, 64
 SURE = 0.8  # the interval that is computed from all samples afterwards is as wide within a fifth
 STUDENT = 2.09  # two-sided 95 % of 19 degrees of freedom, which more batches only make smaller
@@ -166,7 +168,7 @@ def said_by(words):
 def power(root="/"):
     """`battery` if one is being discharged, `mains` if power comes from outside; None where no supply tells."""
     supplies = entries(root + "sys/class/power_supply")
-    if any(read(os.path.join(path, "status")) == "Discharging" for path in supplies):
+    if any(map(discharges, supplies)):
         return "battery"
     return "mains" if any(number(os.path.join(path, "online")) == 1 for path in supplies) else None
 
@@ -204,11 +206,74 @@ def core_seconds(cores, root="/"):
     return (busy, sum(row[7] for row in table) / tick) if table else None
 
 
+class Meter:
+    """Energy by a file of the kernel: a counter of microjoules, or microwatts that are read again and again."""
+
+    def __init__(self, path, counts):
+        self.path, self.counts = path, counts
+        self.range = number(os.path.join(os.path.dirname(path), "max_energy_range_uj"))
+        self.start()
+
+    def start(self):
+        """Begin a span."""
+        self.begin, self.readings = time.perf_counter(), [self._read()]
+
+    def look(self):
+        """Read, which also keeps a counter from turning over twice unseen."""
+        self.readings.append(self._read())
+
+    def stop(self):
+        """Joules and seconds since the span began, and how many readings they come from."""
+        self.look()
+        seconds, found = time.perf_counter() - self.begin, self.readings
+        if self.counts:
+            steps = [now - before for now, before in zip(found[1:], found)]
+            micro = sum(step + (self.range or 0) if step < 0 else step for step in steps)
+        else:
+            micro = sum(found) / len(found) * seconds
+        return {"joules": max(0.0, micro * 1e-6), "seconds": seconds, "readings": len(found)}
+
+    def _read(self):
+        value = number(self.path)
+        if value is None:
+            raise Refused("meter", f"{self.path} has no whole number to read")
+        return value
+
+
+def find_meter(wished=None, root="/"):
+    """The meter at `FILE=uJ` or `FILE=uW`, or else what the kernel has: a power monitor, RAPL, or a battery in use."""
+    if wished:
+        path, _, unit = wished.rpartition("=")
+        return Meter(path, unit == "uJ")
+    chips = [path for path in entries(root + "sys/class/hwmon") if read(os.path.join(path, "name")) in POWER_MONITORS]
+    rapl = entries(root + "sys/class/powercap")
+    used = [path for path in entries(root + "sys/class/power_supply") if discharges(path)]
+    files = [(os.path.join(path, "power1_input"), False) for path in chips]
+    files += [(os.path.join(path, "energy_uj"), True) for path in rapl if path.endswith("intel-rapl:0")]
+    files += [(os.path.join(path, "power_now"), False) for path in used]
+    return next((Meter(path, counts) for path, counts in files if number(path) is not None), None)
+
+
+def idle_watts(meter):
+    """Mean power while this process sleeps."""
+    meter.start()
+    for _ in range(IDLE_LOOKS):
+        time.sleep(IDLE_SECONDS / IDLE_LOOKS)
+        meter.look()
+    found = meter.stop()
+    return found["joules"] / found["seconds"]
+
+
+def discharges(supply):
+    """True for a battery that power is taken from."""
+    return read(os.path.join(supply, "status")) == "Discharging"
+
+
 class Watch:
     """Looks at the machine while a model runs on it, between runs: clocks, heat, and who else uses the cores."""
 
-    def __init__(self, root="/"):
-        self.root, self.cores = root, usable_cores()
+    def __init__(self, root="/", meter=None):
+        self.root, self.cores, self.meter = root, usable_cores(), meter
         self.looks, self.pause = [], LOOK_SECONDS
         self.begin = time.perf_counter()
         self.before = core_seconds(self.cores, root), time.process_time()
@@ -218,6 +283,8 @@ class Watch:
         seconds = time.perf_counter() - self.begin
         if self.looks and seconds < self.looks[-1]["seconds"] + self.pause:
             return
+        if self.meter is not None:
+            self.meter.look()
         clocks = [row["current_hz"] for row in frequencies(self.cores[:16], self.root)]
         found = {
             "temperature_celsius": temperature(self.root),
@@ -773,6 +840,8 @@ def measure(request):
     module, runtime = open_runtime(request["runtime"])
     points["imported"] = memory()
     before = conditions()
+    meter = find_meter(request.get("meter"))
+    idle = idle_watts(meter) if meter is not None else None
     arrays = load_arrays(request["inputs"]) if request["inputs"] else None
     model = Model(module, request["model"], request, arrays)
     points["loaded"] = memory()
@@ -784,8 +853,11 @@ def measure(request):
     first = model._guard("invoke", timed, invoke, 1, 1, 0, 0)
     points["first"] = memory()
     warm, stable = warm_up(invoke, request["warm_up"], prepare)
-    watch = Watch()
+    watch = Watch(meter=meter)
+    if meter is not None:
+        meter.start()
     samples = steady(invoke, request, watch, prepare)
+    energy = {"meter": meter.path, "idle_watts": idle, **meter.stop()} if meter is not None else None
     processor = watch.processor()
     points["end"] = memory()
     return {
@@ -801,6 +873,7 @@ def measure(request):
         "steady_ns": samples.tolist(),
         "timeline": watch.looks,
         "processor": processor,
+        "energy": energy,
         "memory": points,
         "cpus": usable_cores(),
         "delegations": model.delegations(),

@@ -30,7 +30,9 @@ _CRASHES = {"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL"}
 
 
 class _Fault(Struct, frozen=True, forbid_unknown_fields=True):
-    kind: Literal["runtime", "numpy", "model", "input", "run", "memory", "request", "library", "delegate", "cpus"]
+    kind: Literal[
+        "runtime", "numpy", "model", "input", "run", "memory", "request", "library", "delegate", "cpus", "meter"
+    ]
     message: str
 
 
@@ -101,6 +103,8 @@ def _refused(fault: _Fault, label: str, device: str, request: Mapping[str, objec
         )
     if fault.kind == "delegate":
         return RunError(f"{label}: the delegate {library} refused on {device}: {message}", _mend_of_delegate(library))
+    if fault.kind == "meter":
+        return InputError(message, "name a file of the device that this user may read, or leave --meter out")
     if fault.kind == "cpus":
         return InputError(f"{device}: {message}", "name cores that can be used (--cpus)")
     if fault.kind in ("runtime", "numpy"):

@@ -35,7 +35,7 @@ _KEYS: tuple[Callable[[Measured], str], ...] = (
     lambda one: one.model.sha256,
 )
 _ENOUGH = 6  # from here on the interval of order statistics reaches 95 %
-_HOW_LONG = {"min_runs", "max_runs", "min_seconds", "max_seconds", "warm_up", "precision", "runtime"}
+_HOW_LONG = {"min_runs", "max_runs", "min_seconds", "max_seconds", "warm_up", "precision", "runtime", "meter"}
 _MACHINE = ("board", "processor", "architecture", "system", "cores", "usable_cores")
 _PHONE = ("model", "soc", "android", "architecture", "cores")
 

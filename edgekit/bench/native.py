@@ -60,8 +60,8 @@ def measure_native(
 def _refuse_impossible(plan: Plan) -> None:
     if plan.runtime != "auto":
         raise InputError("benchmark_model has its own runtime", "leave --runtime out")
-    if plan.precision is not None or plan.with_io:
-        raise InputError("benchmark_model knows neither a precision nor times with inputs", "leave the option out")
+    if plan.precision is not None or plan.with_io or plan.meter is not None:
+        raise InputError("benchmark_model knows no precision, no times with inputs, no meter", "leave the option out")
     if plan.cpus:
         raise InputError("benchmark_model cannot be held on chosen cores", "leave --cpus out")
 

@@ -14,6 +14,8 @@ Seconds = Annotated[float, Meta(ge=0)]
 Word = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 Cores = Annotated[tuple[Annotated[int, Meta(ge=0, lt=4096)], ...], Meta(max_length=4096)]
 
+METER = r"^/[^\x00-\x1f\x7f-\x9f]*=u[JW]\Z"
+
 _OF_THE_TOOL = ("gpu", "nnapi")
 
 
@@ -70,7 +72,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     Steady runs stop after `min_runs` and `min_seconds`, or at `max_runs` or `max_seconds`, whichever comes first.
     With a `precision` they go on until the 95 % interval of the median is within that share of it, but no further than
     the most. `with_io` has setting the inputs and reading the outputs in the time. `cpus` are the cores to stay on; all
-    may be used where none are named.
+    may be used where none are named. `meter` is a file on the device with microjoules or microwatts, as `/path=uJ` or
+    `/path=uW`; without one the agent takes what the kernel has.
     """
 
     threads: Annotated[int, Meta(ge=1)] = 1
@@ -86,6 +89,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     delegate: Delegate | None = None
     precision: Annotated[float, Meta(gt=0, lt=1)] | None = None
     with_io: bool = False
+    meter: Annotated[str, Meta(max_length=500, pattern=METER)] | None = None
 
     def __post_init__(self) -> None:
         if self.min_runs > self.max_runs or self.min_seconds > self.max_seconds:
@@ -113,6 +117,7 @@ def plan_for(
     delegate: Delegate | None = None,
     precision: float | None = None,
     with_io: bool = False,
+    meter: str | None = None,
 ) -> Plan:
     """A plan for exactly `runs` runs, or for at least `seconds` of them, or the default; never both limits.
 
@@ -126,6 +131,7 @@ def plan_for(
         cpus=cpus,
         delegate=delegate,
         with_io=with_io,
+        meter=meter,
         precision=precision,
         **_limits(runs, seconds, precision),  # type: ignore[arg-type]
     )

@@ -139,6 +139,30 @@ class ProcessorTime(Struct, frozen=True, forbid_unknown_fields=True):
     stolen_seconds: Seconds
 
 
+class Energy(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a meter of the device told over the steady runs, with all that the device did besides.
+
+    `idle_watts` is the mean power while nothing was run, just before. A counter is read before and after; a meter of
+    power at each look, so few `readings` make it rough. What the meter sees (a board, a rail, a processor) is its own.
+    """
+
+    meter: Line
+    joules: Annotated[float, Meta(ge=0)]
+    seconds: Seconds
+    readings: Annotated[int, Meta(ge=2, le=_LARGEST)]
+    idle_watts: Annotated[float, Meta(ge=0)]
+
+    @property
+    def above_idle_joules(self) -> float:
+        """Joules beyond those that the idle device would have taken in the time; not below zero."""
+        return max(0.0, self.joules - self.idle_watts * self.seconds)
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the joules that the idle device would have taken; 1 where none were told."""
+        return 1 - self.above_idle_joules / self.joules if self.joules else 1.0
+
+
 class Delegation(Struct, frozen=True, forbid_unknown_fields=True):
     """What one delegate took of the main graph; `left` counts the operators that it did not take, by their type."""
 
@@ -177,6 +201,7 @@ class Observed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cpus: Cores = ()
     timeline: Annotated[tuple[Look, ...], Meta(max_length=1000)] = ()
     processor: ProcessorTime | None = None
+    energy: Energy | None = None
     delegations: Annotated[tuple[Delegation, ...], Meta(max_length=2)] = ()
 
 

@@ -43,7 +43,8 @@ class Summary(Struct, frozen=True):
     """What a table shows of a measurement, in seconds and bytes.
 
     Memory is that after the first inference, when all that the model needs is there and the samples that the agent
-    collects are not. `model_*_bytes` is growth since the runtime was imported.
+    collects are not. `model_*_bytes` is growth since the runtime was imported. `joules` are of one run, with all that
+    the device did besides, and `above_idle_joules` what is beyond the idle device; null where no meter told.
     """
 
     load_seconds: float
@@ -60,13 +61,15 @@ class Summary(Struct, frozen=True):
     model_anonymous_bytes: int | None
     model_file_bytes: int | None
     arena_bytes: int | None = None
+    joules: float | None = None
+    above_idle_joules: float | None = None
 
 
 def summarize(measurement: Measurement) -> Summary:
     """The statistics of a measurement."""
     seconds = np.asarray(measurement.steady_ns, np.float64) * 1e-9
     p50, p90, p99 = percentiles(seconds, (50, 90, 99))
-    points = measurement.memory
+    points, energy = measurement.memory, measurement.energy
     return Summary(
         load_seconds=measurement.load_ns * 1e-9,
         first_seconds=measurement.first_ns * 1e-9,
@@ -82,6 +85,8 @@ def summarize(measurement: Measurement) -> Summary:
         model_anonymous_bytes=growth(points.imported.anonymous_bytes, points.first.anonymous_bytes),
         model_file_bytes=growth(points.imported.file_bytes, points.first.file_bytes),
         arena_bytes=measurement.model.arena_bytes,
+        joules=energy.joules / len(seconds) if energy else None,
+        above_idle_joules=energy.above_idle_joules / len(seconds) if energy else None,
     )
 
 

@@ -19,6 +19,7 @@ from edgekit.bench.plan import Plan
 from edgekit.bench.result import (
     Conditions,
     Delegation,
+    Energy,
     Fed,
     Machine,
     Measurement,
@@ -41,7 +42,7 @@ from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
 from edgekit.errors import InputError, OutputError
 from edgekit.report.table import Write, render_table
-from edgekit.units import format_bytes, format_seconds
+from edgekit.units import format_bytes, format_joules, format_seconds
 
 if TYPE_CHECKING:
     from edgekit.real_inputs import RealInputs
@@ -81,6 +82,7 @@ class Row(Struct, frozen=True):
     plan: Plan
     cpus: tuple[int, ...]
     delegations: tuple[Delegation, ...]
+    energy: Energy | None = None
 
 
 class Failure(Struct, frozen=True):
@@ -257,6 +259,7 @@ def row_of(measurement: Measurement) -> Row:
         plan=measurement.plan,
         cpus=measurement.cpus,
         delegations=measurement.delegations,
+        energy=measurement.energy,
     )
 
 
@@ -275,7 +278,9 @@ def _table(report: Report, write: Write) -> str:
     several = len(settings) > 1
     cells = [((row.device,) if several else ()) + (names[row.model], *_cells(row)) for row in report.rows]
     return (
-        write((("device",) if several else ()) + _HEADER, cells) + "\n\n" + "\n".join([*settings, *_delegated(report)])
+        write((("device",) if several else ()) + _HEADER, cells)
+        + "\n\n"
+        + "\n".join([*settings, *_delegated(report), *_metered(report)])
     )
 
 
@@ -284,6 +289,17 @@ def _delegated(report: Report) -> list[str]:
     names = _names(report)
     asked = [row for row in report.rows if row.plan.delegate is not None]
     return [f"{names[row.model]} on {row.device}: {in_words(one)}" for row in asked for one in row.delegations]
+
+
+def _metered(report: Report) -> list[str]:
+    """What a run took by the meter of a device, and how much of that the idle device takes, too; a line a model."""
+    names = _names(report)
+    return [
+        f"{names[row.model]} on {row.device}: {format_joules(row.summary.joules)} a run, {one.idle_share:.0%} of it "
+        f"the idle {one.idle_watts:.3g} W, by {one.meter} ({one.readings} readings)"
+        for row in report.rows
+        if (one := row.energy) is not None
+    ]
 
 
 def _names(report: Report) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edgekit.bench.plan import Delegate, Plan, delegate_for, plan_for
+from edgekit.bench.plan import METER, Delegate, Plan, delegate_for, plan_for
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,6 +42,18 @@ class ShareType(click.ParamType[float]):
         if not 0 < share < 1:
             self.fail(f"{value!r} is no share between 0 and 1; write for example 1%", param, context)
         return share
+
+
+class MeterType(click.ParamType[str]):
+    """A file of a meter and its unit, as `/run/meter=uW`."""
+
+    name = "meter"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        """The text itself, if it has both."""
+        if not re.fullmatch(METER, value):
+            self.fail(f"{value!r} is no meter; write its file and =uJ or =uW, as /run/meter=uW", param, context)
+        return str(value)
 
 
 _RUNTIMES = click.Choice(["auto", "ai-edge-litert", "tflite-runtime"])
@@ -83,6 +95,12 @@ _MEASURE = {
         type=ShareType(),
         metavar="SHARE",
         help="Measure until the median is known to this share of it, as 1%; --runs and --seconds are then the most.",
+    ),
+    "meter": click.option(
+        "--meter",
+        type=MeterType(),
+        metavar="FILE=UNIT",
+        help="A file on the device with its energy in uJ or power in uW, as /run/meter=uW  [default: the kernel's]",
     ),
     "with_io": click.option("--with-io", is_flag=True, help="Count putting inputs in and taking outputs out, too."),
     "runs": click.option("--runs", type=click.IntRange(1, 1_000_000), help="Measure exactly this many runs."),

@@ -147,6 +147,7 @@ ERRORS = {
     "library": MissingDependency,
     "delegate": RunError,
     "cpus": InputError,
+    "meter": InputError,
 }
 
 
