@@ -27,7 +27,7 @@ LEVEL = 0.9
 """Share of networks that the band is made to hold."""
 FEWEST_KINDS = 3
 _ENOUGH = 8
-_TINY = 1e-12  # seconds: what stands for a prediction of none
+_TINY = 1e-12  # of the true time: what stands for a prediction of none
 
 
 class Work(Struct, frozen=True):
@@ -74,7 +74,7 @@ def _left_out(rows: Floats, seconds: Floats) -> Floats:
     for index, row in enumerate(rows):
         rest = np.arange(len(rows)) != index
         predicted = float(row @ _non_negative(rows[rest], seconds[rest]))
-        errors.append(math.log(max(predicted, _TINY) / seconds[index]))
+        errors.append(math.log(max(predicted / seconds[index], _TINY)))
     return np.array(errors)
 
 
