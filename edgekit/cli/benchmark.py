@@ -42,6 +42,7 @@ from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
 from edgekit.errors import InputError, OutputError
 from edgekit.report.table import Write, render_table
+from edgekit.tflite import flatbuffer
 from edgekit.units import format_bytes, format_joules, format_seconds
 
 if TYPE_CHECKING:
@@ -162,6 +163,8 @@ def command(
         raise OutputError(f"{output} exists", "give another name, or --overwrite")
     if output is not None and not output.parent.is_dir():
         raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
+    for model in models:  # the last one's fault must not cost the first one's result
+        flatbuffer.open_model(flatbuffer.read_bytes(model), str(model))
     samples = {} if data is None else {model: _samples(model, data, collect(metric, task, pairs)) for model in models}
     places = [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))]
     refuse_for_phones(places, {"--data": data is not None, "--retries": retries > 0, "--strict": strict})

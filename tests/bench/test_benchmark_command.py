@@ -97,3 +97,11 @@ def test_every_real_model_is_measured_or_refused_with_its_reason(shared_data: Pa
                 run(path, "--runs", 2, "--no-xnnpack")
         else:
             assert path.name in run(path, "--runs", 2, "--no-xnnpack").stdout
+
+
+def test_a_missing_file_is_told_before_anything_is_measured(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.cli.benchmark.find_device", lambda *words: pytest.fail("a device was looked for"))
+    with pytest.raises(InputError, match=r"missing\.tflite"):
+        run(model, tmp_path / "missing.tflite")
