@@ -163,7 +163,7 @@ def command(
         raise OutputError(f"{output} exists", "give another name, or --overwrite")
     if output is not None and not output.parent.is_dir():
         raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
-    for model in models:  # the last one's fault must not cost the first one's result
+    for model in models[1:]:  # the fault of a later one must not cost the result of the first
         flatbuffer.open_model(flatbuffer.read_bytes(model), str(model))
     samples = {} if data is None else {model: _samples(model, data, collect(metric, task, pairs)) for model in models}
     places = [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))]
