@@ -10,14 +10,13 @@ from msgspec import Struct, structs
 
 from edgekit.tflite.inspect import ModelContents, OperatorInfo
 from edgekit.tflite.memory_plan import Planner, lives, placed, plan_memory, tensor_bytes
+from edgekit.tflite.pieces import CALLING, STATEFUL
 
 IN_PLACE = {
     *("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "NEG", "ABS", "SQUARE", "SQRT", "RSQRT", "EXP"),
     *("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "ELU", "PRELU", "HARD_SWISH", "LOGISTIC", "TANH", "GELU"),
     *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "QUANTIZE", "DEQUANTIZE", "CAST"),
 }
-
-_STATEFUL = {"CALL_ONCE", "WHILE", "IF", "CALL"}
 
 
 class Savings(Struct, frozen=True):
@@ -73,7 +72,9 @@ def _lean_order(contents: ModelContents, planner: Planner) -> tuple[OperatorInfo
 
 def _keeps_state(operator: OperatorInfo, contents: ModelContents) -> bool:
     tensors = [contents.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-    return operator.name in _STATEFUL or any(tensor.variable or tensor.dtype == "resource" for tensor in tensors)
+    return operator.name in STATEFUL | CALLING or any(
+        tensor.variable or tensor.dtype == "resource" for tensor in tensors
+    )
 
 
 def _growth(operator: OperatorInfo, sizes: dict[int, int], readers: dict[int, int], kept: set[int]) -> int:

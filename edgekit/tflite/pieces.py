@@ -11,8 +11,8 @@ import numpy as np
 from edgekit.tflite.inspect import ModelContents, OperatorInfo, read_contents
 from edgekit.tflite.surgery import pack, schema, unpack
 
-_STATEFUL = {"CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "HASHTABLE", "HASHTABLE_FIND"}
-_CALLING = {"IF", "WHILE", "CALL", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"}
+STATEFUL = {"CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "HASHTABLE", "HASHTABLE_FIND"}
+CALLING = {"IF", "WHILE", "CALL", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"}
 _NUMBERS = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
 
 
@@ -69,7 +69,7 @@ def _constants(operators: Iterable[OperatorInfo], contents: ModelContents, tree:
 
 def _reason(operator: OperatorInfo, contents: ModelContents, constant: set[int]) -> str:
     """Why an operator cannot run alone on random inputs; empty where it can."""
-    if operator.custom or operator.name in _CALLING or operator.name in _STATEFUL:
+    if operator.custom or operator.name in CALLING or operator.name in STATEFUL:
         return "calls other graphs, keeps a state, or is a custom operator"
     live = [index for index in operator.inputs if index >= 0 and index not in constant]
     if not live:
