@@ -17,6 +17,7 @@ LAYERS = (
     {"strict_toml", "limit", "tf", "environment", "python_reference"},
     {"tflite", "device", "intervals", "formulas"},
     {"target", "operators", "figures", "latency_model"},
+    {"forecast"},
     {"check", "estimate", "data", "metrics", "bench"},
     {"model", "dataset", "compare", "graph"},
     {"stages"},

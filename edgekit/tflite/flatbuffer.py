@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,6 +76,27 @@ def items(length: Callable[[], int], get: Callable[[int], T], limit: int) -> Ite
     return map(get, range(count))
 
 
+def indices(length: Callable[[], int], get: Callable[[int], int], limit: int) -> tuple[int, ...]:
+    """The elements of a vector of numbers, with the same refusal."""
+    return tuple(int(index) for index in items(length, get, limit))
+
+
+def vector(array: Any) -> Any:
+    """An absent vector reads as the integer 0 in the accessors; make it an empty list."""
+    return array if hasattr(array, "__len__") else []
+
+
+def text(value: bytes | None) -> str:
+    """A string of the file; empty where it is absent."""
+    return value.decode("utf-8", "replace") if value else ""
+
+
+def operator_name(code: Any) -> str:
+    """Name of an operator code: the custom one, or the schema's."""
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    return text(code.CustomCode()) or operator_names().get(number, f"BUILTIN_{number}")
+
+
 def buffer_span(model: Any, index: int, limit: int) -> tuple[int, int] | None:
     """Where a buffer's data lies in the file, as (offset, size) in bytes; None if it holds none.
 
@@ -108,6 +130,12 @@ def operator_names() -> dict[int, str]:
     from tflite.BuiltinOperator import BuiltinOperator
 
     return _names(BuiltinOperator)
+
+
+@cache
+def union_names(union: str) -> dict[int, str]:
+    """Code in a union of the schema (`BuiltinOptions`, `BuiltinOptions2`) -> name of the table."""
+    return _names(getattr(import_module(f"tflite.{union}"), union))
 
 
 @cache

@@ -150,11 +150,11 @@ def _contents(model: Any, limit: int) -> ModelContents:
         tensor.buffer: tensor for graph in tensors for tensor in graph if tensor.constant_bytes and _is_weight(tensor)
     }
     main = graphs[0]
-    inputs = tuple(_indices(main.InputsLength, main.Inputs, limit))
-    outputs = tuple(_indices(main.OutputsLength, main.Outputs, limit))
+    inputs = flatbuffer.indices(main.InputsLength, main.Inputs, limit)
+    outputs = flatbuffer.indices(main.OutputsLength, main.Outputs, limit)
     return ModelContents(
         file_bytes=limit,
-        description=_text(model.Description()),
+        description=flatbuffer.text(model.Description()),
         numeric=_numeric(operators, tensors),
         inputs=tuple(tensors[0][i] for i in inputs),
         outputs=tuple(tensors[0][i] for i in outputs),
@@ -165,7 +165,9 @@ def _contents(model: Any, limit: int) -> ModelContents:
         macs=sum(operator.macs for operator in operators),
         subgraphs=len(graphs),
         signatures=tuple(_signatures(model, tensors, limit)),
-        metadata=tuple(_text(item.Name()) for item in flatbuffer.items(model.MetadataLength, model.Metadata, limit)),
+        metadata=tuple(
+            flatbuffer.text(item.Name()) for item in flatbuffer.items(model.MetadataLength, model.Metadata, limit)
+        ),
         input_indices=inputs,
         output_indices=outputs,
     )
@@ -176,14 +178,14 @@ def _tensors(graph: Any, limit: int) -> Iterator[Any]:
 
 
 def _tensor(model: Any, tensor: Any, limit: int) -> TensorInfo:
-    shape = tuple(int(size) for size in _vector(tensor.ShapeAsNumpy()))
-    signature = tuple(int(size) for size in _vector(tensor.ShapeSignatureAsNumpy()))
+    shape = tuple(int(size) for size in flatbuffer.vector(tensor.ShapeAsNumpy()))
+    signature = tuple(int(size) for size in flatbuffer.vector(tensor.ShapeSignatureAsNumpy()))
     quantization = tensor.Quantization()
-    scales = _vector(quantization.ScaleAsNumpy()) if quantization else []
-    zeros = _vector(quantization.ZeroPointAsNumpy()) if quantization else []
+    scales = flatbuffer.vector(quantization.ScaleAsNumpy()) if quantization else []
+    zeros = flatbuffer.vector(quantization.ZeroPointAsNumpy()) if quantization else []
     span = flatbuffer.buffer_span(model, tensor.Buffer(), limit)
     return TensorInfo(
-        name=_text(tensor.Name()),
+        name=flatbuffer.text(tensor.Name()),
         shape=signature if len(signature) == len(shape) else shape,
         dtype=flatbuffer.type_names().get(tensor.Type(), f"type{tensor.Type()}"),
         scale=float(scales[0]) if len(scales) == 1 else None,
@@ -199,11 +201,9 @@ def _operator(
     model: Any, operator: Any, tensors: list[TensorInfo], subgraph: int, index: int, limit: int
 ) -> OperatorInfo:
     code = model.OperatorCodes(operator.OpcodeIndex())
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    custom = _text(code.CustomCode())
-    name = custom or flatbuffer.operator_names().get(number, f"BUILTIN_{number}")
-    inputs = _indices(operator.InputsLength, operator.Inputs, limit)
-    outputs = _indices(operator.OutputsLength, operator.Outputs, limit)
+    name, custom = flatbuffer.operator_name(code), flatbuffer.text(code.CustomCode())
+    inputs = flatbuffer.indices(operator.InputsLength, operator.Inputs, limit)
+    outputs = flatbuffer.indices(operator.OutputsLength, operator.Outputs, limit)
     read = [tensors[i] for i in inputs if i >= 0]
     written = [tensors[i] for i in outputs if i >= 0]
     live = [tensor for tensor in read if not tensor.constant_bytes]
@@ -215,8 +215,8 @@ def _operator(
         flex=custom.startswith("Flex"),
         subgraph=subgraph,
         dtype=(live or written or read or [TensorInfo("", (), "none")])[0].dtype,
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
+        inputs=inputs,
+        outputs=outputs,
         output_name=written[0].name if written else "",
         output_shape=written[0].shape if written else (),
         macs=operator_macs(name, [t.shape for t in read], [t.shape for t in written]),
@@ -251,26 +251,13 @@ def _signatures(model: Any, tensors: list[list[TensorInfo]], limit: int) -> Iter
     for signature in flatbuffer.items(model.SignatureDefsLength, model.SignatureDefs, limit):
         graph = tensors[signature.SubgraphIndex()]
         yield Signature(
-            key=_text(signature.SignatureKey()),
+            key=flatbuffer.text(signature.SignatureKey()),
             inputs={
-                _text(item.Name()): graph[item.TensorIndex()].name
+                flatbuffer.text(item.Name()): graph[item.TensorIndex()].name
                 for item in flatbuffer.items(signature.InputsLength, signature.Inputs, limit)
             },
             outputs={
-                _text(item.Name()): graph[item.TensorIndex()].name
+                flatbuffer.text(item.Name()): graph[item.TensorIndex()].name
                 for item in flatbuffer.items(signature.OutputsLength, signature.Outputs, limit)
             },
         )
-
-
-def _indices(length: Any, get: Any, limit: int) -> list[int]:
-    return [int(index) for index in flatbuffer.items(length, get, limit)]
-
-
-def _vector(array: Any) -> Any:
-    """An absent vector reads as the integer 0 in the accessors; make it an empty list."""
-    return array if hasattr(array, "__len__") else []
-
-
-def _text(value: bytes | None) -> str:
-    return value.decode("utf-8", "replace") if value else ""

@@ -1,0 +1,197 @@
+"""The main graph of a TFLite file in full: operators with options and versions, tensors with scales and constants.
+
+`inspect` tells what a file holds; this tells what a rule of a compiler or a delegate asks: strides, fused activations,
+axes, the values of a constant. Numbers of operators and tensors are those of `inspect`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from inspect import isfunction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from edgekit.tflite import flatbuffer
+
+Option = bool | int | float | str | tuple[int, ...]
+
+_NO_FIELD = ("Init", "AsNumpy", "Length", "IsNone")
+_NUMPY = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "float64": np.float64,
+    "int8": np.int8,
+    "uint8": np.uint8,
+    "int16": np.int16,
+    "uint16": np.uint16,
+    "int32": np.int32,
+    "uint32": np.uint32,
+    "int64": np.int64,
+    "bool": np.bool_,
+}
+
+
+class Tensor(Struct, frozen=True, eq=False):
+    """A tensor: `shape` is the stored one, `signature` has -1 where a dimension is open.
+
+    `scales` and `zero_points` have one value, or one for each slice along `quantized_axis`, or none. `data` is the raw
+    constant, None for a tensor that is computed or fed; `sparse` data are not in the dense layout.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    signature: tuple[int, ...]
+    dtype: str
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
+    quantized_axis: int = 0
+    variable: bool = False
+    sparse: bool = False
+    data: memoryview | None = None
+
+    @property
+    def constant(self) -> bool:
+        """True for a value that is stored in the file."""
+        return self.data is not None
+
+    def values(self) -> NDArray[Any] | None:
+        """The constant in the tensor's shape; None if there is none, or if its bytes are packed, sparse or too few."""
+        kind = _NUMPY.get(self.dtype)
+        if self.data is None or kind is None or self.sparse:
+            return None
+        if len(self.data) != np.dtype(kind).itemsize * int(np.prod(self.shape, dtype=np.int64)):
+            return None
+        return np.frombuffer(self.data, kind).reshape(self.shape)
+
+
+class Operator(Struct, frozen=True, eq=False):
+    """An operator: `options` by the schema's names, such as `StrideW`; an absent input has the index -1."""
+
+    index: int
+    name: str
+    version: int
+    custom: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: dict[str, Option]
+
+    @property
+    def activation(self) -> str:
+        """Name of the fused activation function, `NONE` where there is none."""
+        from tflite.ActivationFunctionType import ActivationFunctionType
+
+        number = self.options.get("FusedActivationFunction", 0)
+        return next((name for name, code in vars(ActivationFunctionType).items() if code == number), "NONE")
+
+
+class Graph(Struct, frozen=True, eq=False):
+    """The main graph: operators in their order of execution, tensors by index, and which of them go in and out."""
+
+    operators: tuple[Operator, ...]
+    tensors: tuple[Tensor, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def read(self, operator: Operator) -> list[Tensor]:
+        """The tensors that an operator reads, without the absent ones."""
+        return [self.tensors[index] for index in operator.inputs if index >= 0]
+
+    def written(self, operator: Operator) -> list[Tensor]:
+        """The tensors that an operator writes."""
+        return [self.tensors[index] for index in operator.outputs if index >= 0]
+
+
+def read_graph(source: bytes | bytearray | Path, name: str | None = None) -> Graph:
+    """Read the main graph of a TFLite file (bytes or a path). Raises ModelError for anything that is none."""
+    label = name or (str(source) if isinstance(source, Path) else "model")
+    data = flatbuffer.read_bytes(source)
+    model = flatbuffer.open_model(data, label)
+    with flatbuffer.damage_named(label):
+        return _graph(model, model.Subgraphs(0), data)
+
+
+def _graph(model: Any, graph: Any, data: bytes | bytearray) -> Graph:
+    limit = len(data)
+    tensors = tuple(
+        _tensor(model, tensor, data) for tensor in flatbuffer.items(graph.TensorsLength, graph.Tensors, limit)
+    )
+    operators = tuple(
+        _operator(model, operator, index, limit)
+        for index, operator in enumerate(flatbuffer.items(graph.OperatorsLength, graph.Operators, limit))
+    )
+    found = Graph(
+        operators,
+        tensors,
+        flatbuffer.indices(graph.InputsLength, graph.Inputs, limit),
+        flatbuffer.indices(graph.OutputsLength, graph.Outputs, limit),
+    )
+    used = [*found.inputs, *found.outputs, *(index for op in operators for index in (*op.inputs, *op.outputs))]
+    if any(not -1 <= index < len(tensors) for index in used):
+        raise ValueError("an operator names a tensor that is not there")
+    return found
+
+
+def _tensor(model: Any, tensor: Any, data: bytes | bytearray) -> Tensor:
+    shape = _numbers(tensor.ShapeAsNumpy())
+    signature = _numbers(tensor.ShapeSignatureAsNumpy())
+    quantization = tensor.Quantization()
+    span = flatbuffer.buffer_span(model, tensor.Buffer(), len(data))
+    return Tensor(
+        name=flatbuffer.text(tensor.Name()),
+        shape=shape,
+        signature=signature if len(signature) == len(shape) else shape,
+        dtype=flatbuffer.type_names().get(tensor.Type(), f"type{tensor.Type()}"),
+        scales=tuple(float(scale) for scale in flatbuffer.vector(quantization.ScaleAsNumpy())) if quantization else (),
+        zero_points=_numbers(quantization.ZeroPointAsNumpy()) if quantization else (),
+        quantized_axis=quantization.QuantizedDimension() if quantization else 0,
+        variable=tensor.IsVariable(),
+        sparse=tensor.Sparsity() is not None,
+        data=memoryview(data)[span[0] : sum(span)] if span else None,
+    )
+
+
+def _operator(model: Any, operator: Any, index: int, limit: int) -> Operator:
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    return Operator(
+        index=index,
+        name=flatbuffer.operator_name(code),
+        version=code.Version(),
+        custom=bool(code.CustomCode()),
+        inputs=flatbuffer.indices(operator.InputsLength, operator.Inputs, limit),
+        outputs=flatbuffer.indices(operator.OutputsLength, operator.Outputs, limit),
+        options=_options(operator.BuiltinOptions(), operator.BuiltinOptionsType(), "BuiltinOptions")
+        | _options(operator.BuiltinOptions2(), operator.BuiltinOptions2Type(), "BuiltinOptions2"),
+    )
+
+
+def _options(table: Any, number: int, union: str) -> dict[str, Option]:
+    """Every field of the options table, by the accessors that the schema's generator made for it."""
+    name = flatbuffer.union_names(union).get(number)
+    if table is None or not number or name is None:
+        return {}
+    accessor = getattr(import_module(f"tflite.{name}"), name)
+    options = accessor()
+    options.Init(table.Bytes, table.Pos)
+    return {
+        field: value
+        for field, method in vars(accessor).items()
+        if isfunction(method) and not field.endswith(_NO_FIELD) and (value := _option(options, field)) is not None
+    }
+
+
+def _option(options: Any, field: str) -> Option | None:
+    """The value of a field; None for a table inside, which no rule asks for."""
+    if hasattr(options, f"{field}Length"):
+        return _numbers(getattr(options, f"{field}AsNumpy")())
+    value = getattr(options, field)()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, bool | int | float) else None
+
+
+def _numbers(array: Any) -> tuple[int, ...]:
+    return tuple(int(number) for number in flatbuffer.vector(array))
