@@ -18,6 +18,7 @@ from edgekit.errors import ModelError
 T = TypeVar("T")
 
 _IDENTIFIER = b"TFL3"
+_MOST_ELEMENTS = 2**60
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError, OverflowError, AttributeError)
 
 
@@ -114,6 +115,14 @@ def buffer_span(model: Any, index: int, limit: int) -> tuple[int, int] | None:
     if offset + size > limit:
         raise ValueError(f"buffer {index} ends at byte {offset + size} of {limit}")
     return offset, size
+
+
+def shape(array: Any) -> tuple[int, ...]:
+    """A shape of the file; refuses one of more elements than any memory has."""
+    sizes = tuple(int(size) for size in vector(array))
+    if bounded_product(sizes) > _MOST_ELEMENTS:
+        raise ValueError(f"a tensor claims {len(sizes)} dimensions of up to {max(sizes)}")
+    return sizes
 
 
 def bounded_product(shape: tuple[int, ...]) -> int:

@@ -136,8 +136,8 @@ def _graph(model: Any, graph: Any, data: bytes | bytearray) -> Graph:
 
 
 def _tensor(model: Any, tensor: Any, data: bytes | bytearray) -> Tensor:
-    shape = _numbers(tensor.ShapeAsNumpy())
-    signature = _numbers(tensor.ShapeSignatureAsNumpy())
+    shape = flatbuffer.shape(tensor.ShapeAsNumpy())
+    signature = flatbuffer.shape(tensor.ShapeSignatureAsNumpy())
     quantization = tensor.Quantization()
     span = flatbuffer.buffer_span(model, tensor.Buffer(), len(data))
     return Tensor(

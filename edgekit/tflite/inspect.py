@@ -178,8 +178,8 @@ def _tensors(graph: Any, limit: int) -> Iterator[Any]:
 
 
 def _tensor(model: Any, tensor: Any, limit: int) -> TensorInfo:
-    shape = tuple(int(size) for size in flatbuffer.vector(tensor.ShapeAsNumpy()))
-    signature = tuple(int(size) for size in flatbuffer.vector(tensor.ShapeSignatureAsNumpy()))
+    shape = flatbuffer.shape(tensor.ShapeAsNumpy())
+    signature = flatbuffer.shape(tensor.ShapeSignatureAsNumpy())
     quantization = tensor.Quantization()
     scales = flatbuffer.vector(quantization.ScaleAsNumpy()) if quantization else []
     zeros = flatbuffer.vector(quantization.ZeroPointAsNumpy()) if quantization else []
