@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from edgekit.artifact import Artifact
     from edgekit.bench.plan import Plan
     from edgekit.bench.run import infer, measure
-    from edgekit.check import check_model
     from edgekit.compare import compare_models
     from edgekit.compress import Compressed, compress_model
     from edgekit.dataset import Dataset, load_dataset
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from edgekit.pipeline import optimize
     from edgekit.recipe import Recipe
     from edgekit.run import Run
+    from edgekit.source_check import check_model
     from edgekit.target import Target, load_target
     from edgekit.tflite.inspect import inspect_model
 
@@ -42,7 +42,7 @@ _HOME = {
     "Recipe": "recipe",
     "Run": "pipeline",
     "Target": "target",
-    "check_model": "check",
+    "check_model": "source_check",
     "compare_models": "compare",
     "compress_model": "compress",
     "estimate_latency": "estimate",

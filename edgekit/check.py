@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
 
 from edgekit.operators import OperatorTable
-from edgekit.target import Target, load_target
-from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo, inspect_model
+from edgekit.target import Target
+from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo
 from edgekit.tflite.memory_plan import plan_memory
 from edgekit.units import format_bytes
 
@@ -44,10 +43,16 @@ class Finding(Struct, frozen=True):
 
 
 class CheckResult(Struct, frozen=True):
-    """All findings about one file on one target, the gravest first."""
+    """All findings about one file on one target, the gravest first.
+
+    `recipe` is empty for the user's own file; else the file is a draft that this recipe made of a Keras model.
+    """
 
     target: str
+    numeric: str
+    file_bytes: int
     findings: tuple[Finding, ...] = ()
+    recipe: str = ""
 
     def count(self, level: Level) -> int:
         """Number of findings of a level."""
@@ -64,15 +69,8 @@ def check(summary: ModelSummary, target: Target) -> CheckResult:
     Raises TargetError if an operator table that the target names does not fit its schema.
     """
     findings = [finding for rule in _RULES for finding in rule(summary, target)]
-    return CheckResult(target.name, tuple(sorted(findings, key=lambda finding: _ORDER[finding.level])))
-
-
-def check_model(model: str | Path | bytes, target: str | Path) -> CheckResult:
-    """Hold a `.tflite` file against a target, by its name or the path of its TOML.
-
-    Raises ModelError or TargetError for what cannot be read.
-    """
-    return check(inspect_model(Path(model) if isinstance(model, str) else model), load_target(target))
+    ordered = tuple(sorted(findings, key=lambda finding: _ORDER[finding.level]))
+    return CheckResult(target.name, summary.numeric, summary.file_bytes, ordered)
 
 
 def _scheme(summary: ModelSummary, target: Target) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgekit.check import check_model
 from edgekit.errors import EdgekitError
+from edgekit.source_check import check_model
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.memory_plan import plan_memory
 from edgekit.tflite.memory_savings import savings

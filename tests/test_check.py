@@ -204,11 +204,11 @@ def test_findings_come_gravest_first_and_each_names_its_source() -> None:
 
 
 def test_a_result_reaches_its_own_level_and_those_below() -> None:
-    warned = CheckResult("t", (check(model(operator("ARG_MAX")), load_target("coral-usb"))).findings)
+    warned = check(model(operator("ARG_MAX")), load_target("coral-usb"))
     assert not warned.reaches("error")
     assert warned.reaches("warn")
     assert warned.reaches("info")
-    assert not CheckResult("t").reaches("info")
+    assert not CheckResult("t", "int8", 1).reaches("info")
 
 
 @shared
@@ -256,17 +256,6 @@ def test_target_may_be_a_file_of_the_user(tmp_path: Path) -> None:
     result = CliRunner().invoke(check_command, [file, "--target", str(mine)])
     assert isinstance(result.exception, GateError)
     assert "the flash is 1000 B" in result.stdout
-
-
-@pytest.mark.parametrize("content", [b"PK\x03\x04 and so on", b"\x89HDF\r\n\x1a\n and so on"])
-def test_keras_file_is_answered_with_the_way_to_a_tflite_file(content: bytes, tmp_path: Path) -> None:
-    file = tmp_path / "model"
-    file.write_bytes(content)
-    result = CliRunner().invoke(check_command, [str(file), "-t", "host"])
-    assert isinstance(result.exception, ModelError)
-    assert "reads .tflite files" in result.exception.problem
-    assert "edgekit optimize" in result.exception.mend
-    assert "--recipe float32" in result.exception.mend
 
 
 def test_a_keras_file_that_is_not_there_is_missing_and_not_of_a_wrong_kind(tmp_path: Path) -> None:

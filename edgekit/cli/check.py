@@ -8,29 +8,27 @@ from typing import cast
 import click
 from msgspec import Struct
 
-from edgekit.check import CheckResult, Level, check
+from edgekit.check import CheckResult, Level
 from edgekit.cli import complete
-from edgekit.cli.common import emit, json_option
-from edgekit.errors import GateError, ModelError
+from edgekit.cli.common import emit, json_option, results_only, say
+from edgekit.cli.model_options import model_argument, trust_option
+from edgekit.errors import GateError
+from edgekit.source_check import check_on, is_source
 from edgekit.target import load_target
-from edgekit.tflite.inspect import inspect_model
 from edgekit.units import format_bytes
 
-_KERAS = (b"PK\x03\x04", b"\x89HDF")
 _WORDS: dict[Level, str] = {"error": "error", "warn": "warning", "info": "note"}
 
 
 class CheckReport(Struct, frozen=True):
-    """What the command prints: the file, and one result a target."""
+    """What the command prints: the model, and one result a target."""
 
     model: str
-    numeric: str
-    file_bytes: int
     results: tuple[CheckResult, ...]
 
 
 @click.command("check", short_help="Say whether a model will run on a target, and what to change.")
-@click.argument("model", type=click.Path(path_type=Path))
+@model_argument
 @click.option(
     "--target",
     "-t",
@@ -47,52 +45,47 @@ class CheckReport(Struct, frozen=True):
     show_default=True,
     help="Gravity from which the exit code is 1.",
 )
+@click.option(
+    "--recipe",
+    "-r",
+    metavar="RECIPE",
+    shell_complete=complete.recipes,
+    help="For a Keras model: what to make of it. Default: what each target recommends.",
+)
+@trust_option
 @json_option
-def command(model: Path, targets: tuple[str, ...], fail_on: str, as_json: bool) -> None:
-    """Hold MODEL, a .tflite file, against one or more targets. Nothing is run.
+def command(model: str, targets: tuple[str, ...], fail_on: str, recipe: str | None, trust: bool, as_json: bool) -> None:
+    """Hold MODEL against one or more targets. Nothing is run on them.
+
+    MODEL is a .tflite. Or a Keras model: then a draft of the file that it will become is converted and quantized with
+    random ranges first, and its operators, shapes and memory are judged, before there is any data.
 
     \b
     edgekit check model.tflite --target coral-usb --target raspberry-pi-4
     edgekit check model.tflite --target ./my-board.toml --fail-on warn
+    edgekit check model.keras --target cortex-m7
     """
     chosen = [load_target(name) for name in targets]
-    _refuse_keras(model)
-    summary = inspect_model(model)
-    results = tuple(check(summary, target) for target in chosen)
-    emit(CheckReport(str(model), summary.numeric, summary.file_bytes, results), as_json, _render)
+    if is_source(model):
+        say("making a draft of the file with random ranges")
+    with results_only():
+        results = check_on(model, chosen, recipe=recipe, trust=trust)
+    emit(CheckReport(model, results), as_json, _render)
     failed = [result.target for result in results if result.reaches(cast(Level, fail_on))]
     if failed:
-        raise GateError(f"{model.name} does not pass on {', '.join(failed)}", "follow the mends above")
-
-
-def _refuse_keras(model: Path) -> None:
-    if kind := _kind_of_source(model):
-        raise ModelError(
-            f"{model}: `edgekit check` reads .tflite files, and this is {kind}",
-            f"make one with `edgekit optimize {model} --recipe float32 --target T -o OUT` and check the .tflite in OUT",
-        )
-
-
-def _kind_of_source(model: Path) -> str:
-    """What `edgekit optimize` takes and this command does not; empty for anything else, also for what is not there."""
-    if model.is_dir():
-        return "a SavedModel folder" if (model / "saved_model.pb").is_file() else ""
-    if not model.is_file():
-        return ""
-    with model.open("rb") as file:
-        return "a Keras file" if file.read(8).startswith(_KERAS) else ""
+        raise GateError(f"{Path(model).name} does not pass on {', '.join(failed)}", "follow the mends above")
 
 
 def _render(report: CheckReport) -> str:
-    head = f"{Path(report.model).name}: {report.numeric}, {format_bytes(report.file_bytes)}"
     sources = list(dict.fromkeys(f.source for result in report.results for f in result.findings if f.source))
     results = [_render_result(result, sources) for result in report.results]
     listed = "\n".join(f"[{number}] {source}" for number, source in enumerate(sources, start=1))
-    return "\n\n".join(part for part in (head, *results, listed) if part)
+    return "\n\n".join(part for part in (Path(report.model).name, *results, listed) if part)
 
 
 def _render_result(result: CheckResult, sources: list[str]) -> str:
-    lines = [f"{result.target}: {_verdict(result)}"]
+    draft = f"draft by recipe {result.recipe}, " if result.recipe else ""
+    lines = [f"{result.target}: {_verdict(result)}", f"  {draft}{result.numeric}, {format_bytes(result.file_bytes)}"]
     for finding in result.findings:
         reference = f" [{sources.index(finding.source) + 1}]" if finding.source else ""
         lines.append(f"  {_WORDS[finding.level]:7}  {finding.subject}")

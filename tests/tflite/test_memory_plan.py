@@ -9,7 +9,7 @@ import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.check import check_model
+from edgekit.source_check import check_model
 from edgekit.tflite.inspect import ModelContents, OperatorInfo, TensorInfo, read_contents
 from edgekit.tflite.memory_plan import MemoryPlan, Planner, plan_memory
 

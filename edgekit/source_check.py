@@ -1,0 +1,79 @@
+"""Check a model on targets: a `.tflite` as it is, a Keras model as the draft of the file that it will become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from edgekit.check import CheckResult, Finding, check
+from edgekit.errors import RecipeError
+from edgekit.python_reference import split
+from edgekit.target import Target, load_target
+from edgekit.tflite.inspect import inspect_model
+
+if TYPE_CHECKING:
+    from edgekit.draft import Draft
+
+_KERAS = (b"PK\x03\x04", b"\x89HDF")
+
+
+def check_model(
+    model: str | Path | bytes | Any, target: str | Path, *, recipe: str | Path | None = None, trust: bool = False
+) -> CheckResult:
+    """Hold a model against a target, by its name or the path of its TOML; see `check_on`."""
+    return check_on(model, [load_target(target)], recipe=recipe, trust=trust)[0]
+
+
+def check_on(
+    model: str | Path | bytes | Any, targets: Sequence[Target], *, recipe: str | Path | None = None, trust: bool = False
+) -> tuple[CheckResult, ...]:
+    """Hold a model against several targets: a `.tflite` (its bytes or path), or what `edgekit.load_model` takes.
+
+    A Keras model or SavedModel is converted and quantized with random ranges for this, by what each target recommends
+    or by `recipe`; nothing in a file is run unless `trust`.
+
+    Raises ModelError, RecipeError or TargetError for what cannot be read or made, MissingDependency where a Keras model
+    is given and TensorFlow is not installed.
+    """
+    if is_source(model):
+        return _drafted(model, targets, recipe, trust)
+    if recipe is not None:
+        raise RecipeError("a recipe was given, and the model is a .tflite already", "leave the recipe away")
+    summary = inspect_model(Path(model) if isinstance(model, str) else model)
+    return tuple(check(summary, target) for target in targets)
+
+
+def is_source(model: str | Path | bytes | Any) -> bool:
+    """True for what has to be converted first; False for a `.tflite`, and for a path where nothing is."""
+    if isinstance(model, bytes | bytearray):
+        return False
+    if not isinstance(model, str | Path):
+        return True
+    path = Path(model)
+    if path.is_dir():
+        return (path / "saved_model.pb").is_file()
+    if not path.is_file():
+        return isinstance(model, str) and split(model) is not None
+    with path.open("rb") as file:
+        return file.read(8).startswith(_KERAS)
+
+
+def _drafted(model: Any, targets: Sequence[Target], recipe: str | Path | None, trust: bool) -> tuple[CheckResult, ...]:
+    from edgekit.draft import drafts
+    from edgekit.model.load import load_model
+
+    def judged(draft: Draft, target: Target) -> CheckResult:
+        found = check(inspect_model(draft.data), target)
+        return structs.replace(found, recipe=draft.recipe, findings=(*_missing(draft), *found.findings))
+
+    made = drafts(load_model(model, trust=trust), targets, recipe)
+    return tuple(judged(draft, target) for draft, target in zip(made, targets, strict=True))
+
+
+def _missing(draft: Draft) -> list[Finding]:
+    """That TFLite lacks operators for the model, so that `edgekit optimize` will refuse it."""
+    mend = "replace the layer, or split it off the model and run it outside"
+    return [Finding("error", "no-tflite-operator", "whole model", draft.missing, mend)] if draft.missing else []
