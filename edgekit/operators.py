@@ -27,6 +27,12 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
         None
     )
     source: Annotated[str | None, Meta(description="Source of this rule; null: that of the table.")] = None
+    fused_activation: Annotated[bool, Meta(description="An activation function may be fused into it.")] = True
+    along_batch: Annotated[bool, Meta(description="It may work along the batch: pad it, pack or reduce over it.")] = (
+        True
+    )
+    constant: Annotated[tuple[int, ...], Meta(description="Inputs (by number) that are constants of the file.")] = ()
+    most_elements: Annotated[Count | None, Meta(description="Elements that its largest tensor may have.")] = None
 
 
 class OperatorTable(Struct, frozen=True, forbid_unknown_fields=True):
