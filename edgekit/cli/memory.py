@@ -13,6 +13,7 @@ from edgekit.report.table import render_table
 from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.memory_plan import MemoryPlan, Planner, plan_memory
 from edgekit.tflite.memory_savings import Savings, savings
+from edgekit.tflite.recorded_arena import RecordedArena, record_arena
 from edgekit.units import format_bytes
 
 _TITLES: dict[Planner, str] = {"litert": "LiteRT", "micro": "TFLite Micro"}
@@ -28,11 +29,20 @@ class Planned(Struct, frozen=True):
     savings: Savings
 
 
+class Recorded(Struct, frozen=True):
+    """What TFLite Micro recorded here, and between which sizes the arena of a 32-bit device lies."""
+
+    here: RecordedArena
+    device_least_bytes: int
+    device_most_bytes: int
+
+
 class Report(Struct, frozen=True):
-    """What `edgekit memory --json` prints."""
+    """What `edgekit memory --json` prints; `recorded` only with `--record`."""
 
     model: str
     plans: tuple[Planned, ...]
+    recorded: Recorded | None = None
     format_version: int = 1
 
 
@@ -40,22 +50,24 @@ class Report(Struct, frozen=True):
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw the plans into this .html file.")
 @click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
+@click.option("--record", is_flag=True, help="Run it in TFLite Micro here, and find the smallest arena that works.")
 @json_option
-def command(model: Path, output: Path | None, overwrite: bool, as_json: bool) -> None:
+def command(model: Path, output: Path | None, overwrite: bool, record: bool, as_json: bool) -> None:
     """Show the memory that the tensors of MODEL, a .tflite file, need, by the rules of LiteRT and of TFLite Micro.
 
-    Runs nothing. Scratch memory of kernels and the runtime's own structures come on top.
+    Runs nothing without --record. Scratch memory of kernels and the runtime's own structures come on top of the plans.
     """
     if output is not None and output.suffix != ".html":
         raise OutputError(f"{output}: not the name of a .html file", f"write {output.with_suffix('.html')}")
     contents = read_contents(model)
-    report = Report(str(model), tuple(_planned(contents, runtime) for runtime in _TITLES))
+    plans = tuple(_planned(contents, runtime) for runtime in _TITLES)
+    report = Report(str(model), plans, _recorded(model) if record else None)
     if output is not None:
         from edgekit.bench.result import write_new
         from edgekit.report.arena import page
 
-        plans = [(_TITLES[one.runtime], one.plan) for one in report.plans]
-        write_new(output, page(model.name, contents, plans).encode(), overwrite)
+        shown = [(_TITLES[one.runtime], one.plan) for one in report.plans]
+        write_new(output, page(model.name, contents, shown).encode(), overwrite)
     emit(report, as_json, render)
     if output is not None:
         say(f"plot: {output}")
@@ -68,8 +80,13 @@ def _planned(contents: ModelContents, runtime: Planner) -> Planned:
     return Planned(runtime, operator, plan, savings(contents, runtime))
 
 
+def _recorded(model: Path) -> Recorded:
+    here = record_arena(model)
+    return Recorded(here, *here.device_bytes)
+
+
 def render(report: Report) -> str:
-    """A row for each runtime, and the tensors that live where most does."""
+    """A row for each runtime, the tensors that live where most does, and what was recorded."""
     rows = [
         (
             *(_TITLES[one.runtime], format_bytes(one.plan.arena_bytes), format_bytes(one.plan.persistent_bytes)),
@@ -79,7 +96,9 @@ def render(report: Report) -> str:
         for one in report.plans
     ]
     header = ("runtime", "arena", "states", "most alive", "at", "if in place", "if reordered")
-    return "\n\n".join([render_table(header, rows), _at_the_peak(report.plans[-1]), *_open(report.plans[-1].plan)])
+    last = report.plans[-1]
+    recorded = [_recording(report.recorded, last.plan)] if report.recorded else []
+    return "\n\n".join([render_table(header, rows), _at_the_peak(last), *_open(last.plan), *recorded])
 
 
 def _at_the_peak(one: Planned) -> str:
@@ -95,6 +114,28 @@ def _at_the_peak(one: Planned) -> str:
         f"alive at {one.operator} ({_TITLES[one.runtime]}):\n"
         + render_table(("bytes", "operators", "tensor"), rows)
         + more
+    )
+
+
+def _recording(recorded: Recorded, plan: MemoryPlan) -> str:
+    """The plan beside the recording, what the tail holds, and what a device will need."""
+    here = recorded.here
+    rows = [
+        ("tensors and scratch (head)", plan.arena_bytes, here.head_bytes),
+        ("structures and states (tail)", plan.persistent_bytes, here.tail_bytes),
+        ("arena", plan.arena_bytes + plan.persistent_bytes, here.total_bytes),
+        ("smallest that works", None, here.smallest_bytes),
+    ]
+    cells = [(name, "-" if planned is None else str(planned), str(count)) for name, planned, count in rows]
+    kinds = [(one.name, str(one.used_bytes), str(one.count)) for one in here.allocations]
+    return "\n\n".join(
+        [
+            f"recorded in tflite-micro {here.version}:\n" + render_table(("bytes", "planned", "recorded"), cells),
+            render_table(("in the tail", "bytes", "number"), kinds),
+            f"a 32-bit device with reference kernels: {recorded.device_least_bytes} to {recorded.device_most_bytes} "
+            "bytes.\nThe tail is that of this 64-bit machine, where a pointer takes 8 bytes instead of 4. Kernels for "
+            "one core\n(CMSIS-NN, ESP-NN) ask for scratch of their own, which nothing here knows.",
+        ]
     )
 
 
