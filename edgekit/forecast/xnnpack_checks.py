@@ -1,0 +1,368 @@
+"""What the XNNPACK delegate asks of an operator before it takes it: small checks, put together in `xnnpack_rules`.
+
+A check looks at one operator and gives the refusal, or None. The conditions are those of the visitors in LiteRT's
+tflite/delegates/xnnpack/xnnpack_delegate.cc, where most have a function of nearly the same name (CheckTensorShape,
+CheckTensorStaticAllocation, CheckPoolingParams, ConvertActivationToOutputRange ...).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.tflite.graph import Operator, Option, Tensor
+
+MOST_DIMENSIONS = 6
+FLOAT = ("float32", "float16")
+Q8 = ("int8", "uint8")
+FLOAT_Q8 = FLOAT + Q8
+FLOAT32_Q8 = ("float32", *Q8)
+FLOAT_S8 = (*FLOAT, "int8")
+ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7)}
+_CLAMPS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6")
+_LEAST_NORMAL = float(np.finfo(np.float32).tiny)
+
+
+class Refusal(NamedTuple):
+    """Why an operator stays outside: name of the rule, what was found, what to do."""
+
+    code: str
+    reason: str
+    mend: str
+
+
+class Node(NamedTuple):
+    """One operator with all tensors of its graph.
+
+    `unpacked` are the tensors that the delegate itself computes from constants, when it starts, by DEQUANTIZE and
+    DENSIFY; `halves` those among them that are float16 in the file and stay so inside XNNPACK.
+    """
+
+    operator: Operator
+    tensors: tuple[Tensor, ...]
+    unpacked: Collection[int]
+    halves: Collection[int]
+
+    def input(self, place: int) -> Tensor:
+        return self.tensors[self.operator.inputs[place]]
+
+    def output(self, place: int = 0) -> Tensor:
+        return self.tensors[self.operator.outputs[place]]
+
+    def option(self, name: str, default: Option = 0) -> Any:
+        """An option of the operator; the default stands for options that are not in the file."""
+        return self.operator.options.get(name, default)
+
+    def has(self, place: int) -> bool:
+        """Whether an optional input is there."""
+        inputs = self.operator.inputs
+        return place < len(inputs) and inputs[place] >= 0
+
+    def static(self, place: int) -> bool:
+        """Whether an input is a constant of the file, or made from one when the delegate starts."""
+        return self.input(place).constant or self.operator.inputs[place] in self.unpacked
+
+    def used(self, inputs: Iterable[int], outputs: Iterable[int]) -> list[Tensor]:
+        return [*map(self.input, inputs), *map(self.output, outputs)]
+
+
+Check = Callable[[Node], Refusal | None]
+
+
+def counts(node: Node, inputs: tuple[int, int], outputs: tuple[int, int]) -> Refusal | None:
+    """The number of inputs and outputs; inputs below the least number must not be absent."""
+    operator = node.operator
+    sides = (("inputs", inputs, operator.inputs), ("outputs", outputs, operator.outputs))
+    for side, (least, most), found in sides:
+        if not least <= len(found) <= most:
+            wanted = str(least) if least == most else f"{least} to {most}"
+            return Refusal(side, f"{operator.name} has {len(found)} {side}; XNNPACK takes {wanted}", _COUNT_MEND)
+        if min(found[:least], default=0) < 0:
+            return Refusal(side, f"{operator.name} lacks one of its {least} {side}", _COUNT_MEND)
+    return None
+
+
+_COUNT_MEND = "split the operator into several, or leave it on the runtime's own kernels"
+
+
+def types(allowed: tuple[str, ...], inputs: Iterable[int] = (0,), outputs: Iterable[int] = (0,)) -> Check:
+    """Tensors of the allowed types; 8-bit ones with one scale for the whole tensor."""
+
+    def check(node: Node) -> Refusal | None:
+        problems = (_type_problem(node.operator.name, tensor, allowed) for tensor in node.used(inputs, outputs))
+        return next(filter(None, problems), None)
+
+    return check
+
+
+def _type_problem(name: str, tensor: Tensor, allowed: tuple[str, ...]) -> Refusal | None:
+    if tensor.dtype not in allowed:
+        return Refusal(
+            "type", f"XNNPACK has no {tensor.dtype} {name}, only {_listed(allowed)}", "use one of these types there"
+        )
+    return per_tensor(name, tensor) if tensor.dtype in Q8 else None
+
+
+def per_tensor(name: str, tensor: Tensor) -> Refusal | None:
+    """One scale, along dimension 0: what CheckTensorQInt8OrQUInt8Type asks."""
+    if len(tensor.scales) == 1 and not tensor.quantized_axis:
+        return None
+    found = f"{len(tensor.scales)} scales along dimension {tensor.quantized_axis}" if tensor.scales else "no scale"
+    mend = "quantize it with one scale for the whole tensor"
+    return Refusal("quantization", f"{tensor.dtype} {name} reads or writes a tensor with {found}", mend)
+
+
+def same_types(*places: int) -> Check:
+    """Inputs of the type of the output."""
+
+    def check(node: Node) -> Refusal | None:
+        found = [node.input(place).dtype for place in places]
+        out = node.output().dtype
+        if all(dtype == out for dtype in found):
+            return None
+        reason = f"{node.operator.name} mixes types: {_listed(found)} in, {out} out"
+        return Refusal("mixed-types", reason, "quantize all of its tensors, or none")
+
+    return check
+
+
+def ranked(least: int, most: int, inputs: Iterable[int] = (0,), outputs: Iterable[int] = ()) -> Check:
+    """Number of dimensions, and none of them empty."""
+
+    def check(node: Node) -> Refusal | None:
+        problems = (_rank_problem(node.operator.name, tensor, least, most) for tensor in node.used(inputs, outputs))
+        return next(filter(None, problems), None)
+
+    return check
+
+
+def _rank_problem(name: str, tensor: Tensor, least: int, most: int) -> Refusal | None:
+    rank = len(tensor.shape)
+    if not least <= rank <= most:
+        wanted = str(least) if least == most else f"{least} to {most}"
+        mend = f"give it {wanted} dimensions; where the file leaves the shape open, export it with a fixed one"
+        return Refusal("rank", f"{name} has a tensor of {rank} dimensions; XNNPACK takes {wanted}", mend)
+    if any(size <= 0 for size in tensor.shape):
+        return Refusal("empty", f"{name} has an empty tensor, {list(tensor.shape)}", "remove the empty part of the graph")
+    return None
+
+
+def static(*places: int) -> Check:
+    """Inputs that are constants of the file."""
+
+    def check(node: Node) -> Refusal | None:
+        if all(node.static(place) for place in places):
+            return None
+        place = next(place for place in places if not node.static(place))
+        reason = f"input {place} of {node.operator.name} is computed while running; XNNPACK needs a constant"
+        return Refusal("not-constant", reason, _CONSTANT_MEND)
+
+    return check
+
+
+_CONSTANT_MEND = "export the model with a fixed batch and fixed sizes, so that the converter can compute it beforehand"
+
+
+def numbers(*places: int, most_dimensions: int | None = 1, kinds: tuple[str, ...] = ("int32",)) -> Check:
+    """Inputs that are stored integers: axes, shapes, paddings."""
+
+    def check(node: Node) -> Refusal | None:
+        for place in places:
+            tensor = node.input(place)
+            if tensor.dtype not in kinds or stored(node, place) is None:
+                reason = f"input {place} of {node.operator.name} is no stored {_listed(kinds)}"
+                return Refusal("not-constant", reason, _CONSTANT_MEND)
+            if most_dimensions is not None and len(tensor.shape) > most_dimensions:
+                reason = f"input {place} of {node.operator.name} has {len(tensor.shape)} dimensions"
+                return Refusal("rank", reason, "store it as a vector")
+        return None
+
+    return check
+
+
+def stored(node: Node, place: int) -> NDArray[Any] | None:
+    """The integers that an input is in the file, flat."""
+    values = node.input(place).values()
+    return None if values is None else values.ravel()
+
+
+def activation(node: Node) -> Refusal | None:
+    """Fused activations that are a clamp."""
+    found = node.operator.activation
+    if found in _CLAMPS:
+        return None
+    reason = f"{node.operator.name} with a fused {found}; XNNPACK fuses {_listed(_CLAMPS[1:])} only"
+    return Refusal("activation", reason, "make the activation an operator of its own")
+
+
+def padding(node: Node) -> Refusal | None:
+    """SAME or VALID, which an operator without options has not."""
+    if node.option("Padding", -1) in (0, 1):
+        return None
+    return Refusal("padding", f"{node.operator.name} says no padding", "write the file again; its options are missing")
+
+
+def positive(*names: str) -> Check:
+    """Options that are greater than zero, such as strides."""
+
+    def check(node: Node) -> Refusal | None:
+        wrong = next((name for name in names if node.option(name) <= 0), None)
+        if wrong is None:
+            return None
+        reason = f"{node.operator.name} has {wrong} = {node.option(wrong)}"
+        return Refusal("options", reason, "write the file again; its options are missing or damaged")
+
+    return check
+
+
+def window(node: Node) -> Refusal | None:
+    """A pooling window at least as large as its stride."""
+    width, height = node.option("FilterWidth"), node.option("FilterHeight")
+    strides = node.option("StrideW"), node.option("StrideH")
+    if strides[0] <= width and strides[1] <= height:
+        return None
+    name = node.operator.name
+    reason = f"{name} steps {strides[1]}x{strides[0]} over windows of {height}x{width}"
+    return Refusal("stride", reason, "use a stride that is not larger than the window")
+
+
+def ratio(places: Iterable[int], least: float, most: float) -> Check:
+    """Scale of an 8-bit input over that of the output, in float32 as the delegate computes it: [least, most)."""
+
+    def check(node: Node) -> Refusal | None:
+        out = node.output()
+        inputs = [node.input(place) for place in places if node.input(place).dtype == out.dtype]
+        if out.dtype not in Q8:
+            return None
+        found = [quotient(tensor.scales[0], out.scales[0]) for tensor in inputs]
+        return scale_refusal(node, next((value for value in found if value < least or value >= most), None))
+
+    return check
+
+
+def product_ratio(least: float, most: float) -> Check:
+    """The same of the product of the scales of two inputs."""
+
+    def check(node: Node) -> Refusal | None:
+        first, second, out = node.input(0), node.input(1), node.output()
+        if out.dtype not in Q8 or {first.dtype, second.dtype} != {out.dtype}:
+            return None
+        with np.errstate(all="ignore"):
+            product = np.float32(first.scales[0]) * np.float32(second.scales[0])
+        found = quotient(float(product), out.scales[0])
+        return scale_refusal(node, found if found < least or found >= most else None)
+
+    return check
+
+
+def quotient(first: float, second: float) -> float:
+    """a / b in float32, without complaint about zeros."""
+    with np.errstate(all="ignore"):
+        return float(np.float32(first) / np.float32(second))
+
+
+def scale_refusal(node: Node, found: float | None) -> Refusal | None:
+    """The refusal for a ratio of scales; None for None."""
+    if found is None:
+        return None
+    reason = f"{node.operator.name}: the scales of input and output are too far apart, their ratio is {found:.3g}"
+    return Refusal("scale", reason, "calibrate again: one of the two tensors saw values of another size")
+
+
+def normal(value: float) -> bool:
+    """C's isnormal for a float32: neither zero, subnormal, infinite nor NaN."""
+    return math.isfinite(value) and abs(value) >= _LEAST_NORMAL
+
+
+def filter_types(axis: Callable[[Node], int], place: int = 1) -> Check:
+    """Weights: float, uint8 with one scale, or int8 with one scale, or one a channel along the axis."""
+
+    def check(node: Node) -> Refusal | None:
+        tensor = node.input(place)
+        if tensor.dtype != "int8":
+            return _type_problem(node.operator.name, tensor, FLOAT_Q8) or (
+                _quantized_problem(node, tensor) if tensor.dtype == "uint8" else None
+            )
+        if len(tensor.scales) > 1 and tensor.quantized_axis != axis(node):
+            reason = f"the weights of {node.operator.name} have their scales along dimension {tensor.quantized_axis}"
+            return Refusal("quantization", reason, f"quantize them along dimension {axis(node)}")
+        return _quantized_problem(node, tensor)
+
+    return check
+
+
+def bias_types(place: int = 2) -> Check:
+    """A bias in float, or in int32 with scales along dimension 0 and zero points of 0."""
+
+    def check(node: Node) -> Refusal | None:
+        tensor = node.input(place)
+        if tensor.dtype in FLOAT:
+            return None
+        if tensor.dtype != "int32" or tensor.quantized_axis:
+            return _type_problem(node.operator.name, tensor, (*FLOAT, "int32")) or _quantization(node, "its bias")
+        return _quantized_problem(node, tensor)
+
+    return check
+
+
+def _quantized_problem(node: Node, tensor: Tensor) -> Refusal | None:
+    """Scales that are normal numbers and zero points in range: xnn_validate_(channelwise_)quantized_tensor."""
+    if len(tensor.shape) > MOST_DIMENSIONS or not tensor.scales or not tensor.zero_points:
+        return _quantization(node, f"{tensor.dtype} parameters without scales")
+    if not _zero_point_fits(tensor):
+        return Refusal(
+            "zero-point",
+            f"{node.operator.name} has {tensor.dtype} parameters with the zero point {tensor.zero_points[0]}",
+            "quantize the weights symmetrically",
+        )
+    wrong = next((scale for scale in tensor.scales if scale <= 0 or not normal(scale)), None)
+    return None if wrong is None else _quantization(node, f"a scale of {wrong:.3g}")
+
+
+def _zero_point_fits(tensor: Tensor) -> bool:
+    """In the range of the type; 0 where there are scales by channel (in an int32 bias that is asked for later)."""
+    if tensor.dtype == "int32" and len(tensor.scales) > 1:
+        return True
+    least, most = ZERO_POINTS.get(tensor.dtype, (0, 0)) if len(tensor.scales) == 1 else (0, 0)
+    return least <= tensor.zero_points[0] <= most
+
+
+def _quantization(node: Node, what: str) -> Refusal:
+    mend = "quantize the model again; a channel whose weights are all zero may have no usable scale"
+    return Refusal("quantization", f"{node.operator.name} has {what}", mend)
+
+
+def bias_of_filter(filters: int = 1, bias: int = 2) -> Check:
+    """Float weights and bias of one type; float16 weights may have a float32 bias."""
+
+    def check(node: Node) -> Refusal | None:
+        weights, other = _inner_type(node, filters), _inner_type(node, bias)
+        if weights not in FLOAT or weights == other or (weights, other) == ("float16", "float32"):
+            return None
+        reason = f"{node.operator.name} has {weights} weights and a {other} bias"
+        return Refusal("mixed-types", reason, "store both in one type")
+
+    return check
+
+
+def _inner_type(node: Node, place: int) -> str:
+    return "float16" if node.operator.inputs[place] in node.halves else node.input(place).dtype
+
+
+def zero_point(tensor: Tensor) -> int:
+    """The runtime's zero point of a whole tensor: that of one with one scale, else 0 (GetLegacyQuantization)."""
+    return tensor.zero_points[0] if len(tensor.scales) == 1 == len(tensor.zero_points) else 0
+
+
+def scale(tensor: Tensor) -> float:
+    """The same for the scale."""
+    return tensor.scales[0] if len(tensor.scales) == 1 == len(tensor.zero_points) else 0.0
+
+
+def _listed(words: Iterable[str]) -> str:
+    found = list(dict.fromkeys(words))
+    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} or {found[-1]}"
