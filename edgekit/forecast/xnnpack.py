@@ -187,6 +187,7 @@ def _placement(operator: Operator, refusals: dict[int, Refusal], split: dict[str
     refusal = refusals.get(operator.index)
     if refusal is None:
         return Placement(operator.index, operator.name, True, source=source)
-    taken = None if operator.name in _UNREAD and operator.custom else False
+    unknown = refusal.code == "blockwise" or (operator.custom and operator.name in _UNREAD)
+    taken = None if unknown else False
     reason = refusal.reason + split.get(operator.name, "")
     return Placement(operator.index, operator.name, taken, refusal.code, reason, refusal.mend, source)

@@ -115,6 +115,25 @@ def _mixed(node: Node, first: str, weights: str, out: str) -> Refusal:
     return Refusal("mixed-types", reason, "quantize the whole layer, or keep it in float")
 
 
+def _multiplied(node: Node) -> Refusal | None:
+    channels, multiplier = node.input(0).shape[3], node.option("DepthMultiplier")
+    if channels * multiplier == node.input(1).shape[3]:
+        return None
+    reason = f"DEPTHWISE_CONV_2D has {channels} channels, the multiplier {multiplier} and other weights"
+    return Refusal("options", reason, "write the file again")
+
+
+def _requantized(node: Node, image: int = 0) -> Refusal | None:
+    """Kernels of 8-bit layers: scale of the input times that of the weights is below 256 times that of the output."""
+    first, weights, out = node.input(image), node.input(1), node.output()
+    if first.dtype not in Q8 or not weights.scales:
+        return None
+    with np.errstate(all="ignore"):
+        product = float(np.float32(first.scales[0]) * np.float32(max(weights.scales)))
+    found = quotient(product, out.scales[0])
+    return scale_refusal(node, found if found >= 256 else None)
+
+
 def _depthwise(node: Node) -> Refusal | None:
     first, weights, out = node.input(0), node.input(1), node.output()
     if len({first.dtype, weights.dtype, out.dtype}) > 1:
@@ -141,6 +160,9 @@ def _dense_weights(node: Node) -> Refusal | None:
     weights = node.input(1)
     if weights.dtype not in _PACKED:
         return types((*FLOAT_Q8, "int4"), (1,), ())(node)
+    if not weights.scales:
+        reason = f"the {weights.dtype} weights of FULLY_CONNECTED have no scale by tensor or by channel"
+        return Refusal("blockwise", reason, "measure it: scales by blocks are not read here")
     if len(weights.scales) > 1 and weights.quantized_axis != 0:
         reason = f"the weights of FULLY_CONNECTED have their scales along dimension {weights.quantized_axis}"
         return Refusal("quantization", reason, "quantize them along dimension 0")
@@ -224,15 +246,24 @@ def _flat(shape: tuple[int, ...] | list[int]) -> Refusal | None:
 
 def _new_size(node: Node) -> Refusal | None:
     values = stored(node, 1)
-    if values is not None and len(values) and values[0] > 0:
+    if values is not None and len(values) == 2 and values[0] > 0:
         return None
-    return Refusal("options", f"{node.operator.name} to no size", "write the file again")
+    return Refusal("options", "RESIZE_BILINEAR to no size", "write the file again")
+
+
+def _new_width(node: Node) -> Refusal | None:
+    values = stored(node, 1)
+    if values is not None and values[1] > 0:
+        return None
+    return Refusal("options", "RESIZE_BILINEAR to no width", "write the file again")
 
 
 def _slice(node: Node) -> Refusal | None:
     begin, size = stored(node, 1), stored(node, 2)
     if begin is None or size is None or len(begin) != len(size) or len(size) > MOST_DIMENSIONS:
         return Refusal("options", "SLICE whose begin and size do not fit", "write the file again")
+    if begin.min(initial=0) < 0:
+        return Refusal("options", "SLICE from a negative place", "count from the start")
     if size.min(initial=1) > 0:
         return None
     return Refusal("options", "SLICE to the end (a size of -1) or to nothing", "name the size in numbers")
@@ -360,13 +391,32 @@ def _pooling(visitor: str, inputs: tuple[str, ...], outputs: tuple[str, ...], *k
 
 def _reduction() -> Rule:
     checks = (types(FLOAT_Q8), numbers(1), _reduced_axes)
-    return Rule("VisitReduceNode", (2, 2), checks, kernel=(same_types(0),), reads=(0,))
+    return Rule("VisitReduceNode", (2, 2), checks, reads=(0,))
 
 
-def _convolutional(visitor: str, axis: int, *more: Check) -> Rule:
+def _bias_fits(bias: int, weights: int = 1, by_channel: bool = True) -> Check:
+    """A bias of the type that goes with the weights, and scales by channel for both or none."""
+
+    def check(node: Node) -> Refusal | None:
+        if not node.has(bias):
+            return None
+        kind, scales = node.input(weights).dtype, node.input(weights).scales
+        found = node.input(bias)
+        integer = kind == "uint8" or node.output().dtype == "int8"
+        fits = found.dtype == "int32" if integer else found.dtype in FLOAT
+        if integer and (by_channel or kind == "uint8"):
+            fits = fits and (len(found.scales) > 1) == (len(scales) > 1)
+        reason = f"{node.operator.name} has {kind} weights with {len(scales)} scales and a {found.dtype} bias with"
+        refusal = Refusal("mixed-types", f"{reason} {len(found.scales)}", "quantize the bias as the weights are")
+        return None if fits else refusal
+
+    return check
+
+
+def _convolutional(visitor: str, axis: int, more: tuple[Check, ...], *kernel: Check) -> Rule:
     data = (types(FLOAT_Q8, (0,), (0,)), ranked(4, 4, (0, 1), (0,)))
     parameters = (filter_types(lambda node: axis), static(1, 2), bias_types(), ranked(1, 1, (2,)), bias_of_filter())
-    return Rule(visitor, (3, 3), (*data, *parameters, *more, padding, activation))
+    return Rule(visitor, (3, 3), (*data, *parameters, *more, padding, activation), kernel=kernel)
 
 
 RULES: dict[str, Rule] = {
@@ -397,9 +447,16 @@ RULES: dict[str, Rule] = {
     "CONCATENATION": Rule(
         "VisitConcatenationNode", (2, 5), (types(FLOAT_Q8, ()), _concatenation), kernel=(_moves(),)
     ),
-    "CONV_2D": _convolutional("VisitConv2DNode", 0, positive(*_STRIDES, *_DILATIONS), _convolution),
+    "CONV_2D": _convolutional(
+        "VisitConv2DNode", 0, (positive(*_STRIDES, *_DILATIONS), _convolution), _bias_fits(2), _requantized
+    ),
     "DEPTHWISE_CONV_2D": _convolutional(
-        "VisitDepthwiseConv2DNode", 3, positive(*_STRIDES, *_DILATIONS, "DepthMultiplier"), _depthwise
+        "VisitDepthwiseConv2DNode",
+        3,
+        (positive(*_STRIDES, *_DILATIONS, "DepthMultiplier"), _depthwise),
+        _bias_fits(2),
+        _multiplied,
+        _requantized,
     ),
     "TRANSPOSE_CONV": Rule(
         "VisitTransposeConvNode",
@@ -415,6 +472,7 @@ RULES: dict[str, Rule] = {
             _transposed,
             activation,
         ),
+        kernel=(_bias_fits(3), lambda node: _requantized(node, 2)),
         reads=(1, 2, 3),
     ),
     "FULLY_CONNECTED": Rule(
@@ -430,6 +488,7 @@ RULES: dict[str, Rule] = {
             _dense,
             activation,
         ),
+        kernel=(_bias_fits(2, by_channel=False), _requantized),
     ),
     "DEPTH_TO_SPACE": Rule("VisitDepthToSpaceNode", _ONE, (types(FLOAT_Q8), _block), kernel=(_moves(0),)),
     "SPACE_TO_DEPTH": Rule(
@@ -463,7 +522,7 @@ RULES: dict[str, Rule] = {
             numbers(1),
             _new_size,
         ),
-        kernel=(_moves(0),),
+        kernel=(_moves(0), _new_width),
         reads=(0,),
     ),
     "SLICE": Rule(
@@ -485,8 +544,8 @@ RULES: dict[str, Rule] = {
     "TRANSPOSE": Rule(
         "VisitTransposeNode",
         (2, 2),
-        (types(FLOAT_Q8), ranked(1, MOST_DIMENSIONS), numbers(1, most_dimensions=None)),
-        kernel=(_moves(0),),
+        (types(FLOAT_Q8, (0,), ()), ranked(1, MOST_DIMENSIONS), numbers(1, most_dimensions=None, kinds=("int32", "int64"))),
+        kernel=(_moves(0), numbers(1, most_dimensions=None)),
         reads=(0,),
     ),
     **dict.fromkeys(
