@@ -30,7 +30,7 @@ from edgekit.bench.result import (
 )
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import Summary, summarize
-from edgekit.cli.benchmark_gates import demand_delegate, refuse_disturbed, refuse_for_phones
+from edgekit.cli.benchmark_gates import demand_delegate, refuse_disturbed, refuse_for_phones, refuse_unused_tool
 from edgekit.cli.common import emit, json_option, progress, results_only, say
 from edgekit.cli.device_option import device_option, unique
 from edgekit.cli.gate_options import GateOptions, gate_options, render_verdicts
@@ -121,8 +121,9 @@ class Report(Struct, frozen=True):
 @data_options()
 @click.option(
     "--benchmark-model",
-    type=click.Path(path_type=Path),
-    help="TensorFlow Lite's native tool, built for the phone: adb devices are then measured with it.",
+    metavar="PATH|URL",
+    help="TensorFlow Lite's native tool, built for the phone: adb devices are then measured with it. A path, or "
+    "https://...#sha256=HEX, downloaded once.",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write raw samples and setting to this JSON file."
@@ -142,7 +143,7 @@ def command(
     metric: str | None,
     task: str | None,
     pairs: tuple[str, ...],
-    benchmark_model: Path | None,
+    benchmark_model: str | None,
     output: Path | None,
     overwrite: bool,
     gate: GateOptions,
@@ -167,6 +168,7 @@ def command(
         flatbuffer.open_model(flatbuffer.read_bytes(model), str(model))
     samples = {} if data is None else {model: _samples(model, data, collect(metric, task, pairs)) for model in models}
     places = [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))]
+    refuse_unused_tool(places, benchmark_model)
     refuse_for_phones(places, {"--data": data is not None, "--retries": retries > 0, "--strict": strict})
     outcomes = on_all(
         places,

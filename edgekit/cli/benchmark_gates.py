@@ -26,6 +26,12 @@ def refuse_for_phones(places: Sequence[Device], given: Mapping[str, bool]) -> No
         )
 
 
+def refuse_unused_tool(places: Sequence[Device], tool: str | None) -> None:
+    """Raise InputError for a `benchmark_model` that no device would be measured with."""
+    if tool is not None and not any(isinstance(place, AdbPhone) for place in places):
+        raise InputError("--benchmark-model is for phones, and none is named", "name one: --device adb://SERIAL")
+
+
 def demand_delegate(results: Results, demand: Demand) -> None:
     """Raise GateError for the first measurement whose delegate did less than is demanded."""
     measured: tuple[Measurement | NativeMeasurement, ...] = (*results.measurements, *results.native)

@@ -16,6 +16,7 @@ from edgekit.device.wheels import RuntimeName
 from edgekit.errors import InputError, did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_TOOL = "The native tool for a phone: a path of this machine, or https://...#sha256=HEX."
 _ONLY_FOR = {
     "identity": ("ssh", SshAddress),
     "ssh_config": ("ssh", SshAddress),
@@ -33,7 +34,7 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     wait: Annotated[WaitSeconds, Meta(description="Seconds to wait while another run has the device.")] = 60.0
     identity: Annotated[str | None, Meta(description="File of the ssh key.")] = None
     ssh_config: Annotated[str | None, Meta(description="File of ssh settings instead of ~/.ssh/config.")] = None
-    benchmark_model: Annotated[str | None, Meta(description="The native tool for a phone, on this machine.")] = None
+    benchmark_model: Annotated[str | None, Meta(description=_TOOL)] = None
 
     def options(self, runtime: RuntimeName = "auto") -> RemoteOptions:
         """How it is used; a runtime asked for at the call wins over that of the file."""

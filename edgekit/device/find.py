@@ -7,25 +7,28 @@ from pathlib import Path
 
 from edgekit.device.adb import AdbDevice, AdbPhone
 from edgekit.device.address import SshAddress, parse_address
+from edgekit.device.cache import cache_folder
 from edgekit.device.devices_file import Entry, find_entry, host_path
+from edgekit.device.download import tool_file
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
 from edgekit.device.ssh import SshDevice
-from edgekit.device.wheels import RuntimeName, cache_folder
+from edgekit.device.wheels import RuntimeName
 
 
 def find_device(
     address: str,
     runtime: RuntimeName = "auto",
     say: Callable[[str], None] = lambda text: None,
-    benchmark_model: Path | None = None,
+    benchmark_model: str | Path | None = None,
     native: bool = True,
 ) -> Device:
     """The device at an address or of a name, not yet open; `runtime` is what it must have or get.
 
     A phone is an `AdbPhone` if there is a `benchmark_model` for it (given, in the devices file, or in this user's cache
-    folder), else it must have Python; so it must where `native` is false, for what that tool cannot do. Raises
-    InputError for what is neither address nor name.
+    folder), else it must have Python; so it must where `native` is false, for what that tool cannot do. The tool is a
+    path, or an https address with its digest (`edgekit.device.download`), which is fetched here. Raises InputError for
+    what is neither address nor name, and what `tool_file` raises.
     """
     given = address == "local" or "://" in address
     entry = Entry(address) if given else find_entry(address)
@@ -36,10 +39,15 @@ def find_device(
     if isinstance(place, SshAddress):
         identity, config = host_path(entry.identity), host_path(entry.ssh_config)
         return SshDevice(place, entry.options(runtime), name=name, identity=identity, config=config, say=say)
-    tool = (benchmark_model or host_path(entry.benchmark_model) or _kept_tool()) if native else None
+    tool = (benchmark_model or _tool_of(entry) or _kept_tool()) if native else None
     if tool is not None:
-        return AdbPhone(place, tool, name=name, wait=entry.wait)
+        return AdbPhone(place, tool_file(tool, say), name=name, wait=entry.wait)
     return AdbDevice(place, entry.options(runtime), name=name, say=say)
+
+
+def _tool_of(entry: Entry) -> str | Path | None:
+    named = entry.benchmark_model
+    return named if named is not None and "://" in named else host_path(named)
 
 
 def _kept_tool() -> Path | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgekit.device.cache import cache_folder, writing
 from edgekit.device.printable import printable
 from edgekit.errors import MissingDependency
 
@@ -89,7 +88,7 @@ class Needs:
 def resolve_wheels(needs: Needs, device: str) -> Wheels:
     """Wheels of the first runtime that can be had, from this user's cache or through pip.
 
-    Raises MissingDependency, with what pip said, if there is none.
+    Raises MissingDependency, with what pip said, if there is none; OutputError if the cache cannot be written.
     """
     problem = f"{device} has no usable TFLite runtime"
     if needs.glibc is None:
@@ -117,12 +116,6 @@ def _mend(needs: Needs) -> str:
     )
 
 
-def cache_folder() -> Path:
-    """This user's cache folder on this machine: `edgekit` in XDG_CACHE_HOME or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgekit"
-
-
 def _requirements(runtime: str, needs: Needs) -> list[str]:
     if runtime == "ai-edge-litert":
         return [runtime]
@@ -132,21 +125,29 @@ def _requirements(runtime: str, needs: Needs) -> list[str]:
 
 def _download(runtime: str, needs: Needs, kept: Path) -> str | None:
     """Let pip download into `kept`, whole or not at all; gives what pip said if it failed."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+    with writing(kept.parent) as parent, tempfile.TemporaryDirectory(dir=parent) as folder:
+        wheels = Path(folder, "wheels")
         command = [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
             *("--only-binary=:all:", "--implementation", "cp", "--python-version", ".".join(map(str, needs.python))),
             *(word for platform in _platforms(needs) for word in ("--platform", platform)),
-            *("--dest", folder, *_requirements(runtime, needs)),
+            *("--dest", str(wheels), *_requirements(runtime, needs)),
         ]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode == 0:
-            if not kept.exists():
-                shutil.copytree(folder, kept)
+            _settle(wheels, kept)
             return None
     lines = [line for line in printable(done.stderr).splitlines() if "ERROR" in line or "No module" in line]
     return (lines or done.stderr.splitlines() or ["pip failed"])[-1].strip()
+
+
+def _settle(made: Path, kept: Path) -> None:
+    """Give a whole folder its name, unless another run was quicker."""
+    try:
+        made.rename(kept)
+    except OSError:
+        if not kept.is_dir():
+            raise
 
 
 def _platforms(needs: Needs) -> list[str]:

@@ -155,3 +155,10 @@ def test_what_a_phones_tool_cannot_follow_is_refused_before_it_is_opened(tmp_pat
         refuse_for_phones([LocalDevice(), phone], {"--data": True, "--retries": False, "--strict": True})
     argv = ["m.tflite", "--device", "adb://X", "--benchmark-model", str(tmp_path / "tool"), "--retries", "2"]
     assert isinstance(CliRunner().invoke(command, argv).exception, InputError)
+
+
+def test_a_tool_that_no_device_would_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    shown = CliRunner().invoke(command, [str(tmp_path / "m.tflite"), "--benchmark-model", "tool"])
+    assert isinstance(shown.exception, InputError)
+    assert "is for phones" in str(shown.exception)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.device.wheels import Needs, resolve_wheels
-from edgekit.errors import MissingDependency
+from edgekit.errors import MissingDependency, OutputError
 
 PI = Needs((3, 11), "aarch64", 64, "2.36", {})
 LITERT, TFLITE = "ai-edge-litert", "tflite-runtime"
@@ -120,3 +120,11 @@ def test_devices_that_no_wheel_is_for() -> None:
     assert "64-bit" in error.value.mend
     with pytest.raises(MissingDependency, match="C library"):
         resolve_wheels(replace(PI, glibc=None), "router")
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match=r"file/edgekit/wheels cannot be written: Not a directory") as error:
+        resolve_wheels(PI, "pi")
+    assert "XDG_CACHE_HOME" in error.value.mend
