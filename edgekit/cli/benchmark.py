@@ -153,8 +153,8 @@ def command(
 
     Inputs are random, or with --data samples of its test part, of which each run gets the next one.
 
-    On several devices (--device A --device B) all are measured at once; what fails on one does not stop the others,
-    and the exit code is then that of the first failure.
+    On several devices (--device A --device B) all are measured at once; what fails on one does not stop the others.
+    What a device measured before it failed is kept; the exit code is then that of the first failure.
 
     peak is the most memory the process held, with Python and the runtime in it, up to the first inference; +anonymous
     and +file are what the model added: memory of its own, and pages of files (the model, code of the runtime). arena is
@@ -170,19 +170,18 @@ def command(
     places = [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))]
     refuse_unused_tool(places, benchmark_model)
     refuse_for_phones(places, {"--data": data is not None, "--retries": retries > 0, "--strict": strict})
-    outcomes = on_all(
-        places,
-        lambda place: [
-            _measured(model, plan, place, timeout, retries, samples.get(model))
-            for _ in range(gate.processes)
-            for model in models
-        ],
-    )
+    found: dict[str, list[Measurement | NativeMeasurement]] = {place.name: [] for place in places}
+
+    def work(place: Device) -> None:
+        for model in models * gate.processes:
+            found[place.name].append(_measured(model, plan, place, timeout, retries, samples.get(model)))
+
+    outcomes = on_all(places, work)
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if len(failed) == len(outcomes) == 1:
+    results = _sorted(one for taken in found.values() for one in taken)
+    if len(failed) == len(outcomes) == 1 and not (results.measurements or results.native):
         raise failed[0]
     progress("")
-    results = _sorted(found for outcome in outcomes for found in outcome.value or ())
     if output is not None and (results.measurements or results.native):
         write_new(output, results.to_json(), overwrite)
     failures = tuple(Failure(one.device, one.error.problem, one.error.mend) for one in outcomes if one.error)
@@ -238,7 +237,8 @@ def _show(report: Report, as_json: bool) -> None:
         for line in dict.fromkeys(lines):
             say(f"warning: {line}")
     for failure in report.failures:
-        say(f"error: {failure.device}: {failure.problem}\n  mend: {failure.mend}")
+        where = "" if failure.problem.startswith(failure.device) else f"{failure.device}: "
+        say(f"error: {where}{failure.problem}\n  mend: {failure.mend}")
 
 
 def _where(row: Row, report: Report) -> str:

@@ -30,6 +30,7 @@ CACHE = "/data/local/tmp/edgekit"
 _PUSH_SECONDS = 600.0
 _ANSWER_SECONDS = 60.0
 _SAID_BYTES = 2**20
+_GONE_SECONDS = 0.5
 
 
 class AdbDevice(RemoteDevice):
@@ -96,6 +97,7 @@ class AdbPhone:
             partial = f"{self.scratch}/{digest}.partial"
             done = self._call("push", str(local), partial, timeout=_PUSH_SECONDS)
             if done.returncode != 0:
+                self._see_connected(done)
                 raise DeviceError(f"{self.name}: {last_line(done.stderr or done.stdout)}", _mend_of(done.stderr))
             self._shell(f"mv {shlex.quote(partial)} {shlex.quote(path)}")
         if self._shell(f"sha256sum {shlex.quote(path)}").split()[:1] != [digest]:
@@ -120,8 +122,7 @@ class AdbPhone:
         note = f"{self.scratch}/pid"
         words = f"{shlex.join(argv)} </dev/null & echo $! > {note}; wait $!; code=$?; rm -f {note}; exit $code"
         done = self._call("shell", "-T", words, timeout=timeout)
-        if self._holder is None or self._holder.poll() is not None:
-            raise DeviceError(f"{self.name}: the connection was lost: {last_line(done.stderr)}", "check the cable")
+        self._see_connected(done)
         if done.returncode is None:
             self._call("shell", "-T", self._kill, timeout=_ANSWER_SECONDS)
         if done.returncode is not None and done.returncode > 128:
@@ -211,8 +212,20 @@ class AdbPhone:
     def _shell(self, words: str) -> str:
         done = self._call("shell", "-T", words, timeout=_ANSWER_SECONDS)
         if done.returncode != 0:
+            self._see_connected(done)
             raise DeviceError(f"{self.name}: {last_line(done.stderr)}", _mend_of(done.stderr))
         return done.stdout
+
+    def _see_connected(self, done: Completed) -> None:
+        """Raise DeviceError if the connection is gone; a command that fails by that may end just before the lock."""
+        assert self._holder is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._holder.wait(_GONE_SECONDS if done.returncode else 0)
+            said = f": {last_line(done.stderr)}" if done.stderr.strip() else ""
+            raise DeviceError(
+                f"{self.name}: the connection was lost{said}",
+                "check the cable and whether the phone is on, then run again; what ran there ends by itself",
+            )
 
     def _call(self, *words: str, timeout: float | None) -> Completed:
         if self._holder is None:
@@ -228,13 +241,16 @@ _NO_PYTHON = (
 
 def adb_words(address: AdbAddress) -> list[str]:
     """How every command to this phone starts."""
-    return ["adb", *(() if address.serial is None else ("-s", address.serial))]
+    return ["adb", *address.words]
 
 
 def _far_end_error(name: str, code: int | None, said: str, greeted: bool) -> EdgekitError:
     """The error for an `adb shell` that ended, before or after the far end had answered."""
     if greeted:
-        return DeviceError(f"{name}: the connection was lost, or the far end was killed", "check the cable; run again")
+        return DeviceError(
+            f"{name}: the connection was lost, or the far end was killed",
+            "check the cable and whether the phone is on, then run again; what ran there ends by itself",
+        )
     if code in (126, 127):
         return MissingDependency(f"{name}: no Python on the phone ({last_line(said)})", _NO_PYTHON)
     if code == TOO_OLD:
@@ -249,7 +265,12 @@ def adb_error(name: str, said: str) -> DeviceError:
 
 # What adb and the phone's shell say, and what to do (adb's transport.cpp, and errno's texts).
 _MENDS = (
-    ("more than one device", "name one: `adb devices -l`, then adb://SERIAL; for two of one serial adb://usb:PATH"),
+    (
+        "more than one device",
+        "`adb devices -l` lists them: name one as adb://SERIAL, or where two have the same serial by its port, "
+        "adb://usb:1-4.2, or its transport_id, adb://transport:3",
+    ),
+    ("no device with transport id", "`adb devices -l` lists the transport_id of each, which a new connection changes"),
     ("flock: ", "give a phone with Android 9 or newer: the shell of older ones has no flock"),
     ("unauthorized", "unlock the phone and allow USB debugging for this computer"),
     ("offline", "connect the cable again, or `adb reconnect`"),

@@ -1,4 +1,4 @@
-"""Where a device is: `local`, `ssh://user@host:port` or `adb://SERIAL`, checked before any program sees it."""
+"""Where a device is: `local`, `ssh://user@host:port`, `adb://SERIAL` or `adb://transport:N`, checked here first."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _SSH = re.compile(
 )
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_TRANSPORT = re.compile(r"transport(?:_id)?:([0-9]{1,18})")
 _SERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
 
@@ -36,12 +37,24 @@ class SshAddress:
 
 @dataclass(frozen=True)
 class AdbAddress:
-    """A serial number as `adb devices` prints it; None for the only device there is."""
+    """A serial number as `adb devices` prints it; None for the only device there is.
+
+    `transport` is the number of one connection in place of a serial, which two devices may share. A port of USB,
+    `usb:1-4.2`, is a serial to adb.
+    """
 
     serial: str | None = None
+    transport: int | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options of `adb` that choose it."""
+        if self.transport is not None:
+            return ("-t", str(self.transport))
+        return () if self.serial is None else ("-s", self.serial)
 
     def __str__(self) -> str:
-        return f"adb://{self.serial or ''}"
+        return f"adb://{self.serial or ''}" if self.transport is None else f"adb://transport:{self.transport}"
 
 
 def parse_address(text: str) -> SshAddress | AdbAddress | None:
@@ -52,6 +65,8 @@ def parse_address(text: str) -> SshAddress | AdbAddress | None:
         return _ssh(text)
     if text.startswith("adb://"):
         serial = text.removeprefix("adb://")
+        if transport := _TRANSPORT.fullmatch(serial):
+            return AdbAddress(transport=int(transport[1]))
         if serial and not _SERIAL.fullmatch(serial):
             raise InputError(f"device {text!r}: not a serial number", "`adb devices` lists them")
         return AdbAddress(serial or None)

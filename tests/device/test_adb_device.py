@@ -111,6 +111,39 @@ def test_a_pulled_cable_is_told_and_the_folder_goes(here: Path) -> None:
             device.run(["true"])
 
 
+def test_two_phones_of_one_serial_are_told_apart_by_their_connection(
+    here: Path, tmp_path: Path, program: Callable[[str], None]
+) -> None:
+    alike = 'case "$1 $2" in "-s PHONE1") echo "error: more than one device" >&2; exit 1;; esac; shift 4;'
+    program(f'{alike} exec sh -c "$*"')
+    for device in (phone(), AdbDevice(PHONE)):
+        with pytest.raises(DeviceError, match="more than one device") as error, device:
+            pass
+        assert "adb://usb:1-4.2" in error.value.mend
+        assert "adb://transport:3" in error.value.mend
+    (tmp_path / "log").unlink()
+    with AdbPhone(AdbAddress(transport=3), Path("tool")) as device:
+        assert device.run(["echo", "here"]).stdout == "here\n"
+    assert (tmp_path / "log").read_text().startswith("-t\0003\0shell\0")
+
+
+def test_what_was_measured_before_the_cable_was_pulled_is_kept(here: Path, tmp_path: Path) -> None:
+    """The tool pulls it at the second model: it kills the process that holds the lock."""
+    for operators, name in enumerate("ab", start=1):
+        (tmp_path / f"{name}.tflite").write_bytes(tiny_models.negative(operators=operators))
+    pull = f"[ -e {tmp_path}/once ] && kill -9 $(cat {tmp_path}/holder); touch {tmp_path}/once"
+    (tmp_path / "tool").write_text(TOOL.replace("#!/bin/sh\n", f"#!/bin/sh\n{pull}\n"))
+    note = f"echo $$ > {tmp_path}/holder"
+    told = (tmp_path / "bin/adb").read_text().replace("shift 2;", f"case $* in *flock*) {note};; esac; shift 2;", 1)
+    (tmp_path / "bin/adb").write_text(told)
+    words = [str(tmp_path / "a.tflite"), str(tmp_path / "b.tflite"), "--device", "adb://PHONE1"]
+    words += ["--benchmark-model", str(tmp_path / "tool"), "-o", str(tmp_path / "r.json")]
+    shown = CliRunner().invoke(command, words)
+    assert shown.exit_code == 5
+    assert "error: adb://PHONE1: the connection was lost" in shown.output
+    assert [one.model.name for one in Results.from_json((tmp_path / "r.json").read_bytes()).native] == words[:1]
+
+
 def test_a_phone_with_python_is_measured_by_the_agent(here: Path) -> None:
     with AdbDevice(PHONE, RemoteOptions(python=sys.executable)) as device:
         found = measure(tiny_models.negative(), plan_for(runs=3), device)
@@ -143,7 +176,8 @@ def test_the_tool_is_found_where_it_is_named(tmp_path: Path, monkeypatch: pytest
     ("said", "mend"),
     [
         ("error: device 'PHONE1' not found", "adb devices"),
-        ("error: more than one device/emulator", "adb://usb:PATH"),
+        ("error: more than one device/emulator", "adb://SERIAL"),
+        ("error: no device with transport id '3'", "transport_id"),
         ("error: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set", "see whether"),
         ("error: device unauthorized.", "unlock the phone"),
         ("error: device offline", "reconnect"),

@@ -21,6 +21,9 @@ from edgekit.errors import InputError
         ("adb://", AdbAddress()),
         ("adb://R58M123ABC", AdbAddress("R58M123ABC")),
         ("adb://192.168.1.9:5555", AdbAddress("192.168.1.9:5555")),
+        ("adb://usb:1-4.2", AdbAddress("usb:1-4.2")),
+        ("adb://transport:3", AdbAddress(transport=3)),
+        ("adb://transport_id:3", AdbAddress(transport=3)),
     ],
 )
 def test_an_address_is_read_and_written(text: str, address: object) -> None:

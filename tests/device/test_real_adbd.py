@@ -119,13 +119,38 @@ def test_a_killed_edgekit_leaves_nothing_on_it(phone: Path, files: Path) -> None
     assert wait_until(lambda: not list((phone / "data/local/tmp/edgekit/runs").iterdir()))
 
 
-def sleepers(root: Path) -> list[int]:
-    """Processes of the tool that never ends, inside of the phone."""
+@pytest.mark.parametrize(
+    ("tool", "mark"),
+    [(("--benchmark-model", "slow"), b"sleep\x001000\0"), (("--seconds", "100"), b"sys.argv.pop(0)")],
+    ids=["native", "agent"],
+)
+def test_a_phone_unplugged_in_mid_run_is_told_and_nothing_stays_on_it(
+    phone: Path, files: Path, tool: tuple[str, str], mark: bytes
+) -> None:
+    runs = phone / "data/local/tmp/edgekit/runs"
+    argv = [sys.executable, "-m", "edgekit", "benchmark", "m.tflite", "--device", ADDRESS, *tool]
+    running = subprocess.Popen(argv, cwd=files, stderr=subprocess.PIPE, text=True)
+    assert wait_until(lambda: sleepers(phone, mark), 30)
+    subprocess.run(["adb", "disconnect", SERIAL], check=True, capture_output=True, timeout=60)
+    try:
+        said = running.communicate(timeout=20)[1]
+        assert running.returncode == 5
+        assert "the connection was lost" in said
+        assert "check the cable" in said
+        assert wait_until(lambda: not sleepers(phone, mark))
+        assert wait_until(lambda: not list(runs.iterdir()))
+    finally:
+        subprocess.run(["adb", "connect", SERIAL], check=True, capture_output=True, timeout=60)
+        assert wait_until(lambda: subprocess.run(["adb", "-s", SERIAL, "shell", "true"]).returncode == 0, 20)
+
+
+def sleepers(root: Path, mark: bytes = b"sleep\x001000\0") -> list[int]:
+    """Processes inside of the phone whose words have the mark, by default the tool that never ends."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if words == b"sleep\x001000\0" and Path(f"/proc/{pid}/root").resolve() == root:
+            if mark in words and Path(f"/proc/{pid}/root").resolve() == root:
                 found.append(int(pid))
         except OSError:
             continue
