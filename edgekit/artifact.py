@@ -13,9 +13,9 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from edgekit.check import Finding
 from edgekit.dataset import Preprocessing
 from edgekit.errors import ModelError
+from edgekit.finding import Finding
 from edgekit.recipe import Recipe
 from edgekit.tflite.inspect import ModelSummary, inspect_model
 from edgekit.verify import Verification

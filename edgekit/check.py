@@ -1,45 +1,36 @@
 """Will this file run on that target? Findings from what the file says and what the target cites; nothing is run.
 
-Every rule reads the target's data (numerics, operator tables, memory, budget) and names its source. An *error* stops
-the model or makes it wrong, a *warning* costs speed or needs work in the application, an *info* is worth knowing.
+Every rule reads the target's data (numerics, operator tables, memory, budget) and names its source.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from collections.abc import Sequence
 
 from msgspec import Struct
 
-from edgekit.operators import OperatorTable
+from edgekit.check_rules import FILE_RULES, TABLE_RULES
+from edgekit.finding import ORDER, Finding, Level
+from edgekit.forecast.placement import Forecast
+from edgekit.placement_findings import placement_findings
 from edgekit.target import Target
-from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo
+from edgekit.tflite.inspect import ModelSummary
 from edgekit.tflite.memory_plan import plan_memory
-from edgekit.units import format_bytes
-
-Level = Literal["error", "warn", "info"]
-
-_ORDER: dict[Level, int] = {"error": 0, "warn": 1, "info": 2}
-_CASTS = {"QUANTIZE", "DEQUANTIZE"}
-_COMPUTING = {"float32", "float16", "int8", "uint8", "int16"}
-_GRANULAR = {
-    "FULLY_CONNECTED": "dense_granularity",
-    "CONV_2D": "granularity",
-    "DEPTHWISE_CONV_2D": "granularity",
-    "TRANSPOSE_CONV": "granularity",
-}
 
 
-class Finding(Struct, frozen=True):
-    """One thing to know: what it is about, what is wrong, what to do, and where the rule comes from."""
+class MemoryUse(Struct, frozen=True):
+    """What a file takes, in bytes, without the runtime's own structures and scratch memory.
 
-    level: Level
-    code: str
-    subject: str
-    problem: str
-    mend: str = ""
-    source: str = ""
+    `arena_bytes` hold the tensors between operators, `states_bytes` what is kept between runs. Of the parameters,
+    `on_chip_bytes` stay in an accelerator and `streamed_bytes` are sent to it at each inference; null without one.
+    """
+
+    file_bytes: int
+    parameter_bytes: int
+    arena_bytes: int
+    states_bytes: int
+    on_chip_bytes: int | None = None
+    streamed_bytes: int | None = None
 
 
 class CheckResult(Struct, frozen=True):
@@ -50,8 +41,9 @@ class CheckResult(Struct, frozen=True):
 
     target: str
     numeric: str
-    file_bytes: int
+    memory: MemoryUse
     findings: tuple[Finding, ...] = ()
+    forecasts: tuple[Forecast, ...] = ()
     recipe: str = ""
 
     def count(self, level: Level) -> int:
@@ -60,246 +52,27 @@ class CheckResult(Struct, frozen=True):
 
     def reaches(self, level: Level) -> bool:
         """True if a finding is at least as grave as `level`."""
-        return any(_ORDER[finding.level] <= _ORDER[level] for finding in self.findings)
+        return any(ORDER[finding.level] <= ORDER[level] for finding in self.findings)
 
 
-def check(summary: ModelSummary, target: Target) -> CheckResult:
-    """Hold a file (`inspect_model`) against a target.
+def check(summary: ModelSummary, target: Target, forecasts: Sequence[Forecast] = ()) -> CheckResult:
+    """Hold a file (`inspect_model`) against a target, with the forecasts for its units (`forecast.units.forecasts`).
 
-    Raises TargetError if an operator table that the target names does not fit its schema.
+    Without them the operator tables alone say what runs. Raises TargetError if a table does not fit its schema.
     """
-    findings = [finding for rule in _RULES for finding in rule(summary, target)]
-    ordered = tuple(sorted(findings, key=lambda finding: _ORDER[finding.level]))
-    return CheckResult(target.name, summary.numeric, summary.file_bytes, ordered)
+    rules = FILE_RULES if forecasts and _decides(forecasts[0], target) else FILE_RULES + TABLE_RULES
+    findings = [finding for rule in rules for finding in rule(summary, target)]
+    if forecasts and not any(finding.code == "unsupported-numerics" for finding in findings):
+        findings += placement_findings(forecasts, target)
+    ordered = tuple(sorted(findings, key=lambda finding: ORDER[finding.level]))
+    return CheckResult(target.name, summary.numeric, _memory(summary, target), ordered, tuple(forecasts))
 
 
-def _scheme(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """The numeric scheme of the file is one that the target runs."""
-    if not _scheme_runs(summary, target):
-        yield Finding(
-            "error",
-            "unsupported-numerics",
-            "whole model",
-            f"the file is {summary.numeric}; {target.name} runs {', '.join(target.numerics.schemes)}",
-            f"make it with `edgekit optimize ... --target {target.name} --recipe {target.numerics.recommended}`",
-            target.source_of("numerics.schemes"),
-        )
+def _decides(first: Forecast, target: Target) -> bool:
+    """Whether the forecast is of the unit whose operator table the target names first."""
+    return first.unit == target.operators.table.removeprefix("tflite-")
 
 
-def _scheme_runs(summary: ModelSummary, target: Target) -> bool:
-    """A mixed file has no scheme of its own: its operators are judged one by one."""
-    return summary.numeric == "mixed" or summary.numeric in target.numerics.schemes
-
-
-def _builtin_operators(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """Builtin operators are in the operator table, or else in that of the fallback."""
-    tables = target.operator_tables()
-    inner = [op for op in summary.operators if not op.custom and not _at_the_edge(op, summary)]
-    for name, ops in _grouped(inner, lambda op: op.name):
-        level = _verdict(tables, lambda table, name=name: table.runs(name))  # type: ignore[misc]
-        if level == "error":
-            mend = "replace the layer it comes from, or choose a target that has it"
-            problem = f"not an operator of {_either(tables)}"
-            yield Finding("error", "unsupported-operator", _named(ops), problem, mend, tables[0].source_of(name))
-        elif level == "warn":
-            problem = f"not an operator of {tables[0].title}: it runs on {tables[1].title}"
-            mend = "replace the layer, or move it to the end of the model so that little comes after it"
-            yield Finding("warn", "unsupported-operator", _named(ops), problem, mend, tables[0].source_of(name))
-        elif (rule := tables[0].operators.get(name)) and rule.limits:
-            problem = f"{tables[0].title} takes it within limits: {rule.limits}"
-            yield Finding("info", "documented-limit", _named(ops), problem, source=tables[0].source_of(name))
-
-
-def _custom_operators(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """Custom and TensorFlow (Flex) operators are built in, or can be linked in."""
-    tables = target.operator_tables()
-    for name, ops in _grouped([op for op in summary.operators if op.custom], lambda op: op.name):
-        source = target.source_of("operators")
-        if ops[0].flex:
-            if not target.operators.flex:
-                problem = "a TensorFlow (Flex) operator; this target has only TFLite operators"
-                mend = "rewrite the layer with operations that TFLite has, or split it off the model"
-                yield Finding("error", "flex-operator", _named(ops), problem, mend, source)
-        elif not any(name in table.custom for table in tables):
-            linkable = target.operators.custom
-            problem = f"a custom operator that {_either(tables)} does not bring along"
-            mend = "link its kernel and register it" if linkable else "replace it, or run it outside of the model"
-            yield Finding("warn" if linkable else "error", "custom-operator", _named(ops), problem, mend, source)
-
-
-def _types(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """Operators compute in types that the kernels of the target have."""
-    if not _scheme_runs(summary, target):
-        return
-    tables = target.operator_tables()
-    computing = [op for op in summary.operators if op.dtype in _COMPUTING and op.name not in _CASTS and not op.custom]
-    for dtype, ops in _grouped(computing, lambda op: op.dtype):
-        level = _verdict(tables, lambda table, dtype=dtype: dtype in table.types)  # type: ignore[misc]
-        if level:
-            names = ", ".join(name for name, _ in Counter(op.name for op in ops).most_common(4))
-            place = f"run on {tables[1].title}" if level == "warn" else "do not run"
-            problem = f"{len(ops)} operators compute in {dtype} ({names}): they {place}"
-            mend = f"make the file again, all of it quantized: `--recipe {target.numerics.recommended}`"
-            yield Finding(level, "unsupported-type", dtype, problem, mend, tables[0].source)
-
-
-def _dimensions(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """Only as many innermost dimensions are larger than 1 as the accelerator takes."""
-    table = target.operator_tables()[0]
-    if table.dimensions is None:
-        return
-    large = [op for op in summary.operators if any(size > 1 for size in op.output_shape[: -table.dimensions])]
-    if large:
-        problem = f"{len(large)} tensors are larger than 1 outside of the {table.dimensions} innermost dimensions"
-        mend = "use batch 1, and reshape what has more dimensions"
-        yield Finding("warn", "too-many-dimensions", _named(large), problem, mend, table.source)
-
-
-def _granularity(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """Weights have one scale for each channel only where the kernels read more than one."""
-    for name, key in _GRANULAR.items():
-        ops = [op for op in _main(summary) if op.name == name and _per_channel(op, summary.tensors)]
-        if ops and "per-channel" not in getattr(target.numerics, key):
-            problem = (
-                "weights with one scale for each channel: kernels that read only one compute wrong values in silence"
-            )
-            mend = "make it with `--recipe int8:" + ("dense-" if key.startswith("dense") else "") + "per-tensor`"
-            yield Finding(
-                "error", "per-channel-weights", _named(ops), problem, mend, target.source_of(f"numerics.{key}")
-            )
-
-
-def _shapes(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """Shapes are known beforehand where the target needs that."""
-    tensors = [tensor for tensor in (*summary.inputs, *summary.outputs) if tensor.dynamic]
-    inner = sum(op.dynamic for op in summary.operators)
-    if not target.numerics.static_shapes or not (tensors or inner):
-        return
-    subject = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in tensors[:3]) or "inner tensors"
-    refused = "edgetpu" in target.runtime.delegates
-    problem = (
-        "an open dimension (-1): the compiler refuses the file"
-        if refused
-        else "an open dimension (-1): only the stored size is planned for, or the accelerator is left out"
-    )
-    mend = "convert with a fixed batch, as `edgekit optimize` does"
-    source = target.source_of("numerics.static_shapes")
-    yield Finding("error" if refused else "warn", "dynamic-shape", subject, problem, mend, source)
-
-
-def _io(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """Inputs and outputs have a type that the target takes without a detour."""
-    integer_only = not {"float32", "float16"} & set(target.operator_tables()[0].types)
-    for side, tensors in (("input", summary.inputs), ("output", summary.outputs)):
-        for dtype in sorted({tensor.dtype for tensor in tensors} & _COMPUTING):
-            subject = f"{side} {', '.join(tensor.name for tensor in tensors if tensor.dtype == dtype)}"
-            if dtype == "float32" and integer_only and _scheme_runs(summary, target):
-                problem = f"a float32 {side} is converted on the CPU at each inference"
-                mend = f"use `--recipe {target.numerics.recommended.partition(':')[0]}:io={target.numerics.io[0]}`"
-                yield Finding("warn", "float-io", subject, problem, mend, target.source_of("numerics.io"))
-            elif dtype not in target.numerics.io:
-                problem = f"{dtype}; {target.name} is described with {', '.join(target.numerics.io)}"
-                mend = "see that the application fills and reads this type"
-                yield Finding("info", "io-type", subject, problem, mend, target.source_of("numerics.io"))
-
-
-def _sizes(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """The file fits its budget, the flash, the memory; parameters fit the chip of the accelerator."""
-    size, memory = summary.file_bytes, target.memory
-    limits: tuple[tuple[str, str, int | None], ...] = (
-        ("budget.file_bytes", "the budget", target.budget.file_bytes),
-        ("memory.flash_bytes", "the flash", memory.flash_bytes),
-        ("memory.ram_bytes", "the memory", None if memory.flash_bytes else memory.ram_bytes),
-    )
-    for claim, place, limit in limits:
-        if limit is not None and size > limit:
-            problem = f"{format_bytes(size)}, and {place} is {format_bytes(limit)}"
-            mend = "quantize it, prune it, or take a smaller architecture"
-            yield Finding("error", "too-large", "file", problem, mend, target.source_of(claim))
-    cache = memory.accelerator_cache_bytes
-    if cache is not None and summary.parameter_bytes > cache:
-        problem = f"{format_bytes(summary.parameter_bytes)} of parameters, {format_bytes(cache)} on the accelerator"
-        mend = "what does not fit is streamed at each inference: expect a higher latency, or shrink the model"
-        yield Finding(
-            "info", "streams", "parameters", problem, mend, target.source_of("memory.accelerator_cache_bytes")
-        )
-
-
-def _arena(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """On a microcontroller the tensors between operators fit the memory, and their budget."""
-    if target.memory.flash_bytes is None:
-        return
-    plan, main = plan_memory(summary, "micro"), _main(summary)
-    needed = plan.arena_bytes + plan.persistent_bytes
-    for claim, place, limit in (
-        ("budget.arena_bytes", "the budget", target.budget.arena_bytes),
-        ("memory.ram_bytes", "the memory", target.memory.ram_bytes),
-    ):
-        if limit is not None and needed > limit:
-            peak = main[plan.peak]
-            problem = (
-                f"{format_bytes(needed)} for tensors, and {place} is {format_bytes(limit)}; "
-                f"most lives at {peak.name} #{peak.index}, {format_bytes(plan.live_bytes)}"
-            )
-            mend = "a smaller input, an earlier stride or fewer channels there; int8 takes a quarter of float32"
-            yield Finding("error", "arena-too-large", "tensors", problem, mend, target.source_of(claim))
-
-
-_RULES: tuple[Callable[[ModelSummary, Target], Iterator[Finding]], ...] = (
-    _scheme,
-    _custom_operators,
-    _builtin_operators,
-    _types,
-    _granularity,
-    _shapes,
-    _dimensions,
-    _io,
-    _sizes,
-    _arena,
-)
-
-
-def _verdict(tables: tuple[OperatorTable, ...], fits: Callable[[OperatorTable], bool]) -> Level | None:
-    """None where the first table fits, a warning where only the fallback does, else an error."""
-    if fits(tables[0]):
-        return None
-    return "warn" if any(fits(table) for table in tables[1:]) else "error"
-
-
-def _either(tables: tuple[OperatorTable, ...]) -> str:
-    return " or ".join(table.title for table in tables)
-
-
-def _grouped(
-    operators: Iterable[OperatorInfo], key: Callable[[OperatorInfo], str]
-) -> Iterator[tuple[str, list[OperatorInfo]]]:
-    """Operators by key, in the order in which the file has them."""
-    groups: dict[str, list[OperatorInfo]] = {}
-    for operator in operators:
-        groups.setdefault(key(operator), []).append(operator)
-    yield from groups.items()
-
-
-def _named(operators: list[OperatorInfo]) -> str:
-    """`CONV_2D x3 (#0, #4, #7)`; the numbers are those of `edgekit inspect`."""
-    names = " ".join(dict.fromkeys(op.name for op in operators))
-    numbers = ", ".join(f"#{op.index}" for op in operators[:4]) + (", ..." if len(operators) > 4 else "")
-    return f"{names} x{len(operators)} ({numbers})"
-
-
-def _main(summary: ModelSummary) -> list[OperatorInfo]:
-    """Operators of the main graph: only their tensor numbers point into `summary.tensors`."""
-    return [op for op in summary.operators if op.subgraph == 0]
-
-
-def _at_the_edge(op: OperatorInfo, summary: ModelSummary) -> bool:
-    """A cast between the outside and the model, which the rule on inputs and outputs reports."""
-    if op.name not in _CASTS or op.subgraph != 0:
-        return False
-    touched = {summary.tensors[index].name for index in (*op.inputs, *op.outputs) if index >= 0}
-    return bool(touched & {tensor.name for tensor in (*summary.inputs, *summary.outputs)})
-
-
-def _per_channel(op: OperatorInfo, tensors: tuple[TensorInfo, ...]) -> bool:
-    weights = [tensors[index] for index in op.inputs if index >= 0]
-    return any(tensor.channel_scales > 1 and tensor.constant_bytes and tensor.dtype == "int8" for tensor in weights)
+def _memory(summary: ModelSummary, target: Target) -> MemoryUse:
+    plan = plan_memory(summary, "micro" if "tflite-micro" in target.runtime.packages else "litert")
+    return MemoryUse(summary.file_bytes, summary.parameter_bytes, plan.arena_bytes, plan.persistent_bytes)

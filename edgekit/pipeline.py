@@ -26,7 +26,6 @@ from edgekit.bench.plan import Plan, RuntimeName
 from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import summarize
-from edgekit.check import check
 from edgekit.compress import (
     StageReport,
     Step,
@@ -49,6 +48,7 @@ from edgekit.model.live import from_keras
 from edgekit.recipe import Compression, Recipe
 from edgekit.report.html import render_report
 from edgekit.run import Reference, Run
+from edgekit.source_check import check_file
 from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import Exported, export, take_tflite
 from edgekit.stages.numerics import Quantize
@@ -400,7 +400,7 @@ class _Job:
             history=self.history(target, recipe, made, reference, verification),
             operators=operator_table(summary),
             verification=verification,
-            findings=check(summary, target).findings,
+            findings=check_file(file, [target])[0].findings,
             versions=self.tools | (versions(SECOND_ENGINE) if recipe.engine == "tfmot" else {}),
         )
 

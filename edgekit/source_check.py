@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from edgekit.check import CheckResult, Finding, check
+from edgekit.check import CheckResult, check
 from edgekit.errors import RecipeError
+from edgekit.finding import Finding
+from edgekit.forecast.units import forecasts
 from edgekit.python_reference import split
 from edgekit.target import Target, load_target
+from edgekit.tflite.flatbuffer import read_bytes
+from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import inspect_model
 
 if TYPE_CHECKING:
@@ -42,8 +46,14 @@ def check_on(
         return _drafted(model, targets, recipe, trust)
     if recipe is not None:
         raise RecipeError("a recipe was given, and the model is a .tflite already", "leave the recipe away")
-    summary = inspect_model(Path(model) if isinstance(model, str) else model)
-    return tuple(check(summary, target) for target in targets)
+    source = Path(model) if isinstance(model, str) else model
+    return check_file(read_bytes(source), targets, str(source) if isinstance(source, Path) else "model")
+
+
+def check_file(data: bytes | bytearray, targets: Sequence[Target], name: str = "model") -> tuple[CheckResult, ...]:
+    """Hold the bytes of a `.tflite` against several targets; `name` is for errors. Raises ModelError."""
+    summary, graph = inspect_model(data, name), read_graph(data, name)
+    return tuple(check(summary, target, forecasts(graph, target)) for target in targets)
 
 
 def is_source(model: str | Path | bytes | Any) -> bool:
@@ -66,7 +76,7 @@ def _drafted(model: Any, targets: Sequence[Target], recipe: str | Path | None, t
     from edgekit.model.load import load_model
 
     def judged(draft: Draft, target: Target) -> CheckResult:
-        found = check(inspect_model(draft.data), target)
+        (found,) = check_file(draft.data, [target])
         return structs.replace(found, recipe=draft.recipe, findings=(*_missing(draft), *found.findings))
 
     made = drafts(load_model(model, trust=trust), targets, recipe)

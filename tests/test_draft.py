@@ -75,7 +75,7 @@ def test_the_command_takes_a_keras_file_and_says_that_it_judged_a_draft(network:
     network.save(tmp_path / "m.keras")
     words = [str(tmp_path / "m.keras"), "-t", "coral-usb", "-r", "int8", "--fail-on", "error"]
     passed = CliRunner().invoke(command, words)
-    assert "draft by recipe int8, int8" in passed.stdout
+    assert "int8, a draft by recipe int8" in passed.stdout
     assert "making a draft" in passed.stderr
     (result,) = json.loads(CliRunner().invoke(command, [*words, "--json"]).stdout)["results"]
     assert result["recipe"] == "int8"

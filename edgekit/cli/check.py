@@ -8,11 +8,14 @@ from typing import cast
 import click
 from msgspec import Struct
 
-from edgekit.check import CheckResult, Level
+from edgekit.check import CheckResult
 from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, results_only, say
 from edgekit.cli.model_options import model_argument, trust_option
 from edgekit.errors import GateError
+from edgekit.finding import Level
+from edgekit.forecast.placement import Forecast
+from edgekit.forecast.units import TITLES
 from edgekit.source_check import check_on, is_source
 from edgekit.target import load_target
 from edgekit.units import format_bytes
@@ -84,14 +87,30 @@ def _render(report: CheckReport) -> str:
 
 
 def _render_result(result: CheckResult, sources: list[str]) -> str:
-    draft = f"draft by recipe {result.recipe}, " if result.recipe else ""
-    lines = [f"{result.target}: {_verdict(result)}", f"  {draft}{result.numeric}, {format_bytes(result.file_bytes)}"]
+    lines = [f"{result.target}: {_verdict(result)}", *_facts(result)]
     for finding in result.findings:
         reference = f" [{sources.index(finding.source) + 1}]" if finding.source else ""
         lines.append(f"  {_WORDS[finding.level]:7}  {finding.subject}")
         lines.append(f"           {finding.problem}{reference}")
         lines += [f"           mend: {finding.mend}"] if finding.mend else []
     return "\n".join(lines)
+
+
+def _facts(result: CheckResult) -> list[str]:
+    """What it is, what each unit takes, and the memory."""
+    memory = result.memory
+    sizes = (("file", memory.file_bytes), ("parameters", memory.parameter_bytes), ("tensors", memory.arena_bytes))
+    held = ", ".join(f"{name} {format_bytes(size)}" for name, size in sizes)
+    held += f", states {format_bytes(memory.states_bytes)}" if memory.states_bytes else ""
+    numeric = f"{result.numeric}, a draft by recipe {result.recipe}" if result.recipe else result.numeric
+    units = [(TITLES[one.unit].removeprefix("the "), _share(one)) for one in result.forecasts]
+    return [f"  {name:22} {words}" for name, words in (("numbers", numeric), *units, ("memory", held))]
+
+
+def _share(forecast: Forecast) -> str:
+    whole, left = len(forecast.placements), len(forecast.left)
+    pieces = f" in {forecast.partitions} piece{'s' if forecast.partitions > 1 else ''}" if forecast.partitions else ""
+    return f"{whole - left} of {whole} operators{pieces}"
 
 
 def _verdict(result: CheckResult) -> str:

@@ -147,7 +147,9 @@ def _rank_problem(name: str, tensor: Tensor, least: int, most: int) -> Refusal |
         mend = f"give it {wanted} dimensions; where the file leaves the shape open, export it with a fixed one"
         return Refusal("rank", f"{name} has a tensor of {rank} dimensions; XNNPACK takes {wanted}", mend)
     if any(size <= 0 for size in tensor.shape):
-        return Refusal("empty", f"{name} has an empty tensor, {list(tensor.shape)}", "remove the empty part of the graph")
+        return Refusal(
+            "empty", f"{name} has an empty tensor, {list(tensor.shape)}", "remove the empty part of the graph"
+        )
     return None
 
 

@@ -430,9 +430,7 @@ RULES: dict[str, Rule] = {
     "LEAKY_RELU": _unary(FLOAT_Q8, _leaky_relu),
     "DEQUANTIZE": Rule("VisitUnaryNode", _ONE, (ranked(*_ANY_RANK), types(Q8, (0,), ()), types(FLOAT, (), (0,)))),
     "QUANTIZE": Rule("VisitUnaryNode", _ONE, (ranked(*_ANY_RANK), types(FLOAT_Q8), _requantize)),
-    **dict.fromkeys(
-        ("ADD", "SUB"), _binary(FLOAT_Q8, same_types(0, 1), ratio((0, 1), 1 / 1024, 256.0), activation)
-    ),
+    **dict.fromkeys(("ADD", "SUB"), _binary(FLOAT_Q8, same_types(0, 1), ratio((0, 1), 1 / 1024, 256.0), activation)),
     "MUL": _binary(FLOAT_Q8, same_types(0, 1), product_ratio(1 / 65536, 256.0), activation),
     "DIV": _binary(FLOAT, activation),
     **dict.fromkeys(("MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"), _binary(FLOAT)),
@@ -444,9 +442,7 @@ RULES: dict[str, Rule] = {
         (2, 2),
         (types(FLOAT_Q8), filter_types(_columns), ranked(2, MOST_DIMENSIONS, (0, 1)), _matmul),
     ),
-    "CONCATENATION": Rule(
-        "VisitConcatenationNode", (2, 5), (types(FLOAT_Q8, ()), _concatenation), kernel=(_moves(),)
-    ),
+    "CONCATENATION": Rule("VisitConcatenationNode", (2, 5), (types(FLOAT_Q8, ()), _concatenation), kernel=(_moves(),)),
     "CONV_2D": _convolutional(
         "VisitConv2DNode", 0, (positive(*_STRIDES, *_DILATIONS), _convolution), _bias_fits(2), _requantized
     ),
@@ -544,7 +540,11 @@ RULES: dict[str, Rule] = {
     "TRANSPOSE": Rule(
         "VisitTransposeNode",
         (2, 2),
-        (types(FLOAT_Q8, (0,), ()), ranked(1, MOST_DIMENSIONS), numbers(1, most_dimensions=None, kinds=("int32", "int64"))),
+        (
+            types(FLOAT_Q8, (0,), ()),
+            ranked(1, MOST_DIMENSIONS),
+            numbers(1, most_dimensions=None, kinds=("int32", "int64")),
+        ),
         kernel=(_moves(0), numbers(1, most_dimensions=None)),
         reads=(0,),
     ),

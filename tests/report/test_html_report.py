@@ -13,9 +13,9 @@ from browser import dumped, probed
 from run_examples import data_record, float_file, int8_file, judged, manifest, measured, run_of
 
 from edgekit.artifact import Manifest, sha256
-from edgekit.check import Finding
 from edgekit.cli.optimize import command
 from edgekit.dataset import Preprocessing
+from edgekit.finding import Finding
 from edgekit.gate import Gate
 from edgekit.report.html import render_report, reproduce
 from edgekit.report.snippet import snippet

@@ -1,0 +1,32 @@
+"""The units of a target: every accelerator, delegate and interpreter of it that a forecast exists for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgekit.forecast.edgetpu import forecast_edgetpu
+from edgekit.forecast.placement import Forecast, Unit
+from edgekit.forecast.xnnpack import forecast_xnnpack
+from edgekit.target import Target
+from edgekit.tflite.graph import Graph
+
+TITLES: dict[Unit, str] = {
+    "edgetpu": "the Edge TPU",
+    "ethos-u": "the Ethos-U",
+    "xnnpack": "XNNPACK",
+    "gpu": "the GPU delegate",
+    "nnapi": "NNAPI",
+    "cpu": "the CPU",
+    "micro": "TensorFlow Lite Micro",
+}
+
+_FORECASTS: dict[str, Callable[[Graph], Forecast]] = {
+    "edgetpu": forecast_edgetpu,
+    "xnnpack": forecast_xnnpack,
+}
+
+
+def forecasts(graph: Graph, target: Target) -> tuple[Forecast, ...]:
+    """What each unit of a target takes of a graph, the unit that the target is for coming first."""
+    asked = (*target.runtime.delegates, *(["micro"] if "tflite-micro" in target.runtime.packages else []))
+    return tuple(_FORECASTS[unit](graph) for unit in asked if unit in _FORECASTS)
