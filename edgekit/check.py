@@ -5,15 +5,17 @@ Every rule reads the target's data (numerics, operator tables, memory, budget) a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from msgspec import Struct, structs
 
-from msgspec import Struct
-
+from edgekit.advice import Advice, advise
 from edgekit.check_rules import FILE_RULES, TABLE_RULES
 from edgekit.finding import ORDER, Finding, Level
+from edgekit.forecast.edgetpu import forecast_cache
 from edgekit.forecast.placement import Forecast
+from edgekit.forecast.units import forecasts
 from edgekit.placement_findings import placement_findings
 from edgekit.target import Target
+from edgekit.tflite.graph import Graph
 from edgekit.tflite.inspect import ModelSummary
 from edgekit.tflite.memory_plan import plan_memory
 
@@ -44,6 +46,7 @@ class CheckResult(Struct, frozen=True):
     memory: MemoryUse
     findings: tuple[Finding, ...] = ()
     forecasts: tuple[Forecast, ...] = ()
+    advice: tuple[Advice, ...] = ()
     recipe: str = ""
 
     def count(self, level: Level) -> int:
@@ -55,17 +58,20 @@ class CheckResult(Struct, frozen=True):
         return any(ORDER[finding.level] <= ORDER[level] for finding in self.findings)
 
 
-def check(summary: ModelSummary, target: Target, forecasts: Sequence[Forecast] = ()) -> CheckResult:
-    """Hold a file (`inspect_model`) against a target, with the forecasts for its units (`forecast.units.forecasts`).
+def check(summary: ModelSummary, target: Target, graph: Graph | None = None) -> CheckResult:
+    """Hold a file (`inspect_model`) against a target, and its graph (`read_graph`) against each unit of the target.
 
-    Without them the operator tables alone say what runs. Raises TargetError if a table does not fit its schema.
+    Without the graph the operator tables alone say what runs. Raises TargetError if a table does not fit its schema.
     """
-    rules = FILE_RULES if forecasts and _decides(forecasts[0], target) else FILE_RULES + TABLE_RULES
+    units = forecasts(graph, target) if graph else ()
+    rules = FILE_RULES if units and _decides(units[0], target) else FILE_RULES + TABLE_RULES
     findings = [finding for rule in rules for finding in rule(summary, target)]
-    if forecasts and not any(finding.code == "unsupported-numerics" for finding in findings):
-        findings += placement_findings(forecasts, target)
+    if units and not any(finding.code == "unsupported-numerics" for finding in findings):
+        findings += placement_findings(units, target)
     ordered = tuple(sorted(findings, key=lambda finding: ORDER[finding.level]))
-    return CheckResult(target.name, summary.numeric, _memory(summary, target), ordered, tuple(forecasts))
+    memory = _memory(summary, target, graph, units)
+    advice = advise(summary, graph, target, units, memory.streamed_bytes or 0) if graph else ()
+    return CheckResult(target.name, summary.numeric, memory, ordered, units, advice)
 
 
 def _decides(first: Forecast, target: Target) -> bool:
@@ -73,6 +79,11 @@ def _decides(first: Forecast, target: Target) -> bool:
     return first.unit == target.operators.table.removeprefix("tflite-")
 
 
-def _memory(summary: ModelSummary, target: Target) -> MemoryUse:
+def _memory(summary: ModelSummary, target: Target, graph: Graph | None, units: tuple[Forecast, ...]) -> MemoryUse:
     plan = plan_memory(summary, "micro" if "tflite-micro" in target.runtime.packages else "litert")
-    return MemoryUse(summary.file_bytes, summary.parameter_bytes, plan.arena_bytes, plan.persistent_bytes)
+    held = MemoryUse(summary.file_bytes, summary.parameter_bytes, plan.arena_bytes, plan.persistent_bytes)
+    chip = target.memory.accelerator_cache_bytes
+    if graph is None or chip is None or not units or units[0].unit != "edgetpu":
+        return held
+    cache = forecast_cache(graph, units[0], chip)
+    return structs.replace(held, on_chip_bytes=cache.on_chip_bytes, streamed_bytes=cache.streamed_bytes)

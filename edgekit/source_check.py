@@ -11,7 +11,6 @@ from msgspec import structs
 from edgekit.check import CheckResult, check
 from edgekit.errors import RecipeError
 from edgekit.finding import Finding
-from edgekit.forecast.units import forecasts
 from edgekit.python_reference import split
 from edgekit.target import Target, load_target
 from edgekit.tflite.flatbuffer import read_bytes
@@ -53,7 +52,7 @@ def check_on(
 def check_file(data: bytes | bytearray, targets: Sequence[Target], name: str = "model") -> tuple[CheckResult, ...]:
     """Hold the bytes of a `.tflite` against several targets; `name` is for errors. Raises ModelError."""
     summary, graph = inspect_model(data, name), read_graph(data, name)
-    return tuple(check(summary, target, forecasts(graph, target)) for target in targets)
+    return tuple(check(summary, target, graph) for target in targets)
 
 
 def is_source(model: str | Path | bytes | Any) -> bool:

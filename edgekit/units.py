@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def format_bytes(count: float | None) -> str:
     """`1536` -> `1.5 KiB`; `None` -> `-`."""
@@ -46,3 +48,15 @@ def format_count(count: float | None) -> str:
 def _decimals(value: float) -> int:
     """Decimals that leave three significant digits."""
     return 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d*)?)\s*(B|K|KiB|M|MiB|G|GiB)?", re.IGNORECASE)
+
+
+def parse_bytes(text: str) -> int:
+    """`256K`, `256 KiB` -> 262144; `1000` -> 1000. K, M and G are powers of 1024. Raises ValueError for other text."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no size; write 65536, 64K or 64KiB")
+    power = " KMG".index((found[2] or " ")[0].upper().replace("B", " "))
+    return round(float(found[1]) * 1024**power)

@@ -18,7 +18,7 @@ LAYERS = (
     {"tflite", "device", "intervals", "formulas"},
     {"target", "operators", "figures", "latency_model"},
     {"forecast", "finding"},
-    {"check_rules", "placement_findings"},
+    {"advice", "check_rules", "placement_findings"},
     {"check", "estimate", "data", "metrics", "bench"},
     {"model", "dataset", "compare", "graph"},
     {"stages"},

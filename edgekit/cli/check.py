@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import click
 from msgspec import Struct
 
+from edgekit.advice import words
 from edgekit.check import CheckResult
 from edgekit.cli import complete
+from edgekit.cli.budget_option import budget_option, with_budgets
 from edgekit.cli.common import emit, json_option, results_only, say
 from edgekit.cli.model_options import model_argument, trust_option
 from edgekit.errors import GateError
 from edgekit.finding import Level
 from edgekit.forecast.placement import Forecast
 from edgekit.forecast.units import TITLES
+from edgekit.report.table import render_table
 from edgekit.source_check import check_on, is_source
 from edgekit.target import load_target
 from edgekit.units import format_bytes
@@ -55,9 +59,20 @@ class CheckReport(Struct, frozen=True):
     shell_complete=complete.recipes,
     help="For a Keras model: what to make of it. Default: what each target recommends.",
 )
+@budget_option
+@click.option("--operators", "every", is_flag=True, help="Tell of each operator where it runs.")
 @trust_option
 @json_option
-def command(model: str, targets: tuple[str, ...], fail_on: str, recipe: str | None, trust: bool, as_json: bool) -> None:
+def command(
+    model: str,
+    targets: tuple[str, ...],
+    fail_on: str,
+    recipe: str | None,
+    budgets: tuple[str, ...],
+    every: bool,
+    trust: bool,
+    as_json: bool,
+) -> None:
     """Hold MODEL against one or more targets. Nothing is run on them.
 
     MODEL is a .tflite. Or a Keras model: then a draft of the file that it will become is converted and quantized with
@@ -66,34 +81,43 @@ def command(model: str, targets: tuple[str, ...], fail_on: str, recipe: str | No
     \b
     edgekit check model.tflite --target coral-usb --target raspberry-pi-4
     edgekit check model.tflite --target ./my-board.toml --fail-on warn
-    edgekit check model.keras --target cortex-m7
+    edgekit check model.keras --target cortex-m7 --budget arena=64K
     """
-    chosen = [load_target(name) for name in targets]
+    chosen = [with_budgets(load_target(name), budgets) for name in targets]
     if is_source(model):
         say("making a draft of the file with random ranges")
     with results_only():
         results = check_on(model, chosen, recipe=recipe, trust=trust)
-    emit(CheckReport(model, results), as_json, _render)
+    emit(CheckReport(model, results), as_json, partial(_render, every=every))
     failed = [result.target for result in results if result.reaches(cast(Level, fail_on))]
     if failed:
         raise GateError(f"{Path(model).name} does not pass on {', '.join(failed)}", "follow the mends above")
 
 
-def _render(report: CheckReport) -> str:
+def _render(report: CheckReport, every: bool) -> str:
     sources = list(dict.fromkeys(f.source for result in report.results for f in result.findings if f.source))
-    results = [_render_result(result, sources) for result in report.results]
+    results = [_render_result(result, sources, every) for result in report.results]
     listed = "\n".join(f"[{number}] {source}" for number, source in enumerate(sources, start=1))
     return "\n\n".join(part for part in (Path(report.model).name, *results, listed) if part)
 
 
-def _render_result(result: CheckResult, sources: list[str]) -> str:
+def _render_result(result: CheckResult, sources: list[str], every: bool) -> str:
     lines = [f"{result.target}: {_verdict(result)}", *_facts(result)]
     for finding in result.findings:
         reference = f" [{sources.index(finding.source) + 1}]" if finding.source else ""
         lines.append(f"  {_WORDS[finding.level]:7}  {finding.subject}")
         lines.append(f"           {finding.problem}{reference}")
         lines += [f"           mend: {finding.mend}"] if finding.mend else []
+    lines += [f"  {'what pays' if not place else '':9}  {words(one)}" for place, one in enumerate(result.advice)]
+    lines += [f"\n{_operators(one)}" for one in result.forecasts if every]
     return "\n".join(lines)
+
+
+def _operators(forecast: Forecast) -> str:
+    """A row for each operator: whether the unit takes it, and why not."""
+    words = {True: "yes", False: "no", None: "unknown"}
+    rows = [(f"#{one.index}", one.name, words[one.taken], one.reason) for one in forecast.placements]
+    return render_table(("", "operator", TITLES[forecast.unit].removeprefix("the "), "why"), rows)
 
 
 def _facts(result: CheckResult) -> list[str]:
@@ -101,10 +125,12 @@ def _facts(result: CheckResult) -> list[str]:
     memory = result.memory
     sizes = (("file", memory.file_bytes), ("parameters", memory.parameter_bytes), ("tensors", memory.arena_bytes))
     held = ", ".join(f"{name} {format_bytes(size)}" for name, size in sizes)
+    if memory.on_chip_bytes is not None and memory.streamed_bytes is not None:
+        held += f"; {format_bytes(memory.on_chip_bytes)} on the chip, {format_bytes(memory.streamed_bytes)} streamed"
     held += f", states {format_bytes(memory.states_bytes)}" if memory.states_bytes else ""
     numeric = f"{result.numeric}, a draft by recipe {result.recipe}" if result.recipe else result.numeric
     units = [(TITLES[one.unit].removeprefix("the "), _share(one)) for one in result.forecasts]
-    return [f"  {name:22} {words}" for name, words in (("numbers", numeric), *units, ("memory", held))]
+    return [f"  {name:22} {words}" for name, words in (("model", numeric), *units, ("memory", held))]
 
 
 def _share(forecast: Forecast) -> str:
