@@ -18,6 +18,7 @@ from edgekit.forecast.edgetpu_rules import LATEST_RUNTIME, ON_CHIP_BYTES, Limit,
 from edgekit.forecast.placement import Forecast, Placement
 from edgekit.forecast.subsets import independent_subsets
 from edgekit.operators import OperatorTable, load_table
+from edgekit.tflite.flatbuffer import operator_names
 from edgekit.tflite.graph import Graph, Operator
 
 COMPILED = "edgetpu-custom-op"
@@ -98,7 +99,7 @@ def edgetpu_log(forecast: Forecast) -> str:
 
     Where nothing is documented, the status says so; the compiler itself always knows.
     """
-    counts = Counter((_log_name(place), status_of(place)) for place in forecast.placements)
+    counts = Counter((log_name(place.name), status_of(place)) for place in forecast.placements)
     rows = [f"{name:<31}{count:<11}{status}" for (name, status), count in counts.items()]
     return "\n".join([f"{'Operator':<31}{'Count':<11}Status", "", *rows, ""])
 
@@ -112,9 +113,9 @@ def status_of(placement: Placement) -> str:
     return STATUS.get(placement.code, UNSPECIFIED)
 
 
-def _log_name(placement: Placement) -> str:
-    """The log calls every custom operator CUSTOM; names of builtin operators are upper case."""
-    return placement.name if placement.name.isupper() else "CUSTOM"
+def log_name(name: str) -> str:
+    """An operator's name in the compiler's log, which calls every custom one CUSTOM."""
+    return name if name in operator_names().values() else "CUSTOM"
 
 
 def _mapped(graph: Graph, fits: Sequence[bool], several: bool) -> tuple[frozenset[int], int]:

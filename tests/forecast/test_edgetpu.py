@@ -83,6 +83,7 @@ TAKEN: dict[str, Graph] = {
     "a padding of zeros": single("CONCATENATION", [IMAGE, weights(1, 8, 8, 8)], Of((1, 8, 8, 16)), axis=3),
     "transpose": single("TRANSPOSE", [IMAGE, numbers(0, 2, 1, 3)], IMAGE),
     "transposed convolution": single("TRANSPOSE_CONV", [numbers(1, 16, 16, 8), CONV[1], IMAGE], Of((1, 16, 16, 8))),
+    "a reshape of all of the chip": single("RESHAPE", [Of((1, 2048, 1024, 4)), numbers(1, 2**23)], Of((1, 2**23))),
     "reshape": single("RESHAPE", [IMAGE, numbers(1, 512)], Of((1, 512))),
     "requantize": single("QUANTIZE", [Of((1, 8), "UINT8")], Of((1, 8))),
     "tile": single("TILE", [Of((1, 1, 1, 8)), numbers(1, 33, 33, 1)], Of((1, 33, 33, 8))),
@@ -172,7 +173,7 @@ OPEN: dict[str, tuple[Graph, str]] = {
     "dense over rows": (single("FULLY_CONNECTED", [Of((1, 5, 16)), *DENSE[1:]], Of((1, 5, 4))), "not-one-dimensional"),
     "softmax over rows": (single("SOFTMAX", [Of((1, 5, 16))], Of((1, 5, 16))), "not-one-dimensional"),
     "a reshape of more than the chip": (
-        single("RESHAPE", [Of((1, 2048, 1024, 3)), numbers(1, 6291456)], Of((1, 6291456))),
+        single("RESHAPE", [Of((1, 2048, 1025, 4)), numbers(1, 8396800)], Of((1, 8396800))),
         "large-tensor",
     ),
     "a mean over 128x128": (single("MEAN", [Of((1, 128, 128, 3)), numbers(1, 2)], Of((1, 3))), "large-window"),
