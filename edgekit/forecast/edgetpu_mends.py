@@ -2,12 +2,13 @@
 
 Files made with an open batch compute sizes at run time (SHAPE, STRIDED_SLICE, PACK, then RESHAPE), and the compiler
 refuses every file with such a tensor. With batch 1 all these numbers are known; they are worked out here and written
-down. Nothing else of the file changes, so its answers for one sample stay the same to the bit.
+down. Nothing else of the file changes: the same kernels give the same answers for one sample, to the bit.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,14 +25,20 @@ Numbers = NDArray[np.integer[Any]]
 
 _INTEGERS = {"int32": np.int32, "int64": np.int64}
 _MOST_NUMBERS = 64
-_SAME_SHAPE = {"RELU", "RELU6", "RELU_N1_TO_1", "LOGISTIC", "TANH", "SOFTMAX", "QUANTIZE", "DEQUANTIZE", "CAST"}
+_KEEP_BATCH = {
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
+    *("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "HARD_SWISH", "ELU", "GELU", "PRELU", "LOGISTIC", "TANH", "RSQRT"),
+    *("SOFTMAX", "QUANTIZE", "DEQUANTIZE", "CAST", "L2_NORMALIZATION", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
+}
+_JOIN = {"ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "CONCATENATION"}
+_ALONG_AXES = {"PAD", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"}
 
 
 class _Known(Struct):
     """What is worked out: values of tensors, shapes that the file states only in part, operators that are done."""
 
     values: dict[int, Numbers]
-    shapes: dict[int, tuple[int, ...]]
+    shapes: dict[int, tuple[int, ...] | None]
     done: set[int]
 
 
@@ -58,14 +65,14 @@ def _open(graph: Graph) -> list[Operator]:
 
 
 def _worked_out(graph: Graph) -> _Known:
-    known = _Known(_constants(graph), {}, set())
+    known = _Known(_constants(graph), {index: _closed(graph, index) for index in graph.inputs}, set())
     for operator in graph.operators:
         value = _value(graph, operator, known)
         if value is not None:
             known.values[operator.outputs[0]] = value
             known.done.add(operator.index)
-        elif (shape := _output_shape(graph, operator, known)) is not None:
-            known.shapes[operator.outputs[0]] = shape
+        elif len(operator.outputs) == 1:
+            known.shapes[operator.outputs[0]] = _output_shape(graph, operator, known)
     return known
 
 
@@ -99,31 +106,73 @@ def _value(graph: Graph, operator: Operator, known: _Known) -> Numbers | None:
     return None
 
 
-def _shape(graph: Graph, index: int, known: _Known) -> tuple[int, ...] | None:
-    """The shape of a tensor with batch 1; None where the file leaves more than the batch open."""
-    if index < 0:
-        return None
+def _closed(graph: Graph, index: int) -> tuple[int, ...] | None:
+    """The shape of a tensor whose open leading dimension is the batch, at batch 1."""
     tensor = graph.tensors[index]
-    if index in known.shapes:
-        return known.shapes[index]
     if -1 in tensor.signature[1:]:
         return None
     return (1, *tensor.shape[1:]) if tensor.signature[:1] == (-1,) else tensor.shape
 
 
+def _shape(graph: Graph, index: int, known: _Known) -> tuple[int, ...] | None:
+    """The shape of a tensor with batch 1, as the file states it or as it follows; None where neither is so."""
+    if index < 0:
+        return None
+    tensor = graph.tensors[index]
+    return known.shapes.get(index) if -1 in tensor.signature else tensor.shape
+
+
 def _output_shape(graph: Graph, operator: Operator, known: _Known) -> tuple[int, ...] | None:
-    """The shape that a reshape gives, or that goes through unchanged."""
-    if not operator.inputs or len(operator.outputs) != 1:
+    """The shape that an operator gives with batch 1.
+
+    An open leading dimension need not be the batch: a dense layer over rows has one, too. So it is followed through
+    operators that are known to keep the batch, and is None behind all others.
+    """
+    output = operator.outputs[0]
+    if output < 0 or -1 not in graph.tensors[output].signature:
         return None
-    shape = _shape(graph, operator.inputs[0], known)
-    if shape is None or operator.name in _SAME_SHAPE:
-        return shape
-    wished = known.values.get(operator.inputs[1]) if len(operator.inputs) > 1 else None
-    if operator.name != "RESHAPE" or wished is None:
+    shape = _shape(graph, operator.inputs[0], known) if operator.inputs else None
+    size = known.values.get(operator.inputs[1]) if len(operator.inputs) > 1 else None
+    if operator.name == "TRANSPOSE_CONV" and operator.inputs:
+        size = known.values.get(operator.inputs[0])
+        return None if size is None else tuple(int(number) for number in size.flat)
+    if shape is None:
         return None
+    if operator.name == "RESHAPE" and size is not None:
+        return _reshaped(shape, size)
+    if operator.name == "FULLY_CONNECTED" and len(operator.inputs) > 1 and not operator.options.get("KeepNumDims"):
+        return _rows(shape, graph.tensors[operator.inputs[1]].shape)
+    return _closed(graph, output) if shape[:1] == (1,) and _keeps_batch(graph, operator, known) else None
+
+
+def _keeps_batch(graph: Graph, operator: Operator, known: _Known) -> bool:
+    """True if the leading dimension of the output is that of the first input, which is 1."""
+    if operator.name in _JOIN:
+        rank = len(graph.tensors[operator.outputs[0]].shape)
+        shapes = [_shape(graph, index, known) for index in operator.inputs]
+        joined = operator.name == "CONCATENATION" and _axis(operator) in (0, -rank)
+        return not joined and all(shape is not None and (len(shape) < rank or shape[0] == 1) for shape in shapes)
+    if operator.name in _ALONG_AXES and len(operator.inputs) > 1:
+        numbers, rank = known.values.get(operator.inputs[1]), len(graph.tensors[operator.inputs[0]].shape)
+        if numbers is None or not numbers.size:
+            return False
+        if operator.name == "PAD":
+            return not numbers.flat[:2].any()
+        return not any(int(axis) in (0, -rank) for axis in numbers.flat)
+    return operator.name in _KEEP_BATCH
+
+
+def _reshaped(shape: tuple[int, ...], size: Numbers) -> tuple[int, ...] | None:
     with contextlib.suppress(ValueError):
-        return np.broadcast_to(np.int8(0), shape).reshape(tuple(int(size) for size in wished.flat)).shape
+        return np.broadcast_to(np.int8(0), shape).reshape(tuple(int(number) for number in size.flat)).shape
     return None
+
+
+def _rows(shape: tuple[int, ...], weights: tuple[int, ...]) -> tuple[int, ...] | None:
+    """A dense layer takes its input as rows of what it weighs."""
+    if len(weights) != 2 or weights[1] < 1:
+        return None
+    return math.prod(shape) // weights[1], weights[0]
 
 
 def _strided(inputs: Sequence[Numbers], operator: Operator) -> Numbers:
@@ -170,6 +219,7 @@ def _written(model: bytes, graph: Graph, known: _Known) -> bytes:
         tensor.buffer, tensor.shape = len(tree.buffers), np.array(known.values[index].shape, np.int32)
         tree.buffers.append(buffer)
     for index, shape in known.shapes.items():
-        main.tensors[index].shape = np.array(shape, np.int32)
+        if shape is not None:
+            main.tensors[index].shape = np.array(shape, np.int32)
     main.operators = [operator for index, operator in enumerate(main.operators) if index not in known.done]
     return surgery.pack(tree)

@@ -135,6 +135,84 @@ def test_a_shape_with_another_open_dimension_is_not_guessed() -> None:
         fixed_sizes(file_of(tensors, steps, ("in",), ("out",)))
 
 
+def test_rows_of_a_dense_layer_are_not_taken_for_the_batch() -> None:
+    """The leading dimension behind it is 16 rows, and stored as -1 and 1 like a batch."""
+    tensors = {
+        "in": IMAGE,
+        "rows": numbers(-1, 2),
+        "flat": Of((1, 2), signature=(-1, 2)),
+        "weights": Of((3, 2), values=np.ones((3, 2), np.int8)),
+        "dense": Of((1, 3), signature=(-1, 3)),
+        "size": Of((2,), "INT32", scale=None),
+        "out": Of((1, 3), signature=(-1, 3)),
+    }
+    steps = [
+        Step("RESHAPE", ("in", "rows"), ("flat",)),
+        Step("FULLY_CONNECTED", ("flat", "weights", ""), ("dense",), {"weightsFormat": 0}),
+        Step("SHAPE", ("dense",), ("size",)),
+        Step("RESHAPE", ("dense", "size"), ("out",)),
+    ]
+    graph = read_graph(fixed_sizes(file_of(tensors, steps, ("in",), ("out",))))
+    assert {tensor.name: tensor.shape for tensor in graph.tensors}["dense"] == (16, 3)
+    assert [operator.name for operator in graph.operators] == ["RESHAPE", "FULLY_CONNECTED", "RESHAPE"]
+    size = graph.tensors[graph.operators[2].inputs[1]].values()
+    assert size is not None
+    assert size.tolist() == [16, 3]
+
+
+def behind(name: str, inputs: tuple[Of, ...], output: Of, **options: int) -> bytes:
+    """A file that reshapes what an operator gives to a size that is computed from it."""
+    tensors = {f"in{number}": of for number, of in enumerate(inputs)}
+    rank = len(output.shape)
+    tensors |= {"a": output, "size": Of((rank,), "INT32", scale=None), "out": Of(output.shape, signature=(-1,) * rank)}
+    steps = [
+        Step(name, tuple(f"in{number}" for number in range(len(inputs))), ("a",), options or None),
+        Step("SHAPE", ("a",), ("size",), {"outType": schema.TensorType.INT32}),
+        Step("RESHAPE", ("a", "size"), ("out",)),
+    ]
+    fed = tuple(f"in{number}" for number, of in enumerate(inputs) if of.values is None)
+    return file_of(tensors, steps, fed, ("out",))
+
+
+FLAT = Of((1, 2), signature=(-1, 2))
+PADDED = Of((1, 6, 4, 2), signature=(-1, 6, 4, 2))
+DOUBLE = Of((1, 4, 4, 4), signature=(-1, 4, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        (behind("RELU", (IMAGE,), IMAGE), [1, 4, 4, 2]),
+        (behind("MEAN", (IMAGE, numbers(1, 2)), FLAT), [1, 2]),
+        (behind("PAD", (IMAGE, numbers(0, 0, 1, 1, 0, 0, 0, 0)), PADDED), [1, 6, 4, 2]),
+        (behind("ADD", (IMAGE, IMAGE), IMAGE), [1, 4, 4, 2]),
+        (behind("ADD", (IMAGE, Of((2,), values=np.ones(2, np.int8))), IMAGE), [1, 4, 4, 2]),
+        (behind("CONCATENATION", (IMAGE, IMAGE), DOUBLE, axis=3), [1, 4, 4, 4]),
+    ],
+)
+def test_the_batch_is_followed_through_operators_that_keep_it(model: bytes, size: list[int]) -> None:
+    graph = read_graph(fixed_sizes(model))
+    found = graph.tensors[graph.operators[1].inputs[1]].values()
+    assert found is not None
+    assert found.tolist() == size
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        behind("REDUCE_MAX", (IMAGE, numbers(0)), Of((4, 4, 2), signature=(-1, 4, 2))),
+        behind("REDUCE_MAX", (IMAGE, numbers(-4)), Of((4, 4, 2), signature=(-1, 4, 2))),
+        behind("PAD", (IMAGE, numbers(0, 1, 0, 0, 0, 0, 0, 0)), IMAGE),
+        behind("CONCATENATION", (IMAGE, IMAGE), IMAGE, axis=0),
+        behind("ADD", (FLAT, Of((5, 2), values=np.ones((5, 2), np.int8))), FLAT),
+        behind("TRANSPOSE", (FLAT, numbers(1, 0)), Of((2, 1), signature=(-1, 1))),
+    ],
+)
+def test_a_batch_that_cannot_be_followed_is_not_guessed(model: bytes) -> None:
+    with pytest.raises(ModelError, match="RESHAPE #2"):
+        fixed_sizes(model)
+
+
 def test_a_computed_size_that_is_an_output_stays_one() -> None:
     tensors = {"in": IMAGE, "shape": SIZE, "a": IMAGE}
     steps = [Step("SHAPE", ("in",), ("shape",)), Step("RELU", ("in",), ("a",))]
