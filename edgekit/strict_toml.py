@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -16,7 +17,11 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover - exercised on Python 3.10 only
     import tomli as tomllib
 
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
 T = TypeVar("T")
+Tables = dict[str, Any]
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*?)`")
 _MISSING = re.compile(r"Object missing required field `(?P<key>.*?)`")
@@ -24,12 +29,19 @@ _CHOICE = re.compile(r"Invalid (?:enum )?value '(?P<value>.*?)'")
 _PATH = re.compile(r" - at `\$(?P<path>.*?)`$")
 
 
-def load(path: Path, kind: type[T], error: type[InputError]) -> T:
-    """Read `path` as a `kind`; raise `error` naming file and line for anything that does not fit."""
-    return loads(_read(path, error), kind, error, str(path))
+def load(
+    path: Path | Traversable, kind: type[T], error: type[InputError], complete: Callable[[Tables], Tables] | None = None
+) -> T:
+    """Read `path` as a `kind`; raise `error` naming file and line for anything that does not fit.
+
+    `complete` may add to what the file says before it is held against the kind.
+    """
+    text, name = _read(path, error), str(path)
+    tables = _parsed(text, error, name)
+    return _converted(complete(tables) if complete else tables, kind, text, error, name)
 
 
-def _read(path: Path, error: type[InputError]) -> str:
+def _read(path: Path | Traversable, error: type[InputError]) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # editors on Windows begin files with a mark
     except OSError as cause:
@@ -43,7 +55,7 @@ def loads(text: str, kind: type[T], error: type[InputError], name: str = "<text>
     return _converted(_parsed(text, error, name), kind, text, error, name)
 
 
-def _parsed(text: str, error: type[InputError], name: str) -> dict[str, Any]:
+def _parsed(text: str, error: type[InputError], name: str) -> Tables:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:

@@ -5,39 +5,59 @@ Where *your* board is (an address, a serial number) is not here but in the devic
 
 from __future__ import annotations
 
-from importlib import resources
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from edgekit import strict_toml
-from edgekit.errors import TargetError, did_you_mean
+from edgekit import strict_toml, target_checks, target_files
+from edgekit.errors import TargetError
 from edgekit.operators import OperatorTable, TableName, load_table
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
+from edgekit.target_files import TargetFile
 
 Family = Literal["linux", "edgetpu", "android", "microcontroller", "host"]
 Bytes = Annotated[int, Meta(gt=0)]
+Words = Annotated[str, Meta(min_length=1)]
+Granularities = Annotated[tuple[Literal["per-channel", "per-tensor"], ...], Meta(min_length=1)]
+_EITHER: Granularities = ("per-channel", "per-tensor")
 
 
 class Processor(Struct, frozen=True, forbid_unknown_fields=True):
     """The cores that run the model."""
 
-    core: Annotated[str, Meta(description="Core design, for example Cortex-A72.")]
-    architecture: Literal["aarch64", "armv7l", "x86_64", "armv7e-m", "armv8.1-m", "xtensa", "any"]
-    cores: Annotated[int, Meta(ge=1)] | None = None
-    clock_hz: Annotated[int, Meta(gt=0)] | None = None
+    core: Annotated[Words, Meta(description="Core design.", examples=["Cortex-A72"])]
+    architecture: Annotated[
+        Literal["aarch64", "armv7l", "x86_64", "armv6-m", "armv7e-m", "armv8-m", "armv8.1-m", "xtensa", "any"],
+        Meta(description="Instruction set of the cores."),
+    ]
+    cores: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="How many of them; left out where boards of this kind differ.", examples=[4]),
+    ] = None
+    clock_hz: Annotated[
+        Annotated[int, Meta(gt=0)] | None,
+        Meta(description="Highest documented clock, in hertz.", examples=[1_500_000_000]),
+    ] = None
 
 
 class Memory(Struct, frozen=True, forbid_unknown_fields=True):
-    """Memory of the board; null where boards of this kind differ."""
+    """In bytes; of the smallest board that is sold; left out where boards of this kind differ."""
 
-    ram_bytes: Bytes | None = None
-    flash_bytes: Bytes | None = None
+    ram_bytes: Annotated[Bytes | None, Meta(description="Working memory.", examples=[262_144])] = None
+    flash_bytes: Annotated[
+        Bytes | None,
+        Meta(
+            description="Program memory that also holds the model; left out on boards with a file system on a card.",
+            examples=[1_048_576],
+        ),
+    ] = None
     accelerator_cache_bytes: Annotated[
-        Bytes | None, Meta(description="On-chip parameter memory of an accelerator.")
+        Bytes | None,
+        Meta(
+            description="Memory for parameters on the accelerator itself; more is streamed at each inference.",
+            examples=[8_388_608],
+        ),
     ] = None
 
 
@@ -46,72 +66,120 @@ class Runtime(Struct, frozen=True, forbid_unknown_fields=True):
 
     packages: Annotated[
         tuple[Literal["ai-edge-litert", "tflite-runtime", "tflite-micro"], ...],
-        Meta(min_length=1, description="Runtimes with a build for this board, the preferred one first."),
+        Meta(min_length=1, description="Runtimes that have a build for this board, the preferred one first."),
     ]
-    delegates: tuple[Literal["xnnpack", "edgetpu", "gpu", "nnapi", "ethos-u"], ...] = ()
+    delegates: Annotated[
+        tuple[Literal["xnnpack", "edgetpu", "gpu", "nnapi", "ethos-u"], ...],
+        Meta(description="Accelerators and optimized kernels.", examples=[["xnnpack"]]),
+    ] = ()
 
 
 class Numerics(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which number formats run, the preferred one first in each list."""
+    """Which number formats run; the first of each list is what a recipe's `auto` becomes."""
 
-    schemes: Annotated[tuple[Literal["float32", "float16", "dynamic-int8", "int8", "int16x8"], ...], Meta(min_length=1)]
-    recommended: Annotated[str, Meta(description="Recipe used when the user names none.")]
-    io: Annotated[tuple[Literal["float32", "int8", "uint8", "int16"], ...], Meta(min_length=1)] = (
-        "float32",
-        "int8",
-        "uint8",
-        "int16",
+    schemes: Annotated[
+        tuple[Literal["float32", "float16", "dynamic-int8", "int8", "int16x8"], ...],
+        Meta(min_length=1, description="Number formats of a file, the preferred one first."),
+    ]
+    recommended: Annotated[
+        Words, Meta(description="The recipe used when you name none: a phrase such as `int8` or `int8:io=uint8`.")
+    ]
+    io: Annotated[
+        tuple[Literal["float32", "int8", "uint8", "int16"], ...],
+        Meta(min_length=1, description="Types of inputs and outputs."),
+    ] = ("float32", "int8", "uint8", "int16")
+    granularity: Annotated[
+        Granularities,
+        Meta(description="One weight scale for each output channel (`per-channel`), or one for the tensor."),
+    ] = _EITHER
+    dense_granularity: Annotated[
+        Granularities,
+        Meta(
+            description="The same for dense layers: older kernels read one scale only, and compute wrong values in "
+            "silence."
+        ),
+    ] = _EITHER
+    engine: Annotated[Literal["litert", "converter"], Meta(description="The quantizer that makes int8 files.")] = (
+        "converter"
     )
-    granularity: Annotated[tuple[Literal["per-channel", "per-tensor"], ...], Meta(min_length=1)] = (
-        "per-channel",
-        "per-tensor",
-    )
-    dense_granularity: Annotated[tuple[Literal["per-channel", "per-tensor"], ...], Meta(min_length=1)] = (
-        "per-channel",
-        "per-tensor",
-    )
-    engine: Literal["litert", "converter"] = "converter"
-    static_shapes: Annotated[bool, Meta(description="Dynamic dimensions do not run, or not on the accelerator.")] = (
-        False
-    )
-    channel_multiple: Annotated[int, Meta(ge=1, description="Channel counts the kernels like.")] = 8
+    static_shapes: Annotated[
+        bool,
+        Meta(description="True where open dimensions (a dynamic batch) do not run, or not on the accelerator."),
+    ] = False
+    channel_multiple: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Channel counts are kept at multiples of this number when layers are shrunk, or of its half, "
+            "quarter and so on where a budget cannot be met otherwise.",
+        ),
+    ] = 8
 
 
 class Operators(Struct, frozen=True, forbid_unknown_fields=True):
     """Which operators run."""
 
-    table: Annotated[TableName, Meta(description="Table of what runs, a file in targets/operators/.")]
+    table: Annotated[TableName, Meta(description="Operator table: a file in `operators/`.")]
     fallback: Annotated[
-        TableName | None, Meta(description="Table for operators that the first one lacks; null: they do not run.")
+        TableName | None,
+        Meta(
+            description="Table for what the first one lacks: the rest of an Edge TPU model runs on the CPU; left out: "
+            "it does not run.",
+            examples=["litert"],
+        ),
     ] = None
-    custom: Annotated[bool, Meta(description="Custom operators can be linked in.")] = False
-    flex: Annotated[bool, Meta(description="TensorFlow (Flex) operators run.")] = False
+    custom: Annotated[bool, Meta(description="True if custom operators can be linked in.")] = False
+    flex: Annotated[bool, Meta(description="True if TensorFlow (Flex) operators run.")] = False
 
 
 class Budget(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a model may take at most, by default; users tighten it per call."""
+    """What a model may take at most, in bytes; `edgekit check` holds the file against it."""
 
-    file_bytes: Bytes | None = None
-    arena_bytes: Bytes | None = None
+    file_bytes: Annotated[Bytes | None, Meta(description="Size of the `.tflite` file.", examples=[500_000])] = None
+    arena_bytes: Annotated[
+        Bytes | None, Meta(description="Working memory of the model on a microcontroller.", examples=[131_072])
+    ] = None
 
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True):
     """What one kind of board is. Load one with `load_target("raspberry-pi-4")`."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    title: str
-    family: Family
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9][a-z0-9-]*$",
+            description="What you type; in a folder of targets the name of the file: small letters, digits and `-`.",
+        ),
+    ]
+    title: Annotated[Words, Meta(description="The board as people call it.")]
+    family: Annotated[Family, Meta(description="What kind of board it is.")]
     processor: Processor
     runtime: Runtime
     numerics: Numerics
     operators: Operators
     sources: Annotated[
-        dict[str, str], Meta(description="Key (`memory.ram_bytes`) or table (`memory`) -> where the claim comes from.")
+        dict[str, str],
+        Meta(
+            description="Where each claim comes from: a table (`memory`) or one fact of it (`memory.ram_bytes`), and "
+            "an address with the fact in words. The source of a fact goes before that of its table."
+        ),
     ]
     memory: Memory = Memory()
     budget: Budget = Budget()
-    notes: tuple[str, ...] = ()
-    format_version: Literal[1] = 1
+    notes: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Sentences a user should read: which variant of the board is meant, what could not be verified."
+        ),
+    ] = ()
+    extends: Annotated[
+        str | None,
+        Meta(
+            description="Another target that this one is like: its name, or the path of its file from this one.",
+            examples=["raspberry-pi-4"],
+        ),
+    ] = None
+    format_version: Annotated[Literal[1], Meta(description="Version of this format; may be left out.")] = 1
 
     def source_of(self, claim: str) -> str:
         """Source of a claim such as `memory.ram_bytes`, its own or that of its table; empty where there is none."""
@@ -121,7 +189,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
         """Every claim of the tables that is not null, as (`table.key`, value), in the order of the schema."""
         return [
             (f"{table}.{key}", value)
-            for table in _TABLES
+            for table in TABLES
             for key in getattr(self, table).__struct_fields__
             if (value := getattr(getattr(self, table), key)) is not None
         ]
@@ -132,79 +200,76 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(load_table(name) for name in names if name is not None)
 
 
-_TABLES = ("processor", "memory", "runtime", "numerics", "operators", "budget")
+TABLES: dict[str, type[Struct]] = {
+    "processor": Processor,
+    "memory": Memory,
+    "runtime": Runtime,
+    "numerics": Numerics,
+    "operators": Operators,
+    "budget": Budget,
+}
 
 
 def target_names() -> list[str]:
     """Names of the shipped targets, sorted."""
-    return sorted(item.name.removesuffix(".toml") for item in _folder().iterdir() if item.name.endswith(".toml"))
+    return [file.name for file in target_files.shipped()]
 
 
-def load_target(name: str | Path) -> Target:
-    """A shipped target by name, or one of yours by the path of its TOML file.
+def load_target(name: str | Path | TargetFile) -> Target:
+    """A target by name (your folders, then the shipped ones: `target_files`), or by the path of its TOML file.
 
-    Raises TargetError for an unknown name, a file that does not fit, or a claim without a source.
+    Raises TargetError for an unknown or ambiguous name, a file that does not fit, or a claim without a source.
     """
-    if isinstance(name, Path) or name.endswith(".toml"):
-        path = Path(name)
-        target = strict_toml.load(path, Target, TargetError)
-    else:
-        if name not in target_names():
-            raise TargetError(f"unknown target {name!r}", did_you_mean(name, target_names()))
-        with resources.as_file(_folder() / f"{name}.toml") as path:
-            target = strict_toml.load(path, Target, TargetError)
-    if problems := validate(target):
-        raise TargetError(f"{path}: " + "; ".join(problems), "run `edgekit targets validate` after correcting it")
-    return target
+    return _loaded(name if isinstance(name, TargetFile) else target_files.find(name))
 
 
-def _folder() -> Traversable:
-    return resources.files("edgekit.targets")
+def file_schema() -> dict[str, Any]:
+    """JSON schema of a target file: a whole one, or one that extends another and says what differs."""
+    schema = strict_toml.json_schema(Target)
+    for name, part in list(schema["$defs"].items()):
+        needed = {"required": ["name", "title", "extends"]} if name == "Target" else {}
+        schema["$defs"][f"{name}Part"] = _partial(part) | needed
+    return schema | {"anyOf": [{"$ref": schema.pop("$ref")}, {"$ref": "#/$defs/TargetPart"}]}
+
+
+def _partial(node: Any) -> Any:
+    """A part of the schema in which no key is required."""
+    if isinstance(node, list):
+        return [_partial(item) for item in node]
+    if not isinstance(node, dict):
+        return f"{node}Part" if isinstance(node, str) and node.startswith("#/$defs/") else node
+    return {key: _partial(item) for key, item in node.items() if key != "required"}
 
 
 def validate(target: Target) -> list[str]:
-    """Named checks beyond the schema; an empty list where all pass."""
-    return [f"{check.__name__.strip('_')}: {fault}" for check in _CHECKS for fault in check(target)]
+    """Named checks beyond the schema (`target_checks`); an empty list where all pass."""
+    return target_checks.faults(target)
 
 
-def _cited(target: Target) -> list[str]:
-    """Every claim has a source, its own or that of its table."""
-    return [f"no source for {claim}" for claim, _ in target.claims() if not target.source_of(claim).strip()]
+def parent_of(extends: str, child: TargetFile) -> Target:
+    """The target that a file extends.
 
-
-def _recommended(target: Target) -> list[str]:
-    """The recommended recipe is one this target can run."""
-    from edgekit.errors import RecipeError
-    from edgekit.recipe import Recipe
-
+    Raises TargetError if there is none, if it cannot be used, or if it extends another one and is not a shipped one.
+    """
     try:
-        Recipe.parse(target.numerics.recommended).resolve(target)
-    except RecipeError as fault:
-        return [f"numerics.recommended: {fault.problem}" + (f" ({fault.mend})" if fault.mend else "")]
-    return []
+        return _loaded(target_files.parent(extends, child), child)
+    except TargetError as fault:
+        raise TargetError(f"{child.path}: extends: {fault.problem}", fault.mend) from None
 
 
-def _known_sources(target: Target) -> list[str]:
-    """Sources name keys that exist."""
-    known = {*_TABLES, *(f"{table}.{key}" for table in _TABLES for key in getattr(target, table).__struct_fields__)}
-    unknown = sorted(target.sources.keys() - known)
-    return [f"sources: unknown key {key!r}, {did_you_mean(key, known)}" for key in unknown]
+def _loaded(file: TargetFile, child: TargetFile | None = None) -> Target:
+    target = strict_toml.load(file.path, Target, TargetError, complete=partial(_completed, file=file, child=child))
+    problems = [*target_checks.misnamed(target, file), *validate(target)]
+    if problems:
+        raise TargetError(f"{file.path}: " + "; ".join(problems), "run `edgekit targets validate` after correcting it")
+    return target
 
 
-def _fits(target: Target) -> list[str]:
-    """Budgets are not larger than the memory they are for."""
-    pairs = (("file_bytes", "flash_bytes"), ("arena_bytes", "ram_bytes"))
-    return [
-        f"budget.{budget} is larger than memory.{memory}"
-        for budget, memory in pairs
-        if (getattr(target.budget, budget) or 0) > (getattr(target.memory, memory) or float("inf"))
-    ]
-
-
-def _fallback(target: Target) -> list[str]:
-    """A fallback is another table than the first."""
-    same = target.operators.fallback == target.operators.table
-    return [f"operators.fallback: {target.operators.fallback!r} is the first table itself"] if same else []
-
-
-_CHECKS = (_cited, _recommended, _known_sources, _fits, _fallback)
+def _completed(tables: dict[str, Any], file: TargetFile, child: TargetFile | None) -> dict[str, Any]:
+    """What a file says, and for the rest what the target says that it extends."""
+    extends = tables.get("extends")
+    if not isinstance(extends, str):
+        return tables
+    if child is not None:
+        target_files.refuse_chain(extends, file, child)
+    return target_files.extended(tables, parent_of(extends, file))

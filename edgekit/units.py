@@ -59,4 +59,4 @@ def parse_bytes(text: str) -> int:
     if found is None:
         raise ValueError(f"{text!r} is no size; write 65536, 64K or 64KiB")
     power: int = " KMG".index((found[2] or " ")[0].upper().replace("B", " "))
-    return round(float(found[1]) * 2 ** (10 * power)))
+    return round(float(found[1]) * 2 ** (10 * power))

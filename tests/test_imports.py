@@ -16,7 +16,7 @@ LAYERS = (
     {"errors", "units", "versions", "talk"},
     {"strict_toml", "limit", "tf", "environment", "python_reference"},
     {"tflite", "device", "intervals", "formulas"},
-    {"target", "operators", "figures", "latency_model"},
+    {"target", "target_files", "target_checks", "target_template", "operators", "figures", "latency_model"},
     {"forecast", "finding"},
     {"advice", "check_rules", "placement_findings"},
     {"check", "estimate", "data", "metrics", "bench"},

@@ -16,7 +16,9 @@ from edgekit.cli.targets import command as targets_command
 from edgekit.errors import GateError, TargetError
 from edgekit.operators import OperatorTable, Rule, load_table
 from edgekit.recipe import Recipe
+from edgekit.target import TABLES as PARTS
 from edgekit.target import Target, load_target, target_names
+from edgekit.target_template import keys
 from edgekit.tflite.flatbuffer import operator_names
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +28,25 @@ TABLES = ("litert", "edgetpu", "tflite-micro")
 # fault (the file's name) -> what the message has to say
 FAULTS = {
     "bad-name": ":1: name",
+    "cache-without-accelerator": "accelerator: memory.accelerator_cache_bytes: runtime.delegates names no accelerator",
+    "edge-tpu-with-open-shapes": "accelerator: numerics.static_shapes",
+    "edge-tpu-without-its-table": "accelerator: runtime.delegates and operators.table",
+    "extends-a-broken-file": "missing-key.toml:1: missing key 'title'",
+    "extends-a-number": ":1: extends",
+    "extends-an-extension": "extension.toml itself extends 'raspberry-pi-4'",
+    "extends-and-changes-without-source": "no source for memory.ram_bytes, which differs from 'raspberry-pi-4'",
+    "extends-in-a-circle": "a target cannot extend itself",
+    "extends-itself": "a target cannot extend itself",
+    "extends-missing-file": "none.toml",
+    "extends-unknown": "extends: unknown target 'raspberry-pi-44'",
+    "extends-with-a-word-for-a-table": ":4: memory",
+    "extends-with-a-word-for-sources": ":4: sources",
+    "extends-with-unknown-key": ":6: unknown key 'ram_byte'",
+    "extends-without-name": "missing key 'name'",
+    "extends-without-title": "missing key 'title'",
+    "io-of-no-scheme": "io: numerics.io: int8 does not go with the scheme 'float32'",
+    "scheme-named-twice": "distinct: numerics.schemes: 'int8' is named twice",
+    "table-of-another-runtime": "runtime: operators.table: 'litert'",
     "bad-recommended": "numerics.recommended: unknown recipe 'int9'",
     "budget-over-flash": "budget.file_bytes is larger than memory.flash_bytes",
     "empty": "missing key 'name'",
@@ -136,6 +157,14 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(TargetError, match=re.escape("raspberry-pi-4")) as caught:
         load_target("rasberry-pi-4")
     assert "raspberry-pi-4" in caught.value.mend
+
+
+@pytest.mark.parametrize("kind", [Target, *PARTS.values()], ids=lambda kind: kind.__name__)
+def test_readme_says_of_every_key_what_the_schema_says(kind: type[msgspec.Struct]) -> None:
+    text = (ROOT / "targets" / "README.md").read_text(encoding="utf-8")
+    told = [f"| `{key.name}` | {key.told} |" for key in keys(kind) if key.name != "sources"]
+    assert "\n".join(["| key | meaning |", "|---|---|", *told]) in text
+    assert kind is Target or f"`: {kind.__doc__[0].lower()}{kind.__doc__[1:-1]}\n" in text  # type: ignore[index]
 
 
 def test_readme_explains_every_key() -> None:

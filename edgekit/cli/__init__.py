@@ -24,7 +24,7 @@ _COMMANDS = {
     "profile": "Show where the time of a .tflite file goes, operator by operator.",
     "compare": "Compare two .tflite files: size, operators, outputs, latency.",
     "devices": "List your devices, and see what they are.",
-    "targets": "List, show and validate targets.",
+    "targets": "List, show, validate and write targets.",
     "recipes": "List, show and validate recipes.",
     "doctor": "Check this environment: versions, runtimes, tools, with the mend for each lack.",
     "completion": "Print the completion script for bash, zsh or fish.",

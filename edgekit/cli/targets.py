@@ -1,22 +1,38 @@
-"""`edgekit targets`: list, show and validate targets, and their schema for editors."""
+"""`edgekit targets`: list, show, validate and write targets, and their schema for editors."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import msgspec
+from msgspec import Struct
 
-from edgekit import strict_toml
+from edgekit import target_files
 from edgekit.cli import complete
-from edgekit.cli.common import emit, json_option
+from edgekit.cli.common import emit, json_option, say
 from edgekit.cli.validation import validate
+from edgekit.errors import OutputError, TargetError
 from edgekit.report.table import render_table
-from edgekit.target import Target, load_target, target_names
+from edgekit.target import Target, file_schema, load_target
+from edgekit.target_files import TargetFile
 from edgekit.units import format_bytes, format_count
 
 
-@click.group("targets", invoke_without_command=True, short_help="List, show and validate targets.")
+class Listed(Struct, frozen=True):
+    """One known target and its file; `target` is null where the file cannot be used, and `problem` says why."""
+
+    name: str
+    file: str
+    shipped: bool
+    target: Target | None = None
+    problem: str = ""
+
+
+@click.group("targets", invoke_without_command=True, short_help="List, show, validate and write targets.")
 @click.pass_context
 def command(context: click.Context) -> None:
     """What boards edgekit knows, each fact with its source. Without a subcommand: the list."""
@@ -24,11 +40,14 @@ def command(context: click.Context) -> None:
         context.invoke(list_command)
 
 
-@command.command("list", short_help="All shipped targets in a table.")
+@command.command("list", short_help="All known targets in a table.")
 @json_option
 def list_command(as_json: bool = False) -> None:
-    """All shipped targets, one a line."""
-    emit([load_target(name) for name in target_names()], as_json, _render_list)
+    """All known targets, one a line: yours, then those that come with edgekit.
+
+    Yours are the .toml files in the folders of EDGEKIT_TARGETS and in ~/.config/edgekit/targets.
+    """
+    emit([_listed(file) for file in target_files.known()], as_json, _render_list)
 
 
 @command.command("show", short_help="Everything about one target, with sources.")
@@ -40,22 +59,86 @@ def show_command(name: str, as_json: bool) -> None:
 
 
 @command.command("validate", short_help="Check target files of your own.")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", metavar="[FILE|FOLDER|NAME]...", nargs=-1)
 @json_option
-def validate_command(files: tuple[Path, ...], as_json: bool) -> None:
-    """Check FILES (TOML); without any, the shipped targets. Exit code 1 if one cannot be used."""
-    validate(files or target_names(), load_target, as_json)
+def validate_command(files: tuple[str, ...], as_json: bool) -> None:
+    """Check target files (TOML), all of a folder, or targets by name; without any, all known ones.
+
+    Exit code 1 if one cannot be used.
+    """
+    validate([each for word in files for each in _files_of(word)] or target_files.known(), load_target, as_json)
+
+
+@command.command("new", short_help="Write a target file to fill in.")
+@click.argument("name")
+@click.option(
+    "--extends", metavar="TARGET", shell_complete=complete.targets, help="Write only what differs from this target."
+)
+@click.option("-o", "out", metavar="FILE", type=click.Path(path_type=Path), help="Default: NAME.toml here.")
+@click.option("--force", "--overwrite", "force", is_flag=True, help="Replace the file if it exists.")
+def new_command(name: str, extends: str | None, out: Path | None, force: bool) -> None:
+    """Write a commented target file for the board NAME, to be filled in: every key, its meaning, what it may be.
+
+    \b
+    edgekit targets new my-board
+    edgekit targets new my-pi --extends raspberry-pi-4 -o ~/.config/edgekit/targets/my-pi.toml
+    """
+    from edgekit.target_template import template, variation
+
+    path = out or Path(f"{name}.toml")
+    if path.suffix != ".toml":
+        raise OutputError(f"{path}: a target is a .toml file", "give -o a name that ends in .toml")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already", "give another -o, or --force to replace it")
+    like = _from(extends, path) if extends else None
+    text = variation(name, like, TargetFile(path)) if like else template(name, str(path))
+    path.write_text(text, encoding="utf-8")
+    click.echo(path)
+    say(f"fill it in, then: edgekit targets validate {path}")
 
 
 @command.command("schema", short_help="JSON schema of a target file, for editors.")
 def schema_command() -> None:
     """JSON schema of a target file; editors complete and check with it."""
-    click.echo(msgspec.json.format(msgspec.json.encode(strict_toml.json_schema(Target)), indent=2).decode())
+    click.echo(msgspec.json.format(msgspec.json.encode(file_schema()), indent=2).decode())
 
 
-def _render_list(targets: list[Target]) -> str:
-    header = ("target", "board", "processor", "memory", "flash", "recipe")
-    return render_table(header, [_row(target) for target in targets])
+def _files_of(word: str) -> Sequence[str | TargetFile]:
+    """What a word of the command line means: the files of a folder, or itself, a file or a name."""
+    folder = Path(word)
+    if not folder.is_dir():
+        return [word]
+    if files := target_files.targets_in(folder):
+        return files
+    raise TargetError(f"{folder}: no .toml file in this folder", "give a file, or the folder that has them")
+
+
+def _from(extends: str, path: Path) -> str:
+    """The target to extend as the file at `path` has to write it."""
+    if not extends.endswith(".toml"):
+        return extends
+    return Path(os.path.relpath(Path(extends).expanduser().resolve(), path.parent.resolve())).as_posix()
+
+
+def _listed(file: TargetFile) -> Listed:
+    try:
+        found, problem = load_target(file), ""
+    except TargetError as fault:
+        found, problem = None, f"{fault.problem}; {fault.mend}"
+    return Listed(file.name, str(file.path), file.shipped, found, problem)
+
+
+def _render_list(listed: list[Listed]) -> str:
+    header = ("target", "board", "processor", "memory", "flash", "recipe", "from")
+    usable = [(one.target, "edgekit" if one.shipped else one.file) for one in listed if one.target]
+    table = render_table(header, [(*_row(target), place) for target, place in usable])
+    broken = [f"broken: {one.name}: {one.problem}" for one in listed if one.target is None]
+    doubled = [f"{name} is in more than one file: give its path" for name, times in _counted(listed) if times > 1]
+    return "\n".join([table, *broken, *doubled])
+
+
+def _counted(listed: list[Listed]) -> list[tuple[str, int]]:
+    return list(Counter(one.name for one in listed).items())
 
 
 def _row(target: Target) -> tuple[str, ...]:
@@ -88,8 +171,9 @@ def _render_target(target: Target) -> str:
         (claim, _value(claim, value), f"[{sources.index(target.source_of(claim)) + 1}]")
         for claim, value in target.claims()
     ]
+    like = f", extends {target.extends}" if target.extends else ""
     parts = [
-        f"{target.name}: {target.title} ({target.family})",
+        f"{target.name}: {target.title} ({target.family}{like})",
         render_table(("fact", "value", "source"), rows),
         "\n".join(f"[{number}] {source}" for number, source in enumerate(sources, start=1)),
         "\n".join(f"- {note}" for note in target.notes),

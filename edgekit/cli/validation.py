@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 
 from edgekit.cli.common import emit
 from edgekit.errors import GateError, InputError
+
+F = TypeVar("F")
 
 
 class Validation(Struct, frozen=True):
@@ -20,7 +22,7 @@ class Validation(Struct, frozen=True):
     mend: str = ""
 
 
-def validate(files: Sequence[Path | str], load: Callable[[Path | str], object], as_json: bool) -> None:
+def validate(files: Sequence[F], load: Callable[[F], object], as_json: bool) -> None:
     """Print what `load` says of each file. Raises GateError after that if one was refused."""
     results = [_validated(file, load) for file in files]
     emit(results, as_json, lambda found: "\n".join(map(_render, found)))
@@ -28,7 +30,7 @@ def validate(files: Sequence[Path | str], load: Callable[[Path | str], object], 
         raise GateError(f"{broken} of {len(results)} files cannot be used", "correct what is named above")
 
 
-def _validated(file: Path | str, load: Callable[[Path | str], object]) -> Validation:
+def _validated(file: F, load: Callable[[F], object]) -> Validation:
     try:
         load(file)
     except InputError as fault:
