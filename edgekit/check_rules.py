@@ -9,7 +9,7 @@ from edgekit.finding import Finding, Level, grouped, named
 from edgekit.operators import OperatorTable
 from edgekit.target import Target
 from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo
-from edgekit.tflite.memory_plan import plan_memory
+from edgekit.tflite.memory_plan import Planner, plan_memory
 from edgekit.units import format_bytes
 
 _CASTS = {"QUANTIZE", "DEQUANTIZE"}
@@ -172,10 +172,9 @@ def _sizes(summary: ModelSummary, target: Target) -> Iterator[Finding]:
 
 
 def _arena(summary: ModelSummary, target: Target) -> Iterator[Finding]:
-    """On a microcontroller the tensors between operators fit the memory, and their budget."""
-    if target.memory.flash_bytes is None:
-        return
-    plan, main = plan_memory(summary, "micro"), _main(summary)
+    """The tensors between operators, and states, fit the memory, and their budget."""
+    planner: Planner = "micro" if "tflite-micro" in target.runtime.packages else "litert"
+    plan, main = plan_memory(summary, planner), _main(summary)
     needed = plan.arena_bytes + plan.persistent_bytes
     for claim, place, limit in (
         ("budget.arena_bytes", "the budget", target.budget.arena_bytes),

@@ -81,6 +81,36 @@ def digits(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_cnn(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """Folder with tiny.keras, a small untrained network, tiny.tflite, its float32 file, and tiny.npz, data for it."""
+
+    def make(folder: Path) -> None:
+        import numpy as np
+
+        from edgekit.model import load_model
+        from edgekit.stages.convert import export
+        from edgekit.tf import import_keras
+
+        keras = import_keras()
+        keras.utils.set_random_seed(0)
+        layers = keras.layers
+        x = inputs = keras.Input((16, 16, 3), name="image")
+        for channels, stride in ((24, 2), (32, 1)):
+            x = layers.Conv2D(channels, 3, stride, "same", use_bias=False)(x)
+            x = layers.ReLU()(layers.BatchNormalization()(x))
+        x = layers.GlobalAveragePooling2D()(x)
+        outputs = layers.Dense(4, activation="softmax", name="class")(x)
+        keras.Model(inputs, outputs).save(folder / "tiny.keras")
+        exported = export(load_model(folder / "tiny.keras"), 1, folder / "export")
+        (folder / "tiny.tflite").write_bytes(exported.lower())
+        random = np.random.default_rng(0)
+        x, y = random.random((80, 16, 16, 3), np.float32), np.arange(80) % 4
+        np.savez(folder / "tiny.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+
+    return once("tiny_cnn", make)
+
+
+@pytest.fixture(scope="session")
 def float_file(digits: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> bytes:
     """The digits network as a float32 TFLite file."""
 
