@@ -76,7 +76,10 @@ def find(name: str | Path) -> TargetFile:
     """The file of a name, or of a path that ends in `.toml`. Raises TargetError for an unknown or ambiguous name."""
     if isinstance(name, Path) or name.endswith(".toml"):
         return TargetFile(Path(name))
-    files = known()
+    return _named(name, known())
+
+
+def _named(name: str, files: list[TargetFile]) -> TargetFile:
     found = [file for file in files if file.name == name]
     if not found:
         raise TargetError(f"unknown target {name!r}", did_you_mean(name, {file.name for file in files}))
@@ -87,9 +90,12 @@ def find(name: str | Path) -> TargetFile:
 
 
 def parent(extends: str, child: TargetFile) -> TargetFile:
-    """The file that `child` extends: a name, or a path from its own folder. Raises TargetError if there is none."""
+    """The file that `child` extends: a name, or a path from its own folder. Raises TargetError if there is none.
+
+    A shipped one extends a shipped one, whatever the user has under that name.
+    """
     if not extends.endswith(".toml"):
-        return find(extends)
+        return _named(extends, shipped() if child.shipped else known())
     path = Path(str(child.path)).parent / Path(extends).expanduser()
     if not path.is_file():
         raise TargetError(f"no file {path}", "give a path from this file, or a name")

@@ -102,6 +102,8 @@ def test_a_name_that_is_shipped_too_is_refused_with_both_places_and_a_path_goes(
     assert caught.value.problem.endswith(str(Path("targets") / "raspberry-pi-5.toml"))
     assert load_target(path).title == "A Pi of mine"
     assert load_target("raspberry-pi-4").name == "raspberry-pi-4"
+    written(home, "cortex-m4")
+    assert load_target("cortex-m7").extends == "cortex-m4"  # the shipped one, whatever the user has
     assert "raspberry-pi-5 is in more than one file" in listed()
 
 
@@ -201,6 +203,16 @@ def test_shipped_targets_may_be_extended_even_where_they_extend_one(home: Path) 
 def test_shipped_targets_extend_whole_ones() -> None:
     for target in map(load_target, target_names()):
         assert target.extends is None or load_target(target.extends).extends is None
+
+
+@pytest.mark.parametrize("name", [name for name in target_names() if load_target(name).extends])
+def test_a_shipped_board_cites_its_own_processor_and_memory(name: str) -> None:
+    target = load_target(name)
+    parent = load_target(target.extends or "")
+    shared = {"memory.accelerator_cache_bytes"}  # one Edge TPU is as another
+    for claim, _ in target.claims():
+        if claim.startswith(("processor.", "memory.")) and claim not in shared:
+            assert target.source_of(claim) != parent.source_of(claim), claim
 
 
 def test_the_schema_takes_a_file_that_extends_and_still_knows_its_keys() -> None:
