@@ -47,6 +47,7 @@ def test_nothing_is_left_that_a_gate_would_stop(built: tuple[Run, Path]) -> None
     assert [manifest.target for manifest in built[0].artifacts] == NAMES
 
 
+@pytest.mark.slow
 def test_every_scheme_that_a_target_names_makes_a_file_that_it_runs(tiny_cnn: Path, tmp_path: Path) -> None:
     for schemes in {load_target(name).numerics.schemes for name in NAMES}:
         alike = [name for name in NAMES if load_target(name).numerics.schemes == schemes]

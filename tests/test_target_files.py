@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from click import Argument, Context
 from click.testing import CliRunner
 
+from edgekit.cli import complete
 from edgekit.cli.targets import command as targets_command
 from edgekit.errors import TargetError
 from edgekit.target import TABLES, Target, load_target, target_names
@@ -67,6 +69,17 @@ def test_folders_of_the_environment_are_looked_through(
         "my-pi",
         "host",
     ]
+
+
+def test_the_shell_offers_them_too_and_never_an_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(home, "my-pi")
+
+    def offered() -> list[str]:
+        return [item.value for item in complete.targets(Context(targets_command), Argument(["name"]), "")]
+
+    assert offered() == ["my-pi", *target_names()]
+    monkeypatch.setenv("EDGEKIT_TARGETS", str(home / "none"))
+    assert offered() == target_names()
 
 
 def test_a_folder_of_the_environment_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,15 @@ def files(context: Context, parameter: Parameter, incomplete: str) -> list[Compl
 
 
 def targets(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:
-    """Shipped targets, or a path."""
-    from edgekit.target import target_names
+    """Known targets, or a path."""
+    from edgekit.errors import TargetError
+    from edgekit.target_files import known, shipped
 
-    return _words(target_names(), incomplete)
+    try:
+        files = known()
+    except TargetError:  # a wrong EDGEKIT_TARGETS: told by the command itself, not into a line being typed
+        files = shipped()
+    return _words([file.name for file in files], incomplete)
 
 
 def recipes(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash
         ("optimize m.keras -t raspberry-pi-z", "raspberry-pi-zero-2-w"),
         ("optimize m.keras -r dyn", "dynamic-int8"),
         ("targets show corte", "cortex-m4 cortex-m55 cortex-m7"),
-        ("check m.tflite --target esp", "esp32-s3"),
+        ("check m.tflite --target esp", "esp32 esp32-s3"),
     ],
 )
 def test_bash_offers(words: str, offered: str, tmp_path: Path) -> None:
