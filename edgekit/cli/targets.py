@@ -23,13 +23,14 @@ from edgekit.units import format_bytes, format_count
 
 
 class Listed(Struct, frozen=True):
-    """One known target and its file; `target` is null where the file cannot be used, and `problem` says why."""
+    """One known target and its file; `target` is null where it cannot be used, for the `problem` and with the `mend`."""
 
     name: str
     file: str
     shipped: bool
     target: Target | None = None
     problem: str = ""
+    mend: str = ""
 
 
 @click.group("targets", invoke_without_command=True, short_help="List, show, validate and write targets.")
@@ -122,10 +123,9 @@ def _from(extends: str, path: Path) -> str:
 
 def _listed(file: TargetFile) -> Listed:
     try:
-        found, problem = load_target(file), ""
+        return Listed(file.name, str(file.path), file.shipped, load_target(file))
     except TargetError as fault:
-        found, problem = None, f"{fault.problem}; {fault.mend}"
-    return Listed(file.name, str(file.path), file.shipped, found, problem)
+        return Listed(file.name, str(file.path), file.shipped, problem=fault.problem, mend=fault.mend)
 
 
 def _render_list(listed: list[Listed]) -> str:
