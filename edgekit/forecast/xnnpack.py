@@ -18,8 +18,7 @@ from edgekit.forecast.xnnpack_rules import RULES
 from edgekit.tflite.graph import Graph, Operator, Tensor
 
 VERSION = "LiteRT 2.3"
-_FILE = "https://github.com/google-ai-edge/LiteRT tflite/delegates/xnnpack/xnnpack_delegate.cc"
-_OTHER_FILE = "https://github.com/google-ai-edge/LiteRT tflite/graph_info.cc"
+_FILE = "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc"
 _WEIGHTED = {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"}
 _UNREAD = {"Convolution2DTransposeBias", "MaxPoolingWithArgmax2D", "MaxUnpooling2D"}
 _MOST_COUNTED = 8
@@ -149,9 +148,10 @@ def _readers(graph: Graph) -> dict[int, list[Operator]]:
 
 def _unpacked_outside(visit: _Visit, index: int) -> Refusal:
     operator = visit.graph.operators[index]
-    reader = next(reader for reader in visit.readers[operator.outputs[0]] if reader.index in visit.refusals)
-    reason = f"its constant is read by operator {reader.index} ({reader.name}), which XNNPACK leaves"
-    return Refusal("reader", reason, f"see operator {reader.index}")
+    readers = [reader for reader in visit.readers[operator.outputs[0]] if reader.index in visit.refusals]
+    names = ", ".join(f"{reader.index} ({reader.name})" for reader in readers[:3])
+    reason = f"its constant is read by operator {names}, which XNNPACK leaves"
+    return Refusal("reader", reason, "see there")
 
 
 def _nothing(graph: Graph, broken: int | None, found: Refusal | None) -> dict[int, Refusal]:
@@ -183,7 +183,7 @@ def _pieces(graph: Graph, taken: frozenset[int] | set[int]) -> int:
 
 def _placement(operator: Operator, refusals: dict[int, Refusal], split: dict[str, str]) -> Placement:
     rule = RULES.get(operator.name)
-    source = f"{_FILE}, {rule.visitor if rule else 'VisitNode'}"
+    source = f"{_FILE} : {rule.visitor if rule else 'VisitNode'}"
     refusal = refusals.get(operator.index)
     if refusal is None:
         return Placement(operator.index, operator.name, True, source=source)

@@ -48,9 +48,11 @@ class Node(NamedTuple):
     halves: Collection[int]
 
     def input(self, place: int) -> Tensor:
+        """The tensor at a place among the inputs, which has to be there."""
         return self.tensors[self.operator.inputs[place]]
 
     def output(self, place: int = 0) -> Tensor:
+        """The tensor at a place among the outputs."""
         return self.tensors[self.operator.outputs[place]]
 
     def option(self, name: str, default: Option = 0) -> Any:
@@ -67,6 +69,7 @@ class Node(NamedTuple):
         return self.input(place).constant or self.operator.inputs[place] in self.unpacked
 
     def used(self, inputs: Iterable[int], outputs: Iterable[int]) -> list[Tensor]:
+        """The tensors at these places."""
         return [*map(self.input, inputs), *map(self.output, outputs)]
 
 
@@ -93,16 +96,17 @@ def types(allowed: tuple[str, ...], inputs: Iterable[int] = (0,), outputs: Itera
     """Tensors of the allowed types; 8-bit ones with one scale for the whole tensor."""
 
     def check(node: Node) -> Refusal | None:
-        problems = (_type_problem(node.operator.name, tensor, allowed) for tensor in node.used(inputs, outputs))
+        problems = (type_problem(node.operator.name, tensor, allowed) for tensor in node.used(inputs, outputs))
         return next(filter(None, problems), None)
 
     return check
 
 
-def _type_problem(name: str, tensor: Tensor, allowed: tuple[str, ...]) -> Refusal | None:
+def type_problem(name: str, tensor: Tensor, allowed: tuple[str, ...]) -> Refusal | None:
+    """The refusal for a tensor of another type, or of 8 bits with more than one scale."""
     if tensor.dtype not in allowed:
         return Refusal(
-            "type", f"XNNPACK has no {tensor.dtype} {name}, only {_listed(allowed)}", "use one of these types there"
+            "type", f"XNNPACK has no {tensor.dtype} {name}, only {listed(allowed)}", "use one of these types there"
         )
     return per_tensor(name, tensor) if tensor.dtype in Q8 else None
 
@@ -124,7 +128,7 @@ def same_types(*places: int) -> Check:
         out = node.output().dtype
         if all(dtype == out for dtype in found):
             return None
-        reason = f"{node.operator.name} mixes types: {_listed(found)} in, {out} out"
+        reason = f"{node.operator.name} mixes types: {listed(found)} in, {out} out"
         return Refusal("mixed-types", reason, "quantize all of its tensors, or none")
 
     return check
@@ -176,7 +180,7 @@ def numbers(*places: int, most_dimensions: int | None = 1, kinds: tuple[str, ...
         for place in places:
             tensor = node.input(place)
             if tensor.dtype not in kinds or stored(node, place) is None:
-                reason = f"input {place} of {node.operator.name} is no stored {_listed(kinds)}"
+                reason = f"input {place} of {node.operator.name} is no stored {listed(kinds)}"
                 return Refusal("not-constant", reason, _CONSTANT_MEND)
             if most_dimensions is not None and len(tensor.shape) > most_dimensions:
                 reason = f"input {place} of {node.operator.name} has {len(tensor.shape)} dimensions"
@@ -197,7 +201,7 @@ def activation(node: Node) -> Refusal | None:
     found = node.operator.activation
     if found in _CLAMPS:
         return None
-    reason = f"{node.operator.name} with a fused {found}; XNNPACK fuses {_listed(_CLAMPS[1:])} only"
+    reason = f"{node.operator.name} with a fused {found}; XNNPACK fuses {listed(_CLAMPS[1:])} only"
     return Refusal("activation", reason, "make the activation an operator of its own")
 
 
@@ -280,81 +284,6 @@ def normal(value: float) -> bool:
     return math.isfinite(value) and abs(value) >= _LEAST_NORMAL
 
 
-def filter_types(axis: Callable[[Node], int], place: int = 1) -> Check:
-    """Weights: float, uint8 with one scale, or int8 with one scale, or one a channel along the axis."""
-
-    def check(node: Node) -> Refusal | None:
-        tensor = node.input(place)
-        if tensor.dtype != "int8":
-            return _type_problem(node.operator.name, tensor, FLOAT_Q8) or (
-                _quantized_problem(node, tensor) if tensor.dtype == "uint8" else None
-            )
-        if len(tensor.scales) > 1 and tensor.quantized_axis != axis(node):
-            reason = f"the weights of {node.operator.name} have their scales along dimension {tensor.quantized_axis}"
-            return Refusal("quantization", reason, f"quantize them along dimension {axis(node)}")
-        return _quantized_problem(node, tensor)
-
-    return check
-
-
-def bias_types(place: int = 2) -> Check:
-    """A bias in float, or in int32 with scales along dimension 0 and zero points of 0."""
-
-    def check(node: Node) -> Refusal | None:
-        tensor = node.input(place)
-        if tensor.dtype in FLOAT:
-            return None
-        if tensor.dtype != "int32" or tensor.quantized_axis:
-            return _type_problem(node.operator.name, tensor, (*FLOAT, "int32")) or _quantization(node, "its bias")
-        return _quantized_problem(node, tensor)
-
-    return check
-
-
-def _quantized_problem(node: Node, tensor: Tensor) -> Refusal | None:
-    """Scales that are normal numbers and zero points in range: xnn_validate_(channelwise_)quantized_tensor."""
-    if len(tensor.shape) > MOST_DIMENSIONS or not tensor.scales or not tensor.zero_points:
-        return _quantization(node, f"{tensor.dtype} parameters without scales")
-    if not _zero_point_fits(tensor):
-        return Refusal(
-            "zero-point",
-            f"{node.operator.name} has {tensor.dtype} parameters with the zero point {tensor.zero_points[0]}",
-            "quantize the weights symmetrically",
-        )
-    wrong = next((scale for scale in tensor.scales if scale <= 0 or not normal(scale)), None)
-    return None if wrong is None else _quantization(node, f"a scale of {wrong:.3g}")
-
-
-def _zero_point_fits(tensor: Tensor) -> bool:
-    """In the range of the type; 0 where there are scales by channel (in an int32 bias that is asked for later)."""
-    if tensor.dtype == "int32" and len(tensor.scales) > 1:
-        return True
-    least, most = ZERO_POINTS.get(tensor.dtype, (0, 0)) if len(tensor.scales) == 1 else (0, 0)
-    return least <= tensor.zero_points[0] <= most
-
-
-def _quantization(node: Node, what: str) -> Refusal:
-    mend = "quantize the model again; a channel whose weights are all zero may have no usable scale"
-    return Refusal("quantization", f"{node.operator.name} has {what}", mend)
-
-
-def bias_of_filter(filters: int = 1, bias: int = 2) -> Check:
-    """Float weights and bias of one type; float16 weights may have a float32 bias."""
-
-    def check(node: Node) -> Refusal | None:
-        weights, other = _inner_type(node, filters), _inner_type(node, bias)
-        if weights not in FLOAT or weights == other or (weights, other) == ("float16", "float32"):
-            return None
-        reason = f"{node.operator.name} has {weights} weights and a {other} bias"
-        return Refusal("mixed-types", reason, "store both in one type")
-
-    return check
-
-
-def _inner_type(node: Node, place: int) -> str:
-    return "float16" if node.operator.inputs[place] in node.halves else node.input(place).dtype
-
-
 def zero_point(tensor: Tensor) -> int:
     """The runtime's zero point of a whole tensor: that of one with one scale, else 0 (GetLegacyQuantization)."""
     return tensor.zero_points[0] if len(tensor.scales) == 1 == len(tensor.zero_points) else 0
@@ -365,6 +294,7 @@ def scale(tensor: Tensor) -> float:
     return tensor.scales[0] if len(tensor.scales) == 1 == len(tensor.zero_points) else 0.0
 
 
-def _listed(words: Iterable[str]) -> str:
+def listed(words: Iterable[str]) -> str:
+    """Words as they read in a sentence, each once: `a, b or c`."""
     found = list(dict.fromkeys(words))
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} or {found[-1]}"

@@ -1,4 +1,4 @@
-"""TFLite files of one or a few operators with any options, types, scales and constants, through the schema's objects."""
+"""TFLite files of one or a few operators with any options, types, scales and constants, by the schema's objects."""
 
 from __future__ import annotations
 
