@@ -64,5 +64,4 @@ def _inputs(operator: Any) -> list[int]:
 
 def _name(root: Any, operator: Any) -> str:
     code = root.OperatorCodes(operator.OpcodeIndex())
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    return flatbuffer.operator_names().get(number, "")
+    return flatbuffer.operator_names().get(flatbuffer.operator_number(code), "")

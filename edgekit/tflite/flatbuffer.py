@@ -94,8 +94,19 @@ def text(value: bytes | None) -> str:
 
 def operator_name(code: Any) -> str:
     """Name of an operator code: the custom one, or the schema's."""
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    number = operator_number(code)
     return text(code.CustomCode()) or operator_names().get(number, f"BUILTIN_{number}")
+
+
+def operator_number(code: Any) -> int:
+    """Builtin operator of an operator code: the larger of its two fields, as the runtime reads it.
+
+    The accessor of the newer field gives the older one for numbers below 127, and files exist that fill the newer only.
+    """
+    table = code._tab
+    place = table.Offset(10)  # field 3 of `OperatorCode`, `builtin_code`
+    newer = struct.unpack_from("<i", table.Bytes, place + table.Pos)[0] if place else 0
+    return max(newer, int(code.DeprecatedBuiltinCode()))
 
 
 def buffer_span(model: Any, index: int, limit: int) -> tuple[int, int] | None:
