@@ -16,7 +16,8 @@ from edgekit import strict_toml
 from edgekit.errors import TargetError
 
 Count = Annotated[int, Meta(ge=1)]
-TableName = Literal["litert", "edgetpu", "tflite-micro"]
+TableName = Literal["litert", "edgetpu", "tflite-micro", "gpu", "nnapi"]
+Kind = Literal["float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool"]
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +34,12 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     )
     constant: Annotated[tuple[int, ...], Meta(description="Inputs (by number) that are constants of the file.")] = ()
     most_elements: Annotated[Count | None, Meta(description="Elements that its largest tensor may have.")] = None
+    max_version: Annotated[Count | None, Meta(description="Highest version of the operator; null: any.")] = None
+    reads: Annotated[tuple[Kind, ...], Meta(description="Types that it reads beside those of the table.")] = ()
+    writes: Annotated[tuple[Kind, ...], Meta(description="Types that it writes beside those of the table.")] = ()
+    first_input: Annotated[
+        dict[str, tuple[Kind, ...]], Meta(description="Runtime version -> types of the first input from there on.")
+    ] = {}
 
 
 class OperatorTable(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,147 @@
+"""From the answer of each operator to what a delegate takes: static sizes, float16 constants, and the largest pieces.
+
+Sources: ModifyGraphWithDelegate in tensorflow/lite/core/subgraph.cc; GraphPartitionHelper and FP16GraphPartitionHelper
+in tensorflow/lite/delegates/utils.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from edgekit.errors import InputError, ModelError
+from edgekit.forecast.node import Fault, Node, Rule, nodes, unpacks_half
+from edgekit.forecast.partition import partition
+from edgekit.forecast.placement import Forecast, Placement, Unit
+from edgekit.forecast.shapes import dynamic_operators
+from edgekit.operators import OperatorTable
+from edgekit.tflite.graph import Graph
+
+LITERT = "https://github.com/google-ai-edge/LiteRT/blob/f67457790c9c2ab67347d6fe53270e8d3df20868/tflite"
+VERSION = "LiteRT at f677457, 2026-08-21"
+
+_STATIC = f"{LITERT}/core/subgraph.cc : ModifyGraphWithDelegate refuses dynamic tensors"
+_PARTS = f"{LITERT}/delegates/utils.cc : GetNodesOfFirstNLargestPartitions"
+_MERGE = "replace what cuts the graph, or move it to the end of the model"
+
+
+class Delegate(Struct, frozen=True):
+    """A delegate: what it asks of an operator, how many pieces it takes, and at which operators it fails to build."""
+
+    unit: Unit
+    table: OperatorTable
+    ask: Rule
+    most_pieces: int
+    build: Callable[[Node], Fault | None] = lambda node: None
+
+
+class _Chosen(Struct, frozen=True):
+    """What is taken if every undecided operator is left (`surely`), and if every one is taken (`perhaps`)."""
+
+    surely: frozenset[int]
+    perhaps: frozenset[int]
+    pieces: int
+    most_pieces: int
+
+
+def forecast(graph: Graph, delegate: Delegate) -> Forecast:
+    """Ask a delegate about every operator of the main graph.
+
+    Raises ModelError for a graph with a circle, InputError for a delegate that takes less than one piece.
+    """
+    if delegate.most_pieces < 1:
+        raise InputError(f"{delegate.most_pieces} pieces to delegate", "give 1 or more")
+    found = nodes(graph)
+    halves = frozenset(op.index for op in graph.operators if unpacks_half(graph, op))
+    faults = {node.operator.index: fault for node in found if (fault := delegate.ask(node))}
+    chosen = _choose(graph, faults, halves, delegate.most_pieces)
+    failure = _failure(graph, found, chosen, delegate)
+    placed = tuple(_place(node, faults, halves, chosen, failure, delegate.table) for node in found)
+    return Forecast(delegate.unit, placed, 0 if failure else chosen.pieces, VERSION)
+
+
+def _choose(graph: Graph, faults: dict[int, Fault], halves: frozenset[int], most: int) -> _Chosen:
+    every = frozenset(op.index for op in graph.operators)
+    maybe = every - frozenset(index for index, fault in faults.items() if fault.certain)
+    surely = _largest(graph, every - frozenset(faults), halves, most)
+    perhaps = _largest(graph, maybe, halves, most)
+    return _Chosen(frozenset().union(*surely), frozenset().union(*perhaps), len(surely), most)
+
+
+def _largest(graph: Graph, supported: frozenset[int], halves: frozenset[int], most: int) -> list[tuple[int, ...]]:
+    """The largest pieces. What unpacks float16 constants goes along only if nothing at all is left over."""
+    if len(supported | halves) == len(graph.operators):
+        return _pieces(graph, supported | halves)[:most]
+    return sorted(_pieces(graph, supported - halves), key=len, reverse=True)[:most]
+
+
+def _pieces(graph: Graph, taken: frozenset[int]) -> list[tuple[int, ...]]:
+    found = partition(graph, taken)
+    if found is None:
+        raise ModelError("an operator needs what is computed after it", "make the file again: no runtime executes it")
+    return [piece.operators for piece in found if piece.taken]
+
+
+def _failure(graph: Graph, found: list[Node], chosen: _Chosen, delegate: Delegate) -> tuple[int, Fault, str] | None:
+    """The operator at which the delegate is not applied at all, and why."""
+    for operator in dynamic_operators(graph):
+        reason = f"the size of what {operator.name} #{operator.index} makes is known only when it runs"
+        mend = "convert with a fixed batch and constant shapes, as `edgekit optimize` does"
+        return operator.index, Fault("dynamic-tensor", reason, mend), _STATIC
+    for node in found:
+        if node.operator.index in chosen.perhaps and (fault := delegate.build(node)):
+            sure = node.operator.index in chosen.surely
+            fault = Fault(fault.code, fault.reason, fault.mend, sure)
+            return node.operator.index, fault, delegate.table.source_of(node.operator.name)
+    return None
+
+
+def _place(
+    node: Node,
+    faults: dict[int, Fault],
+    halves: frozenset[int],
+    chosen: _Chosen,
+    failure: tuple[int, Fault, str] | None,
+    table: OperatorTable,
+) -> Placement:
+    index, name = node.operator.index, node.operator.name
+    source = table.source_of(name)
+    if index in faults and index not in halves:
+        return _left(node, faults[index], source)
+    if failure:
+        return _left(node, _all_left(index, *failure[:2]), failure[2])
+    if index in chosen.surely:
+        return Placement(index, name, True, source=source)
+    if index in halves:
+        reason = "it unpacks constants, and stays on the CPU where any other operator does"
+        return _left(node, Fault("float16-constants", reason, certain=index not in chosen.perhaps), _PARTS)
+    kept = f"only the largest {chosen.most_pieces} are" if chosen.most_pieces > 1 else "only the largest is"
+    reason = f"the delegate would take it, but its piece of the graph is not delegated: {kept}"
+    return _left(node, Fault("smaller-piece", reason, _MERGE, index not in chosen.perhaps), _PARTS)
+
+
+def _all_left(index: int, at: int, fault: Fault) -> Fault:
+    """What the failure at one operator means for another."""
+    if index == at:
+        return fault
+    return Fault(fault.code, f"at #{at} the whole delegate is refused: {fault.reason}", fault.mend, fault.certain)
+
+
+def _left(node: Node, fault: Fault, source: str) -> Placement:
+    taken = False if fault.certain else None
+    return Placement(node.operator.index, node.operator.name, taken, fault.code, fault.reason, fault.mend, source)
+
+
+def refused(node: Node, table: OperatorTable) -> Fault | None:
+    """The operator is in the table, in a version that it has."""
+    operator = node.operator
+    if operator.custom or operator.name not in table.operators:
+        kind = "a custom operator" if operator.custom else "an operator"
+        reason = f"{table.title} has no such operator: {kind} for the CPU"
+        return Fault("unsupported-operator", reason, "replace the layer, or move it to the end of the model")
+    highest = table.operators[operator.name].max_version
+    if highest is not None and operator.version > highest:
+        reason = f"version {operator.version} of the operator; {table.title} has {highest} and lower"
+        return Fault("operator-version", reason, "make the file for an older runtime, or without the newer setting")
+    return None
