@@ -11,21 +11,19 @@ from edgekit.target import Target
 
 _TOLD_BY_IO = "float-rim"  # a cast at the outside: the rule on inputs and outputs reports it
 _REFUSED = {"file", "file-refused"}  # for one operator the runtime, or the compiler, takes no part of the file
-_OF_ANY_NAME = {"cut", *_REFUSED}  # the operator itself is not the reason
 
 
 def placement_findings(forecasts: Sequence[Forecast], target: Target) -> Iterator[Finding]:
-    """One finding for each kind of operator that the first unit does not take, with the same reason."""
+    """One finding for all operators that the first unit leaves for the same reason."""
     first, rest = forecasts[0], forecasts[1:]
+
+    def key(one: Placement) -> tuple[str, str, str, Level]:
+        return one.code, one.reason, one.mend, _level(one, first, rest, target)
+
     left = [one for one in first.left if one.code != _TOLD_BY_IO]
-    for (code, _, _, level), placements in grouped(left, lambda one: _key(one, first, rest, target)).items():
+    for (code, _, mend, level), placements in grouped(left, key).items():
         one = placements[0]
-        yield Finding(level, code, named(placements), _problem(one, first, level, target), one.mend, one.source)
-
-
-def _key(one: Placement, first: Forecast, rest: Sequence[Forecast], target: Target) -> tuple[str, str, str, Level]:
-    name = "" if one.code in _OF_ANY_NAME else one.name
-    return one.code, name, one.reason, _level(one, first, rest, target)
+        yield Finding(level, code, named(placements), _problem(one, first, level, target), mend, one.source)
 
 
 def _level(one: Placement, first: Forecast, rest: Sequence[Forecast], target: Target) -> Level:

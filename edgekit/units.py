@@ -58,5 +58,5 @@ def parse_bytes(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no size; write 65536, 64K or 64KiB")
-    power: int = " KMG".index((found[2] or " ")[0].upper().replace("B", " "))
-    return round(float(found[1]) * 2 ** (10 * power))
+    power = " KMG".index((found[2] or " ")[0].upper().replace("B", " "))
+    return round(float(found[1]) * 1024.0**power)

@@ -23,7 +23,7 @@ from edgekit.units import format_bytes, format_count
 
 
 class Listed(Struct, frozen=True):
-    """One known target and its file; `target` is null where it cannot be used, for the `problem` and with the `mend`."""
+    """One known target and its file; `target` is null where it cannot be used: `problem` and `mend` say why."""
 
     name: str
     file: str

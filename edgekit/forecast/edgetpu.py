@@ -15,8 +15,8 @@ from msgspec import Struct, structs
 
 from edgekit.errors import InputError
 from edgekit.forecast.edgetpu_rules import LATEST_RUNTIME, ON_CHIP_BYTES, Limit, decisive, scale_faults, size_unknown
+from edgekit.forecast.partition import partition
 from edgekit.forecast.placement import Forecast, Placement
-from edgekit.forecast.subsets import independent_subsets
 from edgekit.operators import OperatorTable, load_table
 from edgekit.tflite.flatbuffer import operator_names
 from edgekit.tflite.graph import Graph, Operator
@@ -120,7 +120,8 @@ def log_name(name: str) -> str:
 
 def _mapped(graph: Graph, fits: Sequence[bool], several: bool) -> tuple[frozenset[int], int]:
     """Operators that are mapped if these fit, and in how many pieces."""
-    pieces = [subset.operators for subset in independent_subsets(graph, fits) if subset.delegated]
+    fitting = {index for index, fit in enumerate(fits) if fit}
+    pieces = [piece.operators for piece in partition(graph, fitting) or () if piece.taken]
     chosen = pieces if several else pieces[:1]
     return frozenset(index for piece in chosen for index in piece), len(chosen)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgekit.forecast.edgetpu import forecast_edgetpu
+from edgekit.forecast.gpu import forecast_gpu
 from edgekit.forecast.placement import Forecast, Unit
 from edgekit.forecast.xnnpack import forecast_xnnpack
 from edgekit.target import Target
@@ -22,6 +23,7 @@ TITLES: dict[Unit, str] = {
 
 _FORECASTS: dict[str, Callable[[Graph], Forecast]] = {
     "edgetpu": forecast_edgetpu,
+    "gpu": forecast_gpu,
     "xnnpack": forecast_xnnpack,
 }
 
