@@ -17,6 +17,7 @@ _COMMANDS = {
     "inspect": "Show what is inside a .tflite file.",
     "memory": "Show the memory that the tensors of a .tflite file need, and what sets it.",
     "check": "Say whether a model will run on a target, and what to change.",
+    "compile": "Compile a .tflite file for an Edge TPU or an Ethos-U, by the maker's compiler.",
     "estimate": "Estimate latency on targets you do not own, from published figures.",
     "evaluate": "Measure the accuracy of a model on a data set.",
     "benchmark": "Measure latency and memory of .tflite files.",
