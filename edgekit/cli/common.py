@@ -21,7 +21,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 def emit(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
     """Print a result on standard output, as JSON or as `render` makes it."""
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
     else:
         click.echo(render(value))
 

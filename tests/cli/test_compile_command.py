@@ -1,4 +1,4 @@
-"""`compile`: what the maker's compiler said, beside the forecast. Coral's is stood in for by a script: it is not here."""
+"""`compile`: what the maker's compiler said, beside the forecast. A script stands in for Coral's: it is not here."""
 
 from __future__ import annotations
 
