@@ -21,6 +21,7 @@ Bytes = Annotated[int, Meta(gt=0)]
 Words = Annotated[str, Meta(min_length=1)]
 Granularities = Annotated[tuple[Literal["per-channel", "per-tensor"], ...], Meta(min_length=1)]
 _EITHER: Granularities = ("per-channel", "per-tensor")
+Level = Annotated[int, Meta(ge=1)]
 
 
 class Processor(Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +73,10 @@ class Runtime(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Literal["xnnpack", "edgetpu", "gpu", "nnapi", "ethos-u"], ...],
         Meta(description="Accelerators and optimized kernels.", examples=[["xnnpack"]]),
     ] = ()
+    api_level: Annotated[
+        Level | None,
+        Meta(description="API level of the oldest Android that is meant: NNAPI takes what it has.", examples=[30]),
+    ] = None
 
 
 class Numerics(Struct, frozen=True, forbid_unknown_fields=True):

@@ -113,7 +113,7 @@ def test_the_boards_of_the_documentation_are_shipped() -> None:
     boards = {"raspberry-pi-zero-2-w", "raspberry-pi-3b-plus", "raspberry-pi-4", "raspberry-pi-5", "host"}
     boards |= {"coral-usb", "coral-dev-board", "coral-dev-board-mini", "coral-dev-board-micro"}
     boards |= {"raspberry-pi-pico", "raspberry-pi-pico-2", "stm32h743", "esp32"}
-    boards |= {"android-arm64", "android-gpu", "cortex-m4", "cortex-m7", "cortex-m55", "esp32-s3"}
+    boards |= {"android-arm64", "android-gpu", "android-nnapi", "cortex-m4", "cortex-m7", "cortex-m55", "esp32-s3"}
     assert set(target_names()) == boards
 
 
