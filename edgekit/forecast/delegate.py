@@ -117,7 +117,7 @@ def _place(
         reason = "it unpacks constants, and stays on the CPU where any other operator does"
         return _left(node, Fault("float16-constants", reason, certain=index not in chosen.perhaps), _PARTS)
     kept = f"only the largest {chosen.most_pieces} are" if chosen.most_pieces > 1 else "only the largest is"
-    reason = f"the delegate would take it, but its piece of the graph is not delegated: {kept}"
+    reason = f"in a piece of the graph that is not delegated: {kept}"
     return _left(node, Fault("smaller-piece", reason, _MERGE, index not in chosen.perhaps), _PARTS)
 
 
@@ -137,11 +137,10 @@ def refused(node: Node, table: OperatorTable) -> Fault | None:
     """The operator is in the table, in a version that it has."""
     operator = node.operator
     if operator.custom or operator.name not in table.operators:
-        kind = "a custom operator" if operator.custom else "an operator"
-        reason = f"{table.title} has no such operator: {kind} for the CPU"
+        reason = "a custom operator" if operator.custom else "it has no such operator"
         return Fault("unsupported-operator", reason, "replace the layer, or move it to the end of the model")
     highest = table.operators[operator.name].max_version
     if highest is not None and operator.version > highest:
-        reason = f"version {operator.version} of the operator; {table.title} has {highest} and lower"
+        reason = f"version {operator.version} of the operator; it has {highest} and lower"
         return Fault("operator-version", reason, "make the file for an older runtime, or without the newer setting")
     return None

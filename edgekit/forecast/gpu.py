@@ -100,9 +100,9 @@ def _checked(tensors: Iterable[Tensor], types: set[str]) -> Fault | None:
     """Nothing has five dimensions, and what is computed has a type that the delegate has."""
     for tensor in tensors:
         if len(tensor.shape) > _DIMENSIONS:
-            reason = f"{tensor.name} has {len(tensor.shape)} dimensions; the GPU has {_DIMENSIONS}"
+            reason = f"a tensor of {len(tensor.shape)} dimensions; it has {_DIMENSIONS} and fewer"
             return Fault("too-many-dimensions", reason, "reshape to four dimensions or fewer")
         if not tensor.constant and not tensor.variable and tensor.dtype not in types:
             mend = "compute in float32, float16 or 8 bits"
-            return Fault("unsupported-type", f"{tensor.name} is {tensor.dtype}", mend)
+            return Fault("unsupported-type", f"a tensor of {tensor.dtype}", mend)
     return None

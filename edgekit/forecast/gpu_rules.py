@@ -23,8 +23,10 @@ def reads(fed: int, constants: int | None = None, outputs: int = 1) -> Rule:
         found = (len(node.fed), len(node.constants), len(node.outputs))
         if found == (fed, found[1] if constants is None else constants, outputs):
             return None
-        asked = f"{fed} computed" + (f" and {constants} constant" if constants is not None else "")
-        reason = f"{found[0]} computed and {found[1]} constant inputs, {found[2]} outputs: it takes {asked}, {outputs}"
+        wanted = f"{fed} computed" + (f" and {constants} constant" if constants is not None else "")
+        reason = f"{found[0]} computed and {found[1]} constant inputs; it takes {wanted}"
+        if found[2] != outputs:
+            reason = f"{found[2]} outputs; it takes {outputs}"
         return Fault("input-count", reason, _STATIC)
 
     return rule

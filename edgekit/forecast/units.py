@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from edgekit.forecast.edgetpu import forecast_edgetpu
 from edgekit.forecast.gpu import forecast_gpu
+from edgekit.forecast.nnapi import forecast_nnapi
 from edgekit.forecast.placement import Forecast, Unit
 from edgekit.forecast.xnnpack import forecast_xnnpack
 from edgekit.target import Target
@@ -29,6 +31,12 @@ _FORECASTS: dict[str, Callable[[Graph], Forecast]] = {
 
 
 def forecasts(graph: Graph, target: Target) -> tuple[Forecast, ...]:
-    """What each unit of a target takes of a graph, the unit that the target is for coming first."""
+    """What each unit of a target takes of a graph, the unit that the target is for coming first.
+
+    NNAPI is asked only where the target names an API level, on which everything depends.
+    """
     asked = (*target.runtime.delegates, *(["micro"] if "tflite-micro" in target.runtime.packages else []))
-    return tuple(_FORECASTS[unit](graph) for unit in asked if unit in _FORECASTS)
+    known: dict[str, Callable[[Graph], Forecast]] = dict(_FORECASTS)
+    if (level := target.runtime.api_level) is not None:
+        known["nnapi"] = partial(forecast_nnapi, api_level=level)
+    return tuple(known[unit](graph) for unit in asked if unit in known)
