@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from msgspec import Struct, structs
 
 from edgekit.errors import InputError
-from edgekit.forecast.edgetpu_rules import LATEST_RUNTIME, ON_CHIP_BYTES, Limit, decisive, scale_faults, size_unknown
+from edgekit.forecast.edgetpu_checks import ON_CHIP_BYTES, Limit
+from edgekit.forecast.edgetpu_rules import LATEST_RUNTIME, decisive, scale_faults, size_unknown
 from edgekit.forecast.partition import partition
 from edgekit.forecast.placement import Forecast, Placement
 from edgekit.operators import OperatorTable, load_table
@@ -62,9 +63,8 @@ def forecast_edgetpu(graph: Graph, runtime_version: int | None = None, several_s
     table, version = load_table("edgetpu"), f"runtime {runtime}"
     if any(operator.custom and operator.name == COMPILED for operator in graph.operators):
         return Forecast("edgetpu", *_compiled(graph), version)
-    unknown = [operator for operator in graph.operators if size_unknown(graph, operator)]
-    if unknown:
-        return Forecast("edgetpu", tuple(_refused(graph, op, unknown, table) for op in graph.operators), 0, version)
+    if (fault := _refusal(graph)) is not None:
+        return Forecast("edgetpu", tuple(_refused(graph, op, fault, table) for op in graph.operators), 0, version)
     faults = scale_faults(graph)
     found = [decisive(graph, op, table, runtime, faults) for op in graph.operators]
     mapped, partitions = _mapped(graph, [limit is None for limit in found], several_subgraphs)
@@ -120,8 +120,8 @@ def log_name(name: str) -> str:
 
 def _mapped(graph: Graph, fits: Sequence[bool], several: bool) -> tuple[frozenset[int], int]:
     """Operators that are mapped if these fit, and in how many pieces."""
-    fitting = {index for index, fit in enumerate(fits) if fit}
-    pieces = [piece.operators for piece in partition(graph, fitting) or () if piece.taken]
+    taken = [index for index, fit in enumerate(fits) if fit]
+    pieces = [piece.operators for piece in partition(graph, taken) or () if piece.taken]
     chosen = pieces if several else pieces[:1]
     return frozenset(index for piece in chosen for index in piece), len(chosen)
 
@@ -138,13 +138,19 @@ def _placed(operator: Operator, limit: Limit | None, mapped: bool, perhaps: bool
     return Placement(operator.index, operator.name, taken, "cut", reason, mend, _COMPILING)
 
 
-def _refused(graph: Graph, operator: Operator, unknown: Sequence[Operator], table: OperatorTable) -> Placement:
-    """The compiler takes no file in which the size of a tensor is computed."""
-    limit = size_unknown(graph, operator)
-    if limit is None:
-        first = unknown[0]
-        reason = f"the compiler refuses the file: a size is computed at {first.name} #{first.index}"
-        limit = Limit("file-refused", reason, "convert with a fixed batch and fixed sizes, as `edgekit optimize` does")
+def _refusal(graph: Graph) -> Limit | None:
+    """Why the compiler takes no part of the file: a size that is computed, or operators that can never run."""
+    sized = next((operator for operator in graph.operators if size_unknown(graph, operator)), None)
+    if sized is not None:
+        reason = f"the compiler refuses the file: a size is computed at {sized.name} #{sized.index}"
+        return Limit("file-refused", reason, "convert with a fixed batch and fixed sizes, as `edgekit optimize` does")
+    if partition(graph, ()) is None:
+        return Limit("file-refused", "an operator depends on its own output: it can never run", "convert it again")
+    return None
+
+
+def _refused(graph: Graph, operator: Operator, fault: Limit, table: OperatorTable) -> Placement:
+    limit = size_unknown(graph, operator) or fault
     return Placement(operator.index, operator.name, False, limit.code, limit.reason, limit.mend, table.source)
 
 

@@ -304,11 +304,19 @@ def test_pieces_of_a_long_chain_are_counted() -> None:
     assert (found.partitions, len(found.left)) == (1000, 1000)
 
 
-def test_operators_out_of_order_are_put_in_order_and_those_without_tensors_left() -> None:
+def test_operators_out_of_order_run_when_they_can_and_those_without_tensors_are_left() -> None:
     tensors = {"in": IMAGE, "a": IMAGE, "b": IMAGE}
     steps = [Step("RELU", ("b",), ("a",)), Step("RELU", ("in",), ("b",)), Step("ADD", (), ())]
     found = forecast_edgetpu(graph_of(tensors, steps, ("in",), ("a",)))
     assert [placement.taken for placement in found.placements] == [True, True, False]
+
+
+def test_operators_that_wait_for_themselves_are_refused() -> None:
+    tensors = {"in": IMAGE, "a": IMAGE, "b": IMAGE}
+    steps = [Step("RELU", ("in",), ("a",)), Step("ADD", ("a", "b"), ("b",))]
+    found = forecast_edgetpu(graph_of(tensors, steps, ("in",), ("b",)))
+    assert [placement.code for placement in found.left] == ["file-refused", "file-refused"]
+    assert "can never run" in found.left[0].reason
 
 
 def test_damaged_files_end_in_an_answer_or_a_model_error() -> None:
