@@ -108,7 +108,7 @@ def status_of(placement: Placement) -> str:
     """The compiler's words for a placement."""
     if placement.taken is None:
         return "Not documented: the compiler decides"
-    if placement.code == "float-rim":
+    if placement.code in ("float-rim", "float-cast"):
         return UNSPECIFIED if placement.name == "QUANTIZE" else DATA_TYPE
     return STATUS.get(placement.code, UNSPECIFIED)
 

@@ -165,6 +165,8 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "SQUEEZE": (_leading_ones,),
 }
 SUBSTITUTES = {
+    "ARG_MAX": "end the model before it, and look for the largest value in the application",
+    "ARG_MIN": "end the model before it, and look for the smallest value in the application",
     "HARD_SWISH": "train with ReLU6 in its place",
     "LEAKY_RELU": "train with ReLU or ReLU6, or write it as maximum(x, alpha * x)",
     "ELU": "train with ReLU or ReLU6 in its place",

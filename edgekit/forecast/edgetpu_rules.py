@@ -31,6 +31,8 @@ _SIZE_INPUTS = {
     "EXPAND_DIMS": (1,),
     "SPLIT": (0,),
 }
+_QUANTIZE = "quantize the model to int8, inputs and outputs too: `edgekit optimize --recipe int8:io=uint8`"
+_FLOATS = {"float32", "float16", "float64", "bfloat16"}
 _SIZED_BY_VALUES = {"WHERE", "UNIQUE"}
 _EIGHT_BIT = {"int8", "uint8"}
 _LSTM = {"LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
@@ -88,10 +90,17 @@ def _types(graph: Graph, operator: Operator) -> Limit | None:
     others = sorted({tensor.dtype for tensor in touched if not _type_fits(operator, tensor)})
     if not others:
         return None
-    mend = "quantize the model to int8, inputs and outputs too: `edgekit optimize --recipe int8:io=uint8`"
     if operator.name in ("QUANTIZE", "DEQUANTIZE"):
-        return Limit("float-rim", f"casts between 8 bits and {', '.join(others)}", mend)
+        return _cast(graph, operator, others)
+    mend = _QUANTIZE if _FLOATS.issuperset(others) else SUBSTITUTES.get(operator.name, SPLIT_HEAD)
     return Limit("data-type", f"computes with {', '.join(others)}; only int8 and uint8 are mapped", mend)
+
+
+def _cast(graph: Graph, operator: Operator, others: list[str]) -> Limit:
+    """A cast at an input or output of the model is its rim; one inside borders on operators that stayed in float."""
+    if not {*graph.inputs, *graph.outputs}.isdisjoint((*operator.inputs, *operator.outputs)):
+        return Limit("float-rim", f"casts between 8 bits and {', '.join(others)}", _QUANTIZE)
+    return Limit("float-cast", f"casts to or from {', '.join(others)} inside of the model", _QUANTIZE)
 
 
 def _type_fits(operator: Operator, tensor: Tensor) -> bool:

@@ -239,6 +239,33 @@ def test_a_piece_may_begin_behind_a_cast_from_float() -> None:
     assert [placement.code for placement in found.left] == ["float-rim", "float-rim"]
 
 
+def test_a_cast_inside_of_the_model_is_no_rim() -> None:
+    floats = Of((1, 8), "FLOAT32", scale=None)
+    tensors = {"in": Of((1, 8)), "a": floats, "b": floats, "out": Of((1, 8))}
+    steps = [Step("DEQUANTIZE", ("in",), ("a",)), Step("SQRT", ("a",), ("b",)), Step("QUANTIZE", ("b",), ("out",))]
+    assert [one.code for one in forecast_edgetpu(graph_of(tensors, steps, ("in",), ("out",))).left] == [
+        "float-rim",
+        "data-type",
+        "float-rim",
+    ]
+    tensors |= {"start": Of((1, 8)), "end": Of((1, 8))}
+    steps = [Step("RELU", ("start",), ("in",)), *steps, Step("RELU", ("out",), ("end",))]
+    found = forecast_edgetpu(graph_of(tensors, steps, ("start",), ("end",)))
+    assert [one.code for one in found.left] == ["float-cast", "data-type", "float-cast", "cut"]
+    words = [line.split(maxsplit=2)[2] for line in edgetpu_log(found).splitlines()[3:6]]
+    assert words == [
+        "Operation is working on an unsupported data type",
+        "Operation is working on an unsupported data type",
+        "Operation is otherwise supported, but not mapped due to some unspecified limitation",
+    ]
+
+
+def test_the_mend_of_a_type_is_one_that_helps() -> None:
+    largest = single("ARG_MAX", [Of((1, 8)), numbers(1)], Of((1,), "INT64", scale=None))
+    assert "in the application" in forecast_edgetpu(largest).left[0].mend
+    assert "int8" in forecast_edgetpu(LEFT["float"][0]).left[0].mend
+
+
 def test_behind_an_open_operator_everything_is_open() -> None:
     tensors = {"in": IMAGE, "size": numbers(32, 32), "big": Of((1, 32, 32, 8)), "out": Of((1, 32, 32, 8))}
     steps = [Step("RESIZE_BILINEAR", ("in", "size"), ("big",)), Step("RELU", ("big",), ("out",))]
