@@ -43,8 +43,8 @@ _COMPILING = "https://coral.ai/docs/edgetpu/models-intro/#compiling"
 class ParameterCache(Struct, frozen=True):
     """Bytes of parameters that stay on the chip, and that are sent to it at each inference.
 
-    These are bytes of the file. What the compiler reserves for instructions is not published, and it pads channels: in
-    47 public compiled models of more than 0.5 MB the chip holds 1.01 to 1.33 times as many; in tiny ones it is far more.
+    These are bytes of the file. What the compiler reserves for instructions is not published, and it pads channels:
+    in 47 public compiled models of more than 0.5 MB the chip holds 1.01 to 1.33 times as many, in tiny ones far more.
     """
 
     on_chip_bytes: int
