@@ -109,12 +109,13 @@ def refuse_chain(extends: str, file: TargetFile, child: TargetFile) -> None:
     """
     if file.shipped and not child.shipped:
         return
-    if _same(file, child) or _same(parent(extends, file), child):
+    if same_file(file, child) or same_file(parent(extends, file), child):
         raise TargetError("a target cannot extend itself", "extend another one, or write it in full")
     raise TargetError(f"{file} itself extends {extends!r}", f"extend {extends!r}, and say here what differs")
 
 
-def _same(one: TargetFile, other: TargetFile) -> bool:
+def same_file(one: TargetFile, other: TargetFile) -> bool:
+    """True where two names or paths lead to one file."""
     return Path(str(one.path)).resolve() == Path(str(other.path)).resolve()
 
 

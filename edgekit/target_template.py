@@ -14,7 +14,7 @@ from msgspec import Struct, inspect
 
 from edgekit.errors import TargetError
 from edgekit.target import TABLES, Target, parent_of
-from edgekit.target_files import TargetFile, known
+from edgekit.target_files import TargetFile, known, same_file
 
 _VARIED = ("processor", "memory", "budget")
 """Tables in which boards of one kind differ."""
@@ -66,28 +66,30 @@ def _given(kind: inspect.Type) -> inspect.Type:
     return kind
 
 
-def template(name: str, path: str) -> str:
+def template(name: str, file: TargetFile) -> str:
     """A whole target file with all keys: the required ones empty, to be filled in, the others commented out.
+
+    `file` is where it will be.
 
     Raises TargetError for a name that is none, or is taken.
     """
-    _refuse_name(name)
+    _refuse_name(name, file)
     top = [_lines(key, name if key.name == "name" else None) for key in keys(Target) if key.name != "sources"]
     tables = [_table(table, kind) for table, kind in TABLES.items()]
     intro = _comment(
-        f'Fill in every "" and []: `edgekit targets validate {path}` names the next one. Remove the # of what you '
+        f'Fill in every "" and []: `edgekit targets validate {file}` names the next one. Remove the # of what you '
         "know, and say under [sources] where each claim comes from. A claim that nobody could verify is left out."
     )
     return "\n\n".join([intro, *top, *tables, _sources_table([*TABLES], ("memory", "budget"))]) + "\n"
 
 
-def variation(name: str, extends: str, path: TargetFile) -> str:
-    """A target file that says only in what a board differs from another one; `path` is where it will be.
+def variation(name: str, extends: str, file: TargetFile) -> str:
+    """A target file that says only in what a board differs from another one; `file` is where it will be.
 
     Raises TargetError for a name that is none or is taken, and for a target that cannot be extended.
     """
-    _refuse_name(name)
-    parent = parent_of(extends, path)
+    _refuse_name(name, file)
+    parent = parent_of(extends, file)
     intro = _comment(
         f'All that is not said here is as in {extends!r}: `edgekit targets show {extends}`. Fill in every "". Remove '
         "the # of what differs, and say under [sources] where each changed claim comes from. Other keys and tables may "
@@ -100,11 +102,11 @@ def variation(name: str, extends: str, path: TargetFile) -> str:
     return "\n\n".join([intro, *top, *tables, _sources_table(_VARIED, _VARIED)]) + "\n"
 
 
-def _refuse_name(name: str) -> None:
+def _refuse_name(name: str, file: TargetFile) -> None:
     pattern = msgspec.json.schema(Target)["$defs"]["Target"]["properties"]["name"]["pattern"]
     if not re.fullmatch(pattern, name):
         raise TargetError(f"{name!r} is no name for a target", "use small letters, digits and `-`")
-    if taken := next((file for file in known() if file.name == name), None):
+    if taken := next((one for one in known() if one.name == name and not same_file(one, file)), None):
         raise TargetError(f"target {name!r} is there already: {taken.path}", "choose another name")
 
 

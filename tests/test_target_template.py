@@ -144,6 +144,16 @@ def test_nothing_is_overwritten_unless_asked(here: Path) -> None:
     assert new("my-board", "--force").read_text().startswith("# Fill in")
 
 
+def test_a_file_in_the_folder_of_the_user_is_found_by_name_and_may_be_replaced(here: Path) -> None:
+    path = here / "config" / "edgekit" / "targets" / "my-pi.toml"
+    words = ("my-pi", "--extends", "raspberry-pi-4", "-o", str(path))
+    assert new(*words) == path
+    with pytest.raises(TargetError, match="'my-pi' is there already"):
+        new("my-pi")
+    path.write_text(filled(new(*words, "--force").read_text()))
+    assert load_target("my-pi").extends == "raspberry-pi-4"
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

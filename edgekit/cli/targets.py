@@ -92,7 +92,8 @@ def new_command(name: str, extends: str | None, out: Path | None, force: bool) -
     if path.exists() and not force:
         raise OutputError(f"{path} exists already", "give another -o, or --force to replace it")
     like = _from(extends, path) if extends else None
-    text = variation(name, like, TargetFile(path)) if like else template(name, str(path))
+    text = variation(name, like, TargetFile(path)) if like else template(name, TargetFile(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     click.echo(path)
     say(f"fill it in, then: edgekit targets validate {path}")
