@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from click import Argument, Context
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings, strategies
 
 from edgekit.cli import complete
 from edgekit.cli.targets import command as targets_command
@@ -162,6 +163,31 @@ def test_a_child_that_says_nothing_is_its_parent_with_every_source(name: str) ->
     assert child.claims() == parent.claims()
     assert (child.family, child.notes) == (parent.family, parent.notes)
     assert [child.source_of(claim) for claim, _ in child.claims()] == [parent.source_of(c) for c, _ in parent.claims()]
+
+
+CLAIMS = sorted({claim for name in target_names() for claim, _ in load_target(name).claims()})
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(
+    strategies.sampled_from(target_names()),
+    strategies.sampled_from(target_names()),
+    strategies.sets(strategies.sampled_from(CLAIMS)),
+)
+def test_what_is_said_is_of_the_child_and_all_else_of_the_parent(name: str, other: str, said: set[str]) -> None:
+    """Any claims of another board, said over any board: each value comes with the source that goes with it."""
+    parent, donor = load_target(name), load_target(other)
+    taken = {claim: value for claim, value in donor.claims() if claim in said}
+    child: dict[str, Any] = {"name": "mine", "title": "Mine", "sources": dict.fromkeys(taken, SOURCE)}
+    for claim, value in taken.items():
+        table, _, key = claim.partition(".")
+        child.setdefault(table, {})[key] = msgspec.to_builtins(value)
+    whole = msgspec.convert(extended(child, parent), Target)
+    before = dict(parent.claims())
+    assert dict(whole.claims()) == before | taken
+    assert {claim: whole.source_of(claim) for claim, _ in whole.claims()} == {
+        claim: SOURCE if claim in taken else parent.source_of(claim) for claim in before | taken
+    }
 
 
 def test_tables_merge_key_by_key_and_other_keys_as_a_whole(home: Path) -> None:
