@@ -14,6 +14,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import Struct
 
+from edgekit.bench.missing_operator import missing_operator
 from edgekit.device.printable import printable
 from edgekit.device.protocol import Completed, Device
 from edgekit.errors import DataError, DeviceError, EdgekitError, InputError, MissingDependency, ModelError, RunError
@@ -119,7 +120,11 @@ def _refused(fault: _Fault, label: str, device: str, request: Mapping[str, objec
         return RunError(f"{label}: {message} (on {device})", "use a smaller batch or a smaller model")
     if fault.kind == "request":
         return DeviceError(message, "the agent on the device is of another version: remove it there")
-    mend = _mend_of_run(message, bool(request.get("xnnpack")))
+    if missing := missing_operator(message):
+        return RunError(
+            f"{label}: the runtime on {device} has no {missing.kind} operator {missing.name!r}", missing.mend
+        )
+    mend = "try it without XNNPACK (--no-xnnpack)" if request.get("xnnpack") else "try another runtime (--runtime)"
     return RunError(f"{label}: the runtime cannot run this model: {message}", mend)
 
 
@@ -147,16 +152,6 @@ def _mend_of_runtime(kind: str, message: str, device: str) -> str:
     if kind == "numpy":
         return f"{where}pip install 'numpy<2', or ai-edge-litert where it has a wheel"
     return "pip install 'edgekit[runtime]'" if device == "local" else f"{where}python3 -m pip install ai-edge-litert"
-
-
-def _mend_of_run(message: str, xnnpack: bool) -> str:
-    if "edgetpu-custom-op" in message:
-        return "the file is compiled for an Edge TPU: `edgekit benchmark --delegate edgetpu` runs it where one is"
-    if "custom op" in message:
-        return "the file needs an operator this runtime lacks: a file compiled for an accelerator runs only on it"
-    if "Flex" in message or "Select TensorFlow" in message:
-        return "convert again without TensorFlow (Flex) operators"
-    return "try it without XNNPACK (--no-xnnpack)" if xnnpack else "try another runtime (--runtime)"
 
 
 def _ended(completed: Completed, label: str, device: str, timeout: float | None, delegate: str | None) -> EdgekitError:

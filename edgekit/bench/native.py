@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from edgekit.bench.missing_operator import missing_operator, open_runnable
 from edgekit.bench.plan import Delegate, Plan
 from edgekit.bench.result import Conditions, ModelFile, NativeMeasurement, Phase, Phone, Printed
 from edgekit.device.printable import printable
@@ -36,7 +37,7 @@ def measure_native(
     """
     _refuse_impossible(plan)
     data = flatbuffer.read_bytes(model)
-    flatbuffer.open_model(data, str(model))
+    open_runnable(data, str(model), plan.delegate)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     program = pushed_tool(device, tool)
     place = device.push(model, keep=True)
@@ -127,6 +128,10 @@ _CRASHED = "try --no-xnnpack; out of memory and a tool for another Android show 
 
 
 def _refused(text: str, label: str, device: str) -> RunError | ModelError:
+    if missing := missing_operator(text):
+        return RunError(
+            f"{label}: benchmark_model on {device} has no {missing.kind} operator {missing.name!r}", missing.mend
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "ERROR" in line or "Failed" in line or "error" in line] or lines[-1:]
     said = "; ".join(errors[:3]) or "it said nothing"

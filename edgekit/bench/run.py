@@ -20,6 +20,7 @@ import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from edgekit.bench.ask import agent_sha256, ask
+from edgekit.bench.missing_operator import open_runnable
 from edgekit.bench.plan import Delegate, Plan, RuntimeName
 from edgekit.bench.result import Count, Delegation, Fed, Measurement, ModelFile, Observed, Runtime, Samples, Tensor
 from edgekit.device.local import LocalDevice
@@ -103,7 +104,7 @@ def infer(
     """
     label = _label(model)
     _refuse_of_the_tool(delegate)
-    flatbuffer.open_model(flatbuffer.read_bytes(model), label)
+    open_runnable(flatbuffer.read_bytes(model), label, delegate)
     options = {"batch": batch, "threads": threads, "xnnpack": xnnpack, "runtime": runtime, "cpus": cpus}
     with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         here, remote = Path(folder), f"{place.scratch}/{uuid4().hex}"
@@ -152,7 +153,7 @@ def measure(
     plan, label = plan or Plan(), name or _label(model)
     _refuse_of_the_tool(plan.delegate)
     file = flatbuffer.read_bytes(model)
-    flatbuffer.open_model(file, label)
+    open_runnable(file, label, plan.delegate)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         here = Path(folder)

@@ -84,7 +84,8 @@ def test_turns_that_do_not_add_up_are_not_believed(runs: tuple[tuple[int, ...], 
 
 
 @pytest.mark.parametrize(
-    ("data", "words"), [(b"", "empty"), (b"not a model at all", "not a TFLite file"), (b"\x1c\0\0\0TFL3", "Flatbuffer")]
+    ("data", "words"),
+    [(b"", "empty"), (b"not a model at all", "not a TFLite file"), (b"\x1c\0\0\0TFL3", "damaged or truncated")],
 )
 def test_files_that_are_no_models_are_refused(data: bytes, words: str) -> None:
     with pytest.raises(ModelError, match=words):
