@@ -9,19 +9,34 @@ from msgspec import Struct
 from edgekit import strict_toml
 from edgekit.bench.describe import Description, describe
 from edgekit.bench.disturbances import throttle_flags
+from edgekit.bench.native import conditions, describe_phone
+from edgekit.bench.result import Conditions, Phone
 from edgekit.cli.common import emit, json_option, progress, say
 from edgekit.cli.device_option import names
+from edgekit.device.adb import AdbPhone
 from edgekit.device.devices_file import Entry, devices_path, load_devices
-from edgekit.device.find import find_device
+from edgekit.device.find import find_device, find_phone, tool_for
+from edgekit.errors import MissingDependency
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_count
 
 
+class Bare(Struct, frozen=True):
+    """A phone that cannot run the agent: what it is, the tool that measures it, and what the agent would need."""
+
+    phone: Phone
+    conditions: Conditions
+    benchmark_model: str | None
+    problem: str
+    mend: str
+
+
 class Checked(Struct, frozen=True):
-    """What `edgekit devices check --json` prints."""
+    """What `edgekit devices check --json` prints; `description` is null for a phone without Python, `bare` else."""
 
     device: str
-    description: Description
+    description: Description | None
+    bare: Bare | None = None
     format_version: int = 1
 
 
@@ -55,12 +70,25 @@ def list_command(as_json: bool = False) -> None:
 def check_command(name: str, as_json: bool) -> None:
     """Connect to NAME (or an address) and say what it is, its runtimes and its present state.
 
-    A runtime is installed into the cache folder of the device if it has none.
+    A runtime is installed into the cache folder of the device if it has none. For a phone without Python it says what
+    works there all the same.
     """
-    with find_device(name, say=progress, native=False) as device:
-        found = Checked(device.name, describe(device))
+    try:
+        with find_device(name, say=progress, native=False) as device:
+            found = Checked(device.name, describe(device))
+    except MissingDependency as lack:
+        phone = find_phone(name)
+        if phone is None:
+            raise
+        found = _checked_phone(phone, tool_for(name), lack)
     progress("")
     emit(found, as_json, _render_check)
+
+
+def _checked_phone(phone: AdbPhone, tool: str | None, lack: MissingDependency) -> Checked:
+    with phone:
+        bare = Bare(describe_phone(phone), conditions(phone), tool, lack.problem, lack.mend)
+    return Checked(phone.name, None, bare)
 
 
 @command.command("schema", short_help="JSON schema of the devices file, for editors.")
@@ -75,10 +103,18 @@ def _render_list(entries: dict[str, Entry]) -> str:
 
 
 def _render_check(found: Checked) -> str:
-    machine, state = found.description.machine, found.description.conditions
-    clock, heat = state.frequency_hz, state.temperature_celsius
-    rows = (
-        ("device", found.device),
+    rows: tuple[tuple[str, str], ...] = (("device", found.device),)
+    if found.description is not None:
+        rows += _rows(found.description)
+    if found.bare is not None:
+        rows += _rows_of_phone(found.bare)
+    width = max(len(key) for key, _ in rows)
+    return "\n".join(f"{key.ljust(width)}  {value}" for key, value in rows)
+
+
+def _rows(description: Description) -> tuple[tuple[str, str], ...]:
+    machine = description.machine
+    return (
         ("board", machine.board or "-"),
         ("processor", machine.processor or "-"),
         ("architecture", machine.architecture),
@@ -87,7 +123,34 @@ def _render_check(found: Checked) -> str:
         ("kernel", f"{machine.system} {machine.kernel}"),
         ("python", machine.python),
         ("numpy", machine.numpy),
-        ("runtimes", ", ".join(f"{item.name} {item.version}" for item in found.description.runtimes) or "none"),
+        ("runtimes", ", ".join(f"{item.name} {item.version}" for item in description.runtimes) or "none"),
+        *_state(description.conditions),
+    )
+
+
+def _rows_of_phone(bare: Bare) -> tuple[tuple[str, str], ...]:
+    phone = bare.phone
+    option = "" if bare.benchmark_model else ", with --benchmark-model PATH"
+    tool = f" ({bare.benchmark_model})" if bare.benchmark_model else ""
+    return (
+        ("model", phone.model or "-"),
+        ("chip", phone.soc or "-"),
+        ("android", phone.android or "-"),
+        ("architecture", phone.architecture or "-"),
+        ("cores", str(phone.cores or "-")),
+        ("memory", format_bytes(phone.memory_bytes)),
+        ("kernel", phone.kernel or "-"),
+        *_state(bare.conditions),
+        ("works", f"edgekit benchmark{option}: by TensorFlow Lite's own tool{tool}, a summary without intervals"),
+        ("does not", "edgekit evaluate, compare and profile; edgekit benchmark with --data, --retries, --strict"),
+        ("because", bare.problem),
+        ("mend", bare.mend),
+    )
+
+
+def _state(state: Conditions) -> tuple[tuple[str, str], ...]:
+    clock, heat = state.frequency_hz, state.temperature_celsius
+    return (
         ("governor", state.governor or "-"),
         ("clock", "-" if clock is None else f"{format_count(clock)}Hz"),
         ("temperature", "-" if heat is None else f"{heat:.1f} °C"),
@@ -95,5 +158,3 @@ def _render_check(found: Checked) -> str:
         ("throttled", "-" if state.throttled is None else ", ".join(throttle_flags(state.throttled)) or "no"),
         ("load", "-" if state.load_average is None else f"{state.load_average:.2f}"),
     )
-    width = max(len(key) for key, _ in rows)
-    return "\n".join(f"{key.ljust(width)}  {value}" for key, value in rows)

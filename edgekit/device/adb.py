@@ -54,13 +54,13 @@ class AdbDevice(RemoteDevice):
 class AdbPhone:
     """A phone without Python: files and commands only; open inside its `with` block only.
 
-    `tool` is a `benchmark_model` of this machine that runs there.
+    `tool` is a `benchmark_model` of this machine that runs there, if there is one.
 
     One `adb shell` holds a lock on the phone as long as the block lasts; when its input ends, also because the cable
     was pulled, the phone removes this session's folder by itself.
     """
 
-    def __init__(self, address: AdbAddress, tool: Path, *, name: str | None = None, wait: float = 60.0) -> None:
+    def __init__(self, address: AdbAddress, tool: Path | None, *, name: str | None = None, wait: float = 60.0) -> None:
         self.tool = tool
         self.name = name or str(address)
         self._adb = adb_words(address)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgekit.device.adb import AdbDevice, AdbPhone
-from edgekit.device.address import SshAddress, parse_address
+from edgekit.device.address import AdbAddress, SshAddress, parse_address
 from edgekit.device.cache import cache_folder
 from edgekit.device.devices_file import Entry, find_entry, host_path
 from edgekit.device.download import tool_file
@@ -30,9 +30,8 @@ def find_device(
     path, or an https address with its digest (`edgekit.device.download`), which is fetched here. Raises InputError for
     what is neither address nor name, and what `tool_file` raises.
     """
-    given = address == "local" or "://" in address
-    entry = Entry(address) if given else find_entry(address)
-    name = None if given else address
+    entry = _entry(address)
+    name = None if entry.address == address else address
     place = parse_address(entry.address)
     if place is None:
         return LocalDevice()
@@ -43,6 +42,24 @@ def find_device(
     if tool is not None:
         return AdbPhone(place, tool_file(tool, say), name=name, wait=entry.wait)
     return AdbDevice(place, entry.options(runtime), name=name, say=say)
+
+
+def find_phone(address: str) -> AdbPhone | None:
+    """The phone at an address or of a name, for files and commands only; None for any other device."""
+    entry = _entry(address)
+    place = parse_address(entry.address)
+    name = None if entry.address == address else address
+    return AdbPhone(place, None, name=name, wait=entry.wait) if isinstance(place, AdbAddress) else None
+
+
+def tool_for(address: str) -> str | None:
+    """The `benchmark_model` that a phone is measured with unless one is given: a path or a pinned address."""
+    found = _tool_of(_entry(address)) or _kept_tool()
+    return None if found is None else str(found)
+
+
+def _entry(address: str) -> Entry:
+    return Entry(address) if address == "local" or "://" in address else find_entry(address)
 
 
 def _tool_of(entry: Entry) -> str | Path | None:

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from edgekit.bench.plan import plan_for
 from edgekit.bench.result import Results
 from edgekit.bench.run import measure
+from edgekit.cli import devices
 from edgekit.cli.benchmark import command
 from edgekit.device import adb
 from edgekit.device.adb import AdbDevice, AdbPhone
@@ -156,6 +157,36 @@ def test_a_phone_without_python_needs_the_tool(here: Path) -> None:
     with pytest.raises(MissingDependency, match="no Python") as error, AdbDevice(PHONE, RemoteOptions(python="nopy")):
         pass
     assert "--benchmark-model" in error.value.mend
+
+
+def test_a_check_of_a_phone_without_python_says_what_works(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEKIT_DEVICES", str(tmp_path / "devices.toml"))
+    (tmp_path / "devices.toml").write_text('[p]\naddress = "adb://P"\npython = "nopy"\nbenchmark_model = "tool"\n')
+    shown = CliRunner().invoke(devices.command, ["check", "p"])
+    assert shown.exit_code == 0
+    rows = {line[:14].strip(): line[14:] for line in shown.stdout.splitlines()}
+    assert rows["device"] == "p"
+    assert rows["kernel"] == os.uname().release
+    assert rows["works"].startswith(f"edgekit benchmark: by TensorFlow Lite's own tool ({tmp_path}/tool)")
+    assert "evaluate, compare and profile" in rows["does not"]
+    assert "no Python on the phone" in rows["because"]
+    bare = json.loads(CliRunner().invoke(devices.command, ["check", "p", "--json"]).stdout)
+    assert (bare["description"], bare["bare"]["benchmark_model"]) == (None, str(tmp_path / "tool"))
+    (tmp_path / "devices.toml").write_text('[p]\naddress = "adb://P"\npython = "nopy"\n')
+    assert "benchmark, with --benchmark-model PATH" in CliRunner().invoke(devices.command, ["check", "p"]).stdout
+    assert not list((here / "runs").iterdir())
+
+
+def test_a_check_of_a_board_without_python_stays_an_error(
+    program: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("exit 127")
+    (tmp_path / "bin/adb").rename(tmp_path / "bin/ssh")
+    shown = CliRunner().invoke(devices.command, ["check", "ssh://board"])
+    assert isinstance(shown.exception, MissingDependency)
 
 
 def test_the_tool_is_found_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
