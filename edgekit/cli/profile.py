@@ -10,7 +10,7 @@ import click
 from edgekit.bench.delegation import in_words
 from edgekit.bench.plan import Plan
 from edgekit.bench.profile import OperatorTime, Profile, profile
-from edgekit.cli.common import emit, json_option, progress
+from edgekit.cli.common import emit, json_option, progress, say
 from edgekit.cli.device_option import device_option
 from edgekit.cli.plan_options import run_options
 from edgekit.device.find import find_device
@@ -39,13 +39,16 @@ def command(
     """Time each operator of MODEL alone, in turns with the whole, and show where the time goes.
 
     A delegate tells nothing of its inside, so each operator runs as a model of its own; the last line says how well
-    the parts add up to the whole.
+    the parts add up to the whole, and a warning tells if that is not within 0.85 to 1.15.
     """
     with find_device(device, plan.runtime, progress, native=False) as place:
         progress(f"profiling {model}")
         found = profile(model, plan, place, timeout=timeout)
     progress("")
     emit(found, as_json, lambda result: render(result, everything))
+    if not as_json:
+        for words in found.warnings:
+            say(f"warning: {words}")
 
 
 def render(found: Profile, everything: bool = False) -> str:

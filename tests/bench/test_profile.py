@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import tiny_models
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from edgekit.bench.plan import plan_for
-from edgekit.bench.profile import OperatorTime, Profile, Untimed, profile
+from edgekit.bench.profile import ADDS_UP, OperatorTime, Profile, Untimed, not_adding_up, profile
 from edgekit.bench.result import Runtime
 from edgekit.cli.profile import command, render
 from edgekit.errors import ModelError
@@ -89,3 +90,35 @@ def test_the_command(file: Path) -> None:
     told = json.loads(done.stdout)
     assert told["operators"][0]["operator"] == "CONV_2D"
     assert told["format_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole", "untimed", "why"),
+    [
+        (1.9, 2.6e-6, 0, "the call (500 ns)"),
+        (0.5, 2.6e-6, 3, "the call (500 ns)"),
+        (1.16, 1e-3, 0, "they share"),
+        (0.84, 1e-3, 6, "6 operators are not timed"),
+        (0.84, 1e-3, 0, "in the cache"),
+    ],
+)
+def test_parts_that_do_not_add_up_are_told_with_the_reason(parts: float, whole: float, untimed: int, why: str) -> None:
+    (words,) = not_adding_up(parts, 5e-7, whole, untimed)
+    assert words.startswith(f"the operators alone add up to {parts:.2f} times the whole")
+    assert why in words
+
+
+@pytest.mark.parametrize("parts", ADDS_UP)
+def test_parts_that_add_up_draw_no_warning(parts: float) -> None:
+    assert not list(not_adding_up(parts, 5e-7, 1e-3, 5))
+
+
+@pytest.mark.parametrize("doubts", [(), ("they do not",)])
+def test_the_command_warns_on_standard_error(
+    found: Profile, file: Path, doubts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.cli.profile.profile", lambda *_, **__: replace(found, warnings=doubts))
+    shown = CliRunner().invoke(command, [str(file)])
+    assert shown.stderr == "".join(f"warning: {words}\n" for words in doubts)
+    assert "they do not" not in shown.stdout
+    assert json.loads(CliRunner().invoke(command, [str(file), "--json"]).stdout)["warnings"] == list(doubts)
