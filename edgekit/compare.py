@@ -79,7 +79,10 @@ class Speed(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """All that `edgekit compare` shows; `agreement` is empty where the contracts do not allow the same inputs."""
+    """All that `edgekit compare` shows; `agreement` is empty where the contracts do not allow the same inputs.
+
+    `device` and `plan` say where and how both ran, `speed.runtime` by what.
+    """
 
     a: Side
     b: Side
@@ -87,6 +90,8 @@ class Comparison(Struct, frozen=True):
     contract: tuple[str, ...]
     agreement: tuple[Agreement, ...]
     speed: Speed
+    device: str
+    plan: Plan
     verdicts: tuple[Verdict, ...] = ()
     format_version: int = 1
 
@@ -105,6 +110,8 @@ def compare_models(
         contract=contract,
         agreement=agreement(a, b, first, second, plan, device, samples),
         speed=speed(a, b, plan, device, processes),
+        device=device.name if device is not None else "local",
+        plan=plan,
     )
 
 

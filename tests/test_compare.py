@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import tiny_models
 from click.testing import CliRunner
 
-from edgekit.bench.plan import Plan
+from edgekit.bench.plan import Delegate, Plan
 from edgekit.bench.statistics import Interval
 from edgekit.cli.compare import command
 from edgekit.compare import agreement, compare_models, contract_differences, operator_counts, speed, turn_ratio, verdict
@@ -120,6 +121,21 @@ def test_the_command_shows_everything_and_gives_json(write) -> None:  # type: ig
     shown = CliRunner().invoke(command, arguments, catch_exceptions=False)
     for words in ("operator", "contract: ", "outputs on 4 random inputs", "verdict: ", "deflated"):
         assert words in shown.stdout
+
+
+def test_where_and_how_both_ran_stands_above_the_table(write) -> None:  # type: ignore[no-untyped-def]
+    path = str(write("m.tflite", tiny_models.negative()))
+    words = [path, path, "--samples", "1", "--processes", "6", "--threads", "2", "--no-xnnpack"]
+    lines = CliRunner().invoke(command, words).stdout.splitlines()
+    version = metadata.version("ai-edge-litert")
+    assert lines[2] == f"local: ai-edge-litert {version}, 2 threads, no XNNPACK"
+    assert lines[4].split() == ["A", "B", "B", "/", "A"]
+
+
+def test_a_plan_in_words() -> None:
+    assert Plan().in_words == "1 thread, XNNPACK"
+    plan = Plan(threads=2, cpus=(0, 3), delegate=Delegate("libedgetpu.so.1"))
+    assert plan.in_words == "2 threads on cores 0, 3, libedgetpu.so.1, XNNPACK"
 
 
 def test_the_same_as_json(write) -> None:  # type: ignore[no-untyped-def]

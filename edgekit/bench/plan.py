@@ -101,6 +101,14 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
         return {name: getattr(self, name) for name in ("threads", "xnnpack", "runtime", "cpus", "delegate")}
 
     @property
+    def in_words(self) -> str:
+        """Threads, cores and delegate, as `2 threads on cores 2, 3, XNNPACK`."""
+        cores = f" on cores {', '.join(map(str, self.cpus))}" if self.cpus else ""
+        asked = [self.delegate.library] if self.delegate is not None else []
+        default = "XNNPACK" if self.xnnpack else "no XNNPACK"
+        return ", ".join([f"{self.threads} thread{'s' * (self.threads > 1)}{cores}", *asked, default])
+
+    @property
     def fixed_runs(self) -> bool:
         """True if the number of runs was asked for, whatever time they take."""
         return self.min_runs == self.max_runs

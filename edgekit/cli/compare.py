@@ -72,7 +72,9 @@ def _sides(result: Comparison) -> str:
         _row("multiply-accumulates", format_count, a.macs, b.macs),
         (*_row("median latency", format_seconds, speed.a_seconds, speed.b_seconds)[:3], f"{speed.ratio.value:.3f}"),
     ]
-    return f"A: {a.name}\nB: {b.name}\n\n" + render_table(("", "A", "B", "B / A"), rows)
+    runtime = f"{speed.runtime.name} {speed.runtime.version}"
+    where = f"{result.device}: {runtime}, {result.plan.in_words}"
+    return f"A: {a.name}\nB: {b.name}\n{where}\n\n" + render_table(("", "A", "B", "B / A"), rows)
 
 
 def _row(what: str, write: Callable[[float], str], a: float, b: float) -> tuple[str, ...]:
