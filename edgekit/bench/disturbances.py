@@ -35,15 +35,15 @@ def passing(measurement: Measurement) -> tuple[str, ...]:
     return tuple(words for rule in rules for words in rule(measurement))
 
 
-def cautions(measurement: Measurement) -> tuple[str, ...]:
-    """What lies in the plan or the model, knowing what was asked for."""
-    rules = (_samples, _clock, _memory, _asked, _past_throttling)
+def cautions(measurement: Measurement, demanded: bool = False) -> tuple[str, ...]:
+    """What lies in the plan or the model; `demanded` if a delegate has to take something, as asked for."""
+    rules = (_samples, _clock, _memory, lambda one: _asked(one, demanded), _past_throttling)
     return tuple(words for rule in rules for words in rule(measurement))
 
 
-def warnings(measurement: Measurement) -> tuple[str, ...]:
-    """Everything that a reader of this measurement should know."""
-    return (*disturbances(measurement), *cautions(measurement))
+def warnings(measurement: Measurement, demanded: bool = False) -> tuple[str, ...]:
+    """Everything that a reader of this measurement should know; `demanded` as for `cautions`."""
+    return (*disturbances(measurement), *cautions(measurement, demanded))
 
 
 def calmest(take: Callable[[], Measurement], retries: int) -> Measurement:
@@ -172,15 +172,16 @@ def _memory(measurement: Measurement) -> Iterator[str]:
         yield f"the model added {format_bytes(added)} of memory, less than {least}: see whether the device swaps"
 
 
-def _asked(measurement: Measurement) -> Iterator[str]:
+def _asked(measurement: Measurement, demanded: bool) -> Iterator[str]:
     """What was asked for and is not what ran."""
+    advice = "" if demanded else "; --require-delegate any makes this an error"
     plan, runtime = measurement.plan, f"{measurement.runtime.name} {measurement.runtime.version}"
     if plan.threads > measurement.machine.usable_cores:
         yield f"{plan.threads} threads on {measurement.machine.usable_cores} usable cores; lower --threads"
     if plan.delegate is None and plan.xnnpack and measurement.delegate_partitions == 0:
-        yield f"XNNPACK was on and took no operator in {runtime}; --require-delegate any makes this an error"
+        yield f"XNNPACK was on and took no operator in {runtime}{advice}"
     if plan.delegate is not None and measurement.delegations and not measurement.delegations[0].partitions:
-        yield f"{plan.delegate.library} took no operator: all ran on the CPU; --require-delegate makes this an error"
+        yield f"{plan.delegate.library} took no operator: all ran on the CPU{advice}"
 
 
 def _longer(measurement: Measurement) -> str:

@@ -185,7 +185,8 @@ def command(
     if output is not None and (results.measurements or results.native):
         write_new(output, results.to_json(), overwrite)
     failures = tuple(Failure(one.device, one.error.problem, one.error.mend) for one in outcomes if one.error)
-    report = Report(tuple(map(row_of, results.measurements)), results.native, failures)
+    rows = tuple(row_of(one, require_delegate is not None) for one in results.measurements)
+    report = Report(rows, results.native, failures)
     try:
         verdicts = gate.judge([*results.measurements, *results.native])
     except InputError:
@@ -205,7 +206,7 @@ def _measured(
     model: Path, plan: Plan, place: Device, timeout: float, retries: int, samples: RealInputs | None
 ) -> Measurement | NativeMeasurement:
     progress(f"measuring {model}" if place.name == "local" else f"measuring {model} on {place.name}")
-    if isinstance(place, AdbPhone):
+    if isinstance(place, AdbPhone) and place.tool is not None:
         return measure_native(model, plan, place, place.tool, timeout=timeout)
     arrays, data = ((), None) if samples is None else (samples.arrays, samples.data)
     return calmest(lambda: measure(model, plan, place, inputs=arrays, data=data, timeout=timeout), retries)
@@ -245,8 +246,8 @@ def _where(row: Row, report: Report) -> str:
     return f"{row.device}: " if len({row.device for row in report.rows}) > 1 else ""
 
 
-def row_of(measurement: Measurement) -> Row:
-    """The printed part of a measurement."""
+def row_of(measurement: Measurement, demanded: bool = False) -> Row:
+    """The printed part of a measurement; `demanded` if its delegate has to take something."""
     return Row(
         model=measurement.model.name,
         file_bytes=measurement.model.file_bytes,
@@ -257,7 +258,7 @@ def row_of(measurement: Measurement) -> Row:
         machine=measurement.machine,
         conditions=measurement.before,
         summary=summarize(measurement),
-        warnings=warnings(measurement),
+        warnings=warnings(measurement, demanded),
         disturbances=disturbances(measurement),
         attempts=measurement.attempts,
         fed=measurement.fed,

@@ -181,6 +181,7 @@ def test_the_command_says_what_was_taken_and_can_demand_it(library: str, tmp_pat
     words = (path, "--runs", 3, "--delegate", library)
     assert "took 3 of 4 operators in 2 partitions; left to others: 1 ADD" in run(*words).stdout
     (row,) = json.loads(run(*words, "--require-delegate", "any", "--json").stdout)["rows"]
+    assert not [words for words in row["warnings"] if "--require-delegate" in words]
     assert row["delegations"][0]["left"] == {"ADD": 1}
     with pytest.raises(GateError, match="1 ADD") as error:
         run(*words, "--require-delegate", "all")

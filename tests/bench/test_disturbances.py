@@ -13,7 +13,6 @@ import tiny_models
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from edgekit.bench import ask
 from edgekit.bench.describe import Description
 from edgekit.bench.disturbances import calmest, cautions, disturbances, passing, warnings
 from edgekit.bench.plan import Delegate, Plan, plan_for
@@ -195,6 +194,18 @@ def test_a_state_that_cannot_be_is_not_believed(kind: Any, value: dict[str, Any]
         msgspec.convert(good | value, kind)
 
 
+@pytest.mark.parametrize("delegate", [None, Delegate("d.so")])
+def test_a_demand_that_was_made_is_not_advised(measured: Measurement, delegate: Delegate | None) -> None:
+    nothing = Delegation("d.so", 1, 0, 0, {"NEG": 1})
+    plan = replace(measured.plan, delegate=delegate)
+    lazy = replace(measured, plan=plan, delegate_partitions=0, delegations=(nothing,))
+    told, demanded = (
+        [words for words in warnings(lazy, demand) if "took no operator" in words] for demand in (False, True)
+    )
+    assert "--require-delegate any makes this an error" in told[0]
+    assert demanded == [told[0].partition("; --require")[0]]
+
+
 def test_a_check_of_a_device_says_whether_it_is_throttled_now(measured: Measurement) -> None:
     def shown(state: Conditions) -> list[str]:
         found = Description(measured.machine, (measured.runtime,), state)
@@ -203,7 +214,3 @@ def test_a_check_of_a_device_says_whether_it_is_throttled_now(measured: Measurem
     assert "throttled     under-voltage, throttled" in shown(at(throttled=0xF0005))
     assert "throttled     no" in shown(at(throttled=0xF0000))
     assert {"throttled     -", "power         battery"} <= set(shown(at(power="battery")))
-
-
-def test_edgetpu_files_are_told_their_delegate() -> None:
-    assert "--delegate edgetpu" in ask._mend_of_run("Encountered unresolved custom op: edgetpu-custom-op.", True)
