@@ -213,12 +213,17 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+_ELSEWHERE = 'name another folder (`cache = "/path"` in the devices file)'
 _MENDS = {
     "busy": "wait for it to end; `wait = SECONDS` in the devices file waits longer",
-    "ENOSPC": 'free space there, or name another folder (`cache = "/path"` in the devices file)',
-    "EDQUOT": 'free space there, or name another folder (`cache = "/path"` in the devices file)',
-    "EROFS": 'mount it for writing, or name another folder (`cache = "/path"` in the devices file)',
-    "EACCES": 'correct the rights there, or name another folder (`cache = "/path"` in the devices file)',
+    "ENOSPC": f"free space there, or {_ELSEWHERE}",
+    "EDQUOT": f"free space there, or {_ELSEWHERE}",
+    "EROFS": f"mount it for writing, or {_ELSEWHERE}",
+    "EACCES": f"correct the rights there, or {_ELSEWHERE}",
+    "EPERM": f"correct the rights there, or {_ELSEWHERE}",
+    "ENOENT": f"see what was removed there, or {_ELSEWHERE}",
+    "ENOTDIR": f"see what lies in its way there, or {_ELSEWHERE}",
+    "EEXIST": f"see what lies in its way there, or {_ELSEWHERE}",
     "EIO": "its storage fails: check the card, and what `dmesg` says there",
     "ENOMEM": "free memory there, or use a smaller model",
     "damaged": "run it again; if it comes back, check the device's storage",
