@@ -46,6 +46,7 @@ from edgekit.metrics import scores
 from edgekit.model import Model
 from edgekit.model.live import from_keras
 from edgekit.recipe import Compression, Recipe
+from edgekit.report.estimates import forecasts
 from edgekit.report.html import render_report
 from edgekit.run import Reference, Run
 from edgekit.source_check import check_file
@@ -139,7 +140,7 @@ def optimize(
         job = _Job(source, dataset, work, say, trust)
         _refuse_early(request, dataset, gate)
         run = job.run(request, gate, benchmark)
-        _write(run, job.files, work.folder)
+        _write(run, job.files, work.folder, [target for target, _ in request.pairs])
     return run
 
 
@@ -556,13 +557,14 @@ def operator_table(summary: ModelSummary) -> dict[str, dict[str, int]]:
     return {name: dict(sorted(row.items())) for name, row in sorted(table.items())}
 
 
-def _write(run: Run, files: dict[str, bytes], folder: Path) -> None:
+def _write(run: Run, files: dict[str, bytes], folder: Path, targets: Sequence[Target]) -> None:
     for manifest in run.artifacts:
         place = folder / manifest.target / manifest.recipe.slug
         shutil.rmtree(place, ignore_errors=True)
         Artifact(manifest, files[manifest.sha256]).save(place)
     (folder / "run.json").write_bytes(msgspec.json.encode(run))
-    (folder / "report.html").write_text(render_report(run, files), encoding="utf-8")
+    page = render_report(run, files, forecasts(run, files, targets))
+    (folder / "report.html").write_text(page, encoding="utf-8")
 
 
 def _packed(arrays: Sequence[Array]) -> bytes:

@@ -23,19 +23,24 @@ from edgekit.tflite.inspect import ModelSummary, inspect_model
 if TYPE_CHECKING:
     from edgekit.artifact import Manifest, StageRecord
     from edgekit.bench.result import Measurement
+    from edgekit.estimate import Estimate, Forecast
     from edgekit.run import Run
     from edgekit.verify import Verification
 
 
-def render_report(run: Run, files: Mapping[str, bytes] | None = None) -> str:
+def render_report(
+    run: Run, files: Mapping[str, bytes] | None = None, forecasts: Mapping[str, Forecast] | None = None
+) -> str:
     """The report of a run as HTML text.
 
     `files` are the `.tflite` files by sha256, the float32 ones too; without a file its layers are not shown.
+    `forecasts` are by the name of the artifact.
     Raises ModelError if one of them is not a sound TFLite file.
     """
     summaries = {digest: inspect_model(data) for digest, data in (files or {}).items()}
     known = distinct_files(run)
-    variants = [_variant(run, index, known, summaries) for index in range(len(run.artifacts))]
+    indices, guesses = range(len(run.artifacts)), forecasts or {}
+    variants = [_variant(run, index, known, summaries, guesses) for index in indices]
     return template("report.html").render(
         run=run,
         css=css(),
@@ -44,6 +49,7 @@ def render_report(run: Run, files: Mapping[str, bytes] | None = None) -> str:
         references=_references(run, known),
         rows=_rows(variants),
         variants=variants,
+        estimated=any(variant.estimates for variant in variants),
         warnings=_warnings(run, known),
         commands=reproduce(run),
         machines=list(dict.fromkeys(map(words.machine, run.measurements.values()))),
@@ -55,7 +61,10 @@ def render_report(run: Run, files: Mapping[str, bytes] | None = None) -> str:
 
 @dataclass(frozen=True)
 class Variant:
-    """A manifest with what the report adds to it; `twin` is an earlier variant with the very same file."""
+    """A manifest with what the report adds to it; `twin` is an earlier variant with the very same file.
+
+    `forecast` is what published figures say of the file on its target, None where there are no figures.
+    """
 
     anchor: str
     manifest: Manifest
@@ -68,6 +77,12 @@ class Variant:
     float_line: StageRecord
     snippet: str
     stages: tuple[TrainingStage, ...]
+    forecast: Forecast | None
+
+    @property
+    def estimates(self) -> tuple[Estimate, ...]:
+        """Its estimated latencies, one for each series of figures."""
+        return self.forecast.estimates if self.forecast else ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,13 @@ class ReferenceRow:
     measured: Summary | None
 
 
-def _variant(run: Run, index: int, known: Mapping[str, File], summaries: Mapping[str, ModelSummary]) -> Variant:
+def _variant(
+    run: Run,
+    index: int,
+    known: Mapping[str, File],
+    summaries: Mapping[str, ModelSummary],
+    forecasts: Mapping[str, Forecast],
+) -> Variant:
     manifest = run.artifacts[index]
     measurement = run.measurements.get(manifest.sha256)
     measured = known[manifest.sha256].summary
@@ -107,6 +128,7 @@ def _variant(run: Run, index: int, known: Mapping[str, File], summaries: Mapping
         float_line=run.reference.files[batch],
         snippet=snippet(manifest),
         stages=tuple(map(training_stage, run.compression.get(manifest.name, ()))),
+        forecast=forecasts.get(manifest.name),
     )
 
 

@@ -15,11 +15,14 @@ from run_examples import data_record, float_file, int8_file, judged, manifest, m
 from edgekit.artifact import Manifest, sha256
 from edgekit.cli.optimize import command
 from edgekit.dataset import Preprocessing
+from edgekit.estimate import Estimate, Forecast
 from edgekit.finding import Finding
 from edgekit.gate import Gate
+from edgekit.report.estimates import forecasts
 from edgekit.report.html import render_report, reproduce
 from edgekit.report.snippet import snippet
 from edgekit.run import Run
+from edgekit.target import load_target
 from edgekit.verify import Verification
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
@@ -111,6 +114,45 @@ def test_a_gate_of_one_variant_is_not_laid_on_another_whose_name_begins_alike() 
     page = render_report(run_of(made, gates=("host/int8-io-int8 loses 0.1 accuracy, more than 0.01",)))
     assert page.count('"badge bad">gate missed') == 2  # its row in the table, its own section
     assert page.count('"badge good">accepted') == 3
+
+
+GUESS = Estimate(
+    *(0.0041, 0.0052, 0.0066, 0.9, "work fitted to 12 published figures of 4 kinds of network", "Raspberry Pi 4"),
+    *("tflite 2.4", "https://example.org/figures", 12, (1e-10, 0.0, 0.0, 1e-4), 4),
+)
+
+
+@pytest.fixture(scope="module")
+def forecast_report(run: Run, files: dict[str, bytes]) -> str:
+    known = [manifest.name for manifest in run.artifacts if manifest.target == "raspberry-pi-4"]
+    return render_report(run, files, dict.fromkeys(known, Forecast("raspberry-pi-4", (GUESS, GUESS))))
+
+
+def test_an_estimate_is_called_one_and_has_its_band_its_source_and_its_colour(
+    report: str, forecast_report: str, tmp_path: Path
+) -> None:
+    words = Page(forecast_report).words
+    assert "Latency there, estimate~5.20 ms4.10 ms to 6.60 ms, not measured" in words
+    assert "Latency on raspberry-pi-4: an estimate" in words
+    assert "estimate~5.20 ms4.10 ms6.60 msRaspberry Pi 4, tflite 2.4, 4 threads" in words.replace("\xa0", " ")
+    assert "The band holds 90 % of networks" in words
+    assert "holds no estimates" not in words
+    coloured = re.findall(r'<(div|table) class="estimate">(.*?)</\1>', forecast_report, re.S)
+    assert sum(block.count("~5.20") for _, block in coloured) == forecast_report.count("~5.20") > 0
+    assert "holds no estimates" in Page(report).words
+    assert "~" not in Page(report).words
+    for width in (400, 1280):
+        assert probed(forecast_report, tmp_path, width) == (0, 0)
+
+
+def test_figures_that_say_nothing_of_a_file_are_told_with_the_reason(run: Run, files: dict[str, bytes]) -> None:
+    found = forecasts(run, files, [load_target(name) for name in ("raspberry-pi-4", "coral-usb", "host")])
+    assert set(found) == {one.name for one in run.artifacts if one.target in ("raspberry-pi-4", "coral-usb")}
+    assert not any(one.estimates for one in found.values())
+    words = Page(render_report(run, files, found)).words
+    assert "Latency on raspberry-pi-4: no estimate" in words
+    assert "The file has no multiply-accumulates" in words or "the file has no multiply-accumulates" in words
+    assert "holds no estimates" in words
 
 
 def test_nothing_is_loaded_and_nothing_runs(report: str) -> None:
