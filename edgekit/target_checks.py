@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _RUN_BY = {"litert": {"ai-edge-litert", "tflite-runtime"}, "tflite-micro": {"tflite-micro"}}
 """Operator table -> the runtimes that have these operators."""
+_ACCELERATORS = ("edgetpu", "gpu", "nnapi")
+"""Operator tables that are named as their delegate."""
 
 
 def faults(target: Target) -> list[str]:
@@ -94,14 +96,14 @@ def _runtime(target: Target) -> list[str]:
 
 
 def _accelerator(target: Target) -> list[str]:
-    """An Edge TPU has its delegate, its table and static shapes; memory of an accelerator needs one."""
-    has, wants = "edgetpu" in target.runtime.delegates, target.operators.table == "edgetpu"
-    found = []
-    if has != wants:
-        found.append("runtime.delegates and operators.table: 'edgetpu' stands in one of them only")
-    if has and not target.numerics.static_shapes:
+    """A table of an accelerator needs its delegate, an Edge TPU its table and static shapes, a cache an accelerator."""
+    delegates, table = target.runtime.delegates, target.operators.table
+    edge_tpu, found = "edgetpu" in delegates, []
+    if (table in _ACCELERATORS and table not in delegates) or (edge_tpu and table != "edgetpu"):
+        found.append(f"operators.table is {table!r}, and runtime.delegates has {', '.join(delegates) or 'none'}")
+    if edge_tpu and not target.numerics.static_shapes:
         found.append("numerics.static_shapes: an Edge TPU runs static shapes only")
-    if target.memory.accelerator_cache_bytes and not {*target.runtime.delegates} - {"xnnpack"}:
+    if target.memory.accelerator_cache_bytes and not {*delegates} - {"xnnpack"}:
         found.append("memory.accelerator_cache_bytes: runtime.delegates names no accelerator")
     return found
 

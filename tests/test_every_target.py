@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from edgekit.artifact import Artifact
-from edgekit.check import check
 from edgekit.pipeline import optimize
 from edgekit.recipe import Recipe
 from edgekit.run import Run
+from edgekit.source_check import check_file
 from edgekit.target import load_target, target_names
 from edgekit.tflite.inspect import inspect_model
 
@@ -32,7 +32,8 @@ def test_what_is_made_by_the_recommended_recipe_runs_without_a_complaint(name: s
     (manifest,) = [manifest for manifest in run.artifacts if manifest.target == name]
     artifact = Artifact.load(out / manifest.name)
     summary = inspect_model(artifact.model)
-    findings = check(summary, target).findings
+    (checked,) = check_file(artifact.model, [target])
+    findings = checked.findings
     assert [finding for finding in findings if finding.level != "info"] == []
     assert manifest.findings == findings
     assert summary.numeric == manifest.numeric == Recipe.parse(target.numerics.recommended).quantize.scheme

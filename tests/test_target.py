@@ -29,8 +29,9 @@ TABLES = ("litert", "edgetpu", "tflite-micro")
 FAULTS = {
     "bad-name": ":1: name",
     "cache-without-accelerator": "accelerator: memory.accelerator_cache_bytes: runtime.delegates names no accelerator",
+    "gpu-table-without-its-delegate": "accelerator: operators.table is 'gpu', and runtime.delegates has xnnpack",
     "edge-tpu-with-open-shapes": "accelerator: numerics.static_shapes",
-    "edge-tpu-without-its-table": "accelerator: runtime.delegates and operators.table",
+    "edge-tpu-without-its-table": "accelerator: operators.table is 'tflite-micro', and runtime.delegates has edgetpu",
     "extends-a-broken-file": "missing-key.toml:1: missing key 'title'",
     "extends-a-number": ":1: extends",
     "extends-an-extension": "extension.toml itself extends 'raspberry-pi-4'",
