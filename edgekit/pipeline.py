@@ -8,11 +8,9 @@ from that one float32 file. Variants that are equal for several targets are made
 
 from __future__ import annotations
 
-import io
-import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,48 +20,35 @@ from msgspec import Struct
 
 from edgekit import artifact as artifacts
 from edgekit.artifact import Artifact, DataRecord, Manifest, ModelRecord, StageRecord
-from edgekit.bench.plan import Plan, RuntimeName
-from edgekit.bench.result import Measurement
-from edgekit.bench.run import measure
-from edgekit.bench.statistics import summarize
+from edgekit.bench.plan import RuntimeName
 from edgekit.compress import (
     StageReport,
-    Step,
-    Surroundings,
-    keeping,
     model_for,
     name_of,
     refuse_without_keras,
     refuse_without_training,
-    run_stage,
-    second_engine,
-    train_integers,
 )
-from edgekit.dataset import Dataset, DataSpec, Part, load_for
-from edgekit.errors import DataError, RecipeError, RunError
+from edgekit.dataset import Dataset, DataSpec, load_for
+from edgekit.errors import DataError, RecipeError
 from edgekit.gate import Gate, unrunnable
+from edgekit.makings import Makings
 from edgekit.metrics import scores
 from edgekit.model import Model
-from edgekit.model.live import from_keras
-from edgekit.recipe import Compression, Recipe
+from edgekit.recipe import Recipe
 from edgekit.report.estimates import forecasts
 from edgekit.report.html import render_report
 from edgekit.run import Reference, Run
 from edgekit.source_check import check_file
-from edgekit.stages.calibrate import Ranges, calibrate
-from edgekit.stages.convert import Exported, export, take_tflite
 from edgekit.stages.numerics import Quantize
-from edgekit.stages.prune_channels import PruneChannels
-from edgekit.stages.quantize import CALIBRATED, Source, quantize, silent
-from edgekit.stages.quantize_aware import QuantizeAware
+from edgekit.stages.quantize import CALIBRATED
 from edgekit.talk import Say
 from edgekit.target import Target, load_target
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.inspect import ModelSummary, inspect_model
 from edgekit.tfmot.process import shared
-from edgekit.verify import Verification, run_file, verify
+from edgekit.verify import Verification
 from edgekit.versions import SECOND_ENGINE, version, versions
-from edgekit.workspace import Workspace, workspace
+from edgekit.workspace import workspace
 
 Array = np.ndarray[Any, Any]
 
@@ -137,8 +122,8 @@ def optimize(
         dataset = _data_for(source, data, request, data_options or {})
         for _, recipe in request.pairs:
             refuse_without_keras(source, recipe)
-        job = _Job(source, dataset, work, say, trust)
         _refuse_early(request, dataset, gate)
+        job = _Job(Makings(source, dataset, work, request.pairs, say, trust))
         run = job.run(request, gate, benchmark)
         _write(run, job.files, work.folder, [target for target, _ in request.pairs])
     return run
@@ -170,13 +155,6 @@ def _refuse_early(request: Request, dataset: Dataset | None, gate: Gate | None) 
         gate.check(dataset.metric if dataset else None)
 
 
-class _Integers(Struct, frozen=True):
-    """A trained integer file, and what the training did."""
-
-    file: bytes
-    report: StageReport
-
-
 @dataclass(frozen=True)
 class _Made:
     """The file after a stage, and what the stage did to the network where it did."""
@@ -188,24 +166,23 @@ class _Made:
 
 
 class _Job:
-    """One run: what came in, and each stage's result made at most once."""
+    """One run: every variant made, judged, measured and written down."""
 
-    def __init__(self, model: Model, dataset: Dataset | None, work: Workspace, say: Say, trust: bool = False) -> None:
-        self.model, self.dataset, self.work, self.say, self.trust = model, dataset, work, say, trust
+    def __init__(self, makings: Makings) -> None:
+        self.makings, self.model, self.dataset = makings, makings.model, makings.dataset
         self.files: dict[str, bytes] = {}
-        self.pairs: tuple[tuple[Target, Recipe], ...] = ()
-        self._steps: dict[bytes, tuple[Model, StageReport]] = {}
-        self.silent: dict[str, None] = {}
-        self.tools = versions()
 
     def run(self, request: Request, gate: Gate | None, benchmark: bool) -> Run:
         """Make, judge and measure every variant that the request names."""
-        self.pairs = request.pairs
         batches = sorted({recipe.convert.batch for _, recipe in request.pairs})
         reference = self.reference(batches, runtime_for(request.pairs[0][0]))
         manifests = tuple(self.manifest(target, recipe, reference) for target, recipe in request.pairs)
-        self.files.update((digest, self.float_file(self.model, batch)) for batch, digest in reference.sha256.items())
-        measurements = {digest: self.measurement(file) for digest, file in self.files.items()} if benchmark else {}
+        self.files.update(
+            (digest, self.makings.float_file(self.model, batch)) for batch, digest in reference.sha256.items()
+        )
+        measurements = (
+            {digest: self.makings.measurement(file) for digest, file in self.files.items()} if benchmark else {}
+        )
         metric = self.dataset.metric if self.dataset else None
         return Run(
             model=self.model_record(),
@@ -224,149 +201,12 @@ class _Job:
             },
         )
 
-    # The stages. Each is remembered in the workspace under all that it depends on.
-
-    def compressed(self, target: Target, recipe: Recipe) -> tuple[tuple[Model, StageReport], ...]:
-        """The model after each stage that works on Keras, and what the stage did; recipes that begin alike share it.
-
-        Models are not stored: the checkpoints of their trainings are, from which a repeated call goes on.
-        """
-        found: list[tuple[Model, StageReport]] = []
-        for place, stage in enumerate(recipe.compression):
-            begun = msgspec.json.encode([begins(target, recipe, place), recipe.seed])
-            if begun not in self._steps:
-                before = found[-1][0] if found else self.model
-                self._steps[begun] = self.step(before, stage, target, recipe, place)
-            found.append(self._steps[begun])
-        return tuple(found)
-
-    def step(
-        self, before: Model, stage: Compression, target: Target, recipe: Recipe, place: int
-    ) -> tuple[Model, StageReport]:
-        """The model after one stage, for all targets whose recipe begins like this one and cuts alike."""
-        begun = begins(target, recipe, place)
-        alike = (each for each, other in self.pairs if begins(each, other, place) == begun)
-        key = [self.model.sha256, begun, recipe.seed, self.fingerprint, self.tools]
-        folder = self.work.path("compress", key)
-        around = Surroundings(
-            self.model.keras,
-            self.dataset,
-            tuple(alike),
-            recipe.seed,
-            folder,
-            self.trust,
-            self.say,
-            latency=lambda network: self.seconds(network, recipe),
-            file=before.path if recipe.engine == "tfmot" else None,
-        )
-        with keeping(stage, self.work.stages):
-            done: Step = run_stage(before.keras, stage, around)
-        return self.made_by(done), done.report
-
-    def made_by(self, step: Step) -> Model:
-        """The model that a stage made."""
-        return replace(from_keras(step.model, self.model.origin, self.model.name, None), path=step.file)
-
-    def seconds(self, network: Any, recipe: Recipe) -> float:
-        """The median latency of a Keras model on this host, as the file that the recipe makes of it."""
-        model = from_keras(network, self.model.origin, self.model.name, None)
-        file = self.quantized(model, recipe.convert.batch, recipe.quantize)
-        return float(summarize(self.measurement(file)).p50_seconds.value)
-
-    def exported(self, model: Model, batch: int) -> Exported:
-        """The SavedModel with a static batch."""
-        folder = self.work.path("export", [model.sha256, batch, self.tools])
-        if folder.exists():
-            return Exported(folder, model.inputs, model.outputs)
-        return export(model, batch, folder)
-
-    def float_file(self, model: Model, batch: int) -> bytes:
-        """The float32 TFLite file of the model that came in, or of a compressed one."""
-        if model.kind == "tflite":
-            return take_tflite(model, batch)
-        key = [model.sha256, batch, self.tools]
-        return self.work.remember("convert to float32", key, lambda: self.exported(model, batch).lower(), bytes)
-
-    def ranges(self, file: bytes, samples: int) -> Ranges:
-        """The ranges of all activations of a float32 file."""
-        part = self.part("calibration").take(samples)
-        key = [artifacts.sha256(file), self.fingerprint, samples]
-        title = f"calibrate on {len(part)} samples"
-        found = self.work.remember(title, key, lambda: calibrate(file, part.array()), Ranges)
-        self.silent.update(dict.fromkeys(silent(file, found)))
-        return found
-
-    def integers(self, model: Model, recipe: Recipe, stage: QuantizeAware) -> _Integers:
-        """The quantized file after its quantization-aware training."""
-        trained = [stage, stage.training.code, recipe.engine, recipe.seed, self.fingerprint]
-        key = [self.model.sha256, model.sha256, recipe.quantize, *trained, self.tools]
-        folder, file = self.work.path("integers", key), self.float_file(model, 1)
-        around = Surroundings(self.model.keras, self.dataset, (), recipe.seed, folder, self.trust, self.say)
-
-        def train() -> _Integers:
-            if recipe.engine == "tfmot":
-                done = second_engine(model.keras, stage, replace(around, file=model.path))
-                return _Integers(self.quantized(self.made_by(done), 1, recipe.quantize), done.report)
-            ranges = self.ranges(file, recipe.quantize.calibration_samples)
-            with keeping(stage, self.work.stages):
-                return _Integers(*train_integers(model.keras, stage, around, recipe.quantize, file, ranges))
-
-        return self.work.remember("train the integer file", key, train, _Integers)
-
-    def quantized(self, model: Model, batch: int, stage: Quantize) -> bytes:
-        """The quantized file."""
-        file = self.float_file(model, batch)
-        if stage.scheme == "float32":
-            return file
-        calibrated = stage.scheme in CALIBRATED
-        source = Source(
-            model=file,
-            ranges=self.ranges(file, stage.calibration_samples) if calibrated else {},
-            exported=None if model.kind == "tflite" else lambda: self.exported(model, batch),
-            samples=self.part("calibration").take(stage.calibration_samples).array() if calibrated else (),
-        )
-        key = [artifacts.sha256(file), self.fingerprint if calibrated else "", stage, self.tools]
-        title = f"quantize to {stage.scheme} ({stage.engine})"
-        return self.work.remember(title, key, lambda: quantize(source, stage), bytes)
-
-    def float_outputs(self) -> tuple[Array, ...]:
-        """What the float model says about the test part."""
-        part = self.part("test")
-
-        def predict() -> bytes:
-            return _packed(self.model.predict(part.array()))
-
-        key = [self.model.sha256, self.fingerprint, self.tools]
-        return _unpacked(self.work.remember(f"run the float model on {len(part)} test samples", key, predict, bytes))
-
-    def verification(self, file: bytes, title: str, runtime: RuntimeName) -> Verification | None:
-        """A file judged beside the float model on the whole test part; None without data."""
-        if self.dataset is None:
-            return None
-        dataset, part, reference = self.dataset, self.part("test"), self.float_outputs()
-
-        def judge() -> Verification:
-            try:
-                return verify(dataset, part, reference, run_file(file, part, plan=Plan(runtime=runtime)))
-            except RunError as cause:
-                raise _explained(cause, title) from cause
-
-        key = [artifacts.sha256(file), self.fingerprint, runtime, self.tools]
-        return self.work.remember(f"verify {title} on {len(part)} test samples", key, judge, Verification)
-
-    def measurement(self, file: bytes) -> Measurement:
-        """Latency and memory on this host."""
-        title = f"measure {inspect_model(file).numeric} file on this host"
-        return self.work.remember(title, artifacts.sha256(file), lambda: measure(file, Plan()), Measurement)
-
-    # What the stages add up to.
-
     def reference(self, batches: Sequence[int], runtime: RuntimeName) -> Reference:
         """The float model and the float32 files."""
         dataset = self.dataset
-        judged = dataset.judged(self.part("test"), self.float_outputs()) if dataset else None
-        files = {batch: self.float_file(self.model, batch) for batch in batches}
-        checked = {batch: self.verification(file, "float32", runtime) for batch, file in files.items()}
+        judged = dataset.judged(self.makings.part("test"), self.makings.float_outputs()) if dataset else None
+        files = {batch: self.makings.float_file(self.model, batch) for batch in batches}
+        checked = {batch: self.makings.verification(file, "float32", runtime) for batch, file in files.items()}
         return Reference(
             scores=tuple(scores(dataset.metric, *judged, dataset.output_names))
             if dataset and dataset.metric and judged
@@ -382,7 +222,7 @@ class _Job:
         file = made[-1].file
         digest, summary = artifacts.sha256(file), inspect_model(file)
         self.files[digest] = file
-        verification = self.verification(file, recipe.name, runtime_for(target))
+        verification = self.makings.verification(file, recipe.name, runtime_for(target))
         inputs, outputs = artifacts.contract(summary)
         return Manifest(
             name=f"{target.name}/{recipe.slug}",
@@ -402,20 +242,21 @@ class _Job:
             operators=operator_table(summary),
             verification=verification,
             findings=check_file(file, [target])[0].findings,
-            versions=self.tools | (versions(SECOND_ENGINE) if recipe.engine == "tfmot" else {}),
+            versions=self.makings.tools | (versions(SECOND_ENGINE) if recipe.engine == "tfmot" else {}),
         )
 
     def made(self, target: Target, recipe: Recipe) -> list[_Made]:
         """The file after each stage, that of a Keras stage being the float32 file of the model it gave."""
         batch, numerics, aware = recipe.convert.batch, recipe.quantize, recipe.quantize_aware
-        steps = self.compressed(target, recipe)
+        make = self.makings
+        steps = make.compressed(target, recipe)
         model = steps[-1][0] if steps else self.model
-        found = [_Made("convert", f"float32, batch {batch}", self.float_file(self.model, batch))]
-        found += [_Made(report.stage, report.detail, self.float_file(each, batch), report) for each, report in steps]
+        found = [_Made("convert", f"float32, batch {batch}", make.float_file(self.model, batch))]
+        found += [_Made(report.stage, report.detail, make.float_file(each, batch), report) for each, report in steps]
         if numerics.scheme != "float32":
-            found.append(_Made("quantize", self.describe(numerics), self.quantized(model, batch, numerics)))
+            found.append(_Made("quantize", self.describe(numerics), make.quantized(model, batch, numerics)))
         if aware:
-            done = self.integers(model, recipe, aware)
+            done = make.integers(model, recipe, aware)
             found.append(_Made(name_of(aware), done.report.detail, done.file, done.report))
         return found
 
@@ -428,9 +269,10 @@ class _Job:
         verification: Verification | None,
     ) -> tuple[StageRecord, ...]:
         """The savings ledger: a line after each stage."""
+        judge, runtime = self.makings.verification, runtime_for(target)
         judged = [
             reference.tflite.get(recipe.convert.batch),
-            *(self.verification(s.file, f"{recipe.name} after {s.stage}", runtime_for(target)) for s in made[1:-1]),
+            *(judge(step.file, f"{recipe.name} after {step.stage}", runtime) for step in made[1:-1]),
             *([verification] if len(made) > 1 else []),
         ]
         return tuple(
@@ -446,7 +288,7 @@ class _Job:
             if stage.dense_granularity != stage.granularity:
                 words.append(f"dense {stage.dense_granularity}")
         if stage.scheme in CALIBRATED:
-            samples = len(self.part("calibration").take(stage.calibration_samples))
+            samples = len(self.makings.part("calibration").take(stage.calibration_samples))
             words += [f"{stage.io} in and out", f"{samples} calibration samples"]
         if stage.keep_float:
             words.append(f"{' and '.join(stage.keep_float)} in float")
@@ -458,9 +300,9 @@ class _Job:
         if self.dataset is None:
             found.append("nothing was verified: no data was given")
         found += self.short_calibration(request)
-        if self.silent:
-            first = [repr(name.partition(";")[0]) for name in self.silent][:3]
-            more = f" and {len(self.silent) - 3} more" if len(self.silent) > 3 else ""
+        if self.makings.silent:
+            first = [repr(name.partition(";")[0]) for name in self.makings.silent][:3]
+            more = f" and {len(self.makings.silent) - 3} more" if len(self.makings.silent) > 3 else ""
             found.append(f"zero on all calibration samples: {', '.join(first)}{more}: dead layers, or data beside them")
         found += foreign_runtimes([target for target, _ in request.pairs])
         return list(dict.fromkeys(found))
@@ -473,20 +315,10 @@ class _Job:
     def short_calibration(self, request: Request) -> list[str]:
         """A warning where fewer samples calibrate than a recipe asks for."""
         asked = request.calibration_samples
-        have = len(self.part("calibration")) if asked else 0
+        have = len(self.makings.part("calibration")) if asked else 0
         if have >= asked or asked == DataSpec().calibration_samples:  # the default is a wish, not a demand
             return []
         return [f"calibrated on {have} samples, the recipe asks for {asked}: give more data"]
-
-    def part(self, name: str) -> Part:
-        """A part of the data, which `_refuse_early` has made sure of."""
-        assert self.dataset is not None
-        return self.dataset.part(name)
-
-    @property
-    def fingerprint(self) -> str:
-        """What the data is."""
-        return self.dataset.fingerprint if self.dataset else ""
 
     def model_record(self) -> ModelRecord:
         """The model as the manifest names it."""
@@ -505,18 +337,6 @@ class _Job:
             preprocessing=data.parts[0].preprocessing,
             class_names=data.class_names,
         )
-
-
-def begins(target: Target, recipe: Recipe, place: int) -> tuple[object, ...]:
-    """What decides the model after the stage at a place: recipes that begin alike share it."""
-    return recipe.compression[: place + 1], recipe.engine, *cut_by(target, recipe)
-
-
-def cut_by(target: Target, recipe: Recipe) -> tuple[object, ...]:
-    """What of the target and the number format decides which channels go, where channels go."""
-    cuts = [stage for stage in recipe.compression if isinstance(stage, PruneChannels)]
-    likes = target.numerics.channel_multiple if any(cut.multiple is None for cut in cuts) else None
-    return likes, recipe.quantize if any(cut.latency for cut in cuts) else None
 
 
 def runtime_for(target: Target) -> RuntimeName:
@@ -540,14 +360,6 @@ def foreign_runtimes(targets: Sequence[Target]) -> list[str]:
     ]
 
 
-def _explained(cause: RunError, recipe: str) -> RunError:
-    """Which variant cannot be run, and, where the runtime names an operator, how to keep that one in float."""
-    named = re.search(r"\(([A-Z0-9_]+)\) failed to (?:invoke|prepare)", cause.problem)
-    word = f"{recipe}{',' if ':' in recipe else ':'}keep-float={named[1]}" if named else None
-    mend = f"keep this operator in float: --recipe {word}" if word else cause.mend
-    return RunError(f"the file made by recipe {recipe!r}: {cause.problem}", mend)
-
-
 def operator_table(summary: ModelSummary) -> dict[str, dict[str, int]]:
     """Operator name -> type it computes in -> how often."""
     table: dict[str, dict[str, int]] = {}
@@ -565,14 +377,3 @@ def _write(run: Run, files: dict[str, bytes], folder: Path, targets: Sequence[Ta
     (folder / "run.json").write_bytes(msgspec.json.encode(run))
     page = render_report(run, files, forecasts(run, files, targets))
     (folder / "report.html").write_text(page, encoding="utf-8")
-
-
-def _packed(arrays: Sequence[Array]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, *arrays)
-    return buffer.getvalue()
-
-
-def _unpacked(data: bytes) -> tuple[Array, ...]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return tuple(stored[f"arr_{index}"] for index in range(len(stored.files)))

@@ -29,6 +29,7 @@ LAYERS = (
     {"verify", "host_agreement"},
     {"artifact"},
     {"evaluate", "real_inputs", "workspace", "gate", "run"},
+    {"makings"},
     {"report"},
     {"pipeline"},
     {"cli"},

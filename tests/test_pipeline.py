@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgekit import pipeline
+from edgekit import makings, pipeline
 from edgekit.artifact import Artifact
 from edgekit.errors import DataError, GateError, ModelError, OutputError, RecipeError, RunError, TargetError
 from edgekit.evaluate import evaluate_model
@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_at_the_first_unfinished_stage(
 
     settings: dict[str, Any] = {"data": digits / "digits.npz", "recipes": ["int8"], "benchmark": False}
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "quantize", stop)
+        patch.setattr(makings, "quantize", stop)
         with pytest.raises(KeyboardInterrupt):
             optimize(digits / "digits.keras", out=tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()
@@ -162,7 +162,7 @@ def test_two_runs_do_not_share_a_folder(digits: Path, tmp_path: Path, monkeypatc
             optimize(digits / "digits.keras", **settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "quantize", second)
+    monkeypatch.setattr(makings, "quantize", second)
     with pytest.raises(KeyboardInterrupt):
         optimize(digits / "digits.keras", **settings)
 
@@ -307,8 +307,8 @@ def test_a_recipe_that_would_overwrite_another_is_refused(digits: Path, tmp_path
 
 def test_a_variant_that_the_runtime_refuses_is_named_with_the_way_out() -> None:
     cause = RunError("invoke: div.cc:262 data[i] != zero_point was not true.Node number 195 (DIV) failed to invoke.")
-    assert pipeline._explained(cause, "int8").mend.endswith("int8:keep-float=DIV")
-    assert pipeline._explained(cause, "int8:io=int8").mend.endswith("int8:io=int8,keep-float=DIV")
+    assert makings._explained(cause, "int8").mend.endswith("int8:keep-float=DIV")
+    assert makings._explained(cause, "int8:io=int8").mend.endswith("int8:io=int8,keep-float=DIV")
 
 
 def test_the_command_line_prints_a_table_and_its_json(
