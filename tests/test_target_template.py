@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from edgekit import strict_toml
 from edgekit.cli.targets import command as targets_command
 from edgekit.errors import GateError, OutputError, TargetError
 from edgekit.target import TABLES, Target, load_target, target_names
@@ -92,6 +93,17 @@ def test_what_is_uncommented_counts(here: Path) -> None:
     path.write_text(uncommented(text, "memory").replace('memory = ""', f"memory = {ADDRESS}"))
     target = load_target(path)
     assert (target.memory.ram_bytes, target.processor.cores) == (262_144, 4)
+
+
+def test_every_line_that_is_commented_out_is_what_may_stand_there(here: Path) -> None:
+    """Uncommented all at once they contradict each other, but each is of the right kind."""
+    text = re.sub(r"^# (\w+ = )", r"\1", filled(new("my-board").read_text()), flags=re.M)
+    whole = strict_toml.loads(text.replace('extends = "raspberry-pi-4"\n', ""), Target, TargetError)
+    assert all(getattr(getattr(whole, table), key) is not None for table, key in _keys_of_tables())
+
+
+def _keys_of_tables() -> list[tuple[str, str]]:
+    return [(table, key) for table, kind in TABLES.items() for key in kind.__struct_fields__]
 
 
 def test_every_key_stands_in_it_with_its_meaning(here: Path) -> None:
