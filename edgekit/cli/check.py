@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -15,15 +16,17 @@ from edgekit.cli import complete
 from edgekit.cli.budget_option import budget_option, with_budgets
 from edgekit.cli.common import emit, json_option, results_only, say
 from edgekit.cli.model_options import model_argument, trust_option
-from edgekit.errors import GateError
+from edgekit.errors import GateError, OutputError
 from edgekit.finding import Level
 from edgekit.forecast.placement import Forecast
 from edgekit.forecast.units import TITLES
+from edgekit.report.sarif import sarif
 from edgekit.report.table import render_table
 from edgekit.source_check import check_on, is_source
 from edgekit.target import load_target
 from edgekit.units import format_bytes
 
+_STANDARD_OUTPUT = Path("-")
 _WORDS: dict[Level, str] = {"error": "error", "warn": "warning", "info": "note"}
 
 
@@ -61,6 +64,12 @@ class CheckReport(Struct, frozen=True):
 )
 @budget_option
 @click.option("--operators", "every", is_flag=True, help="Tell of each operator where it runs.")
+@click.option(
+    "--sarif",
+    "log",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Write the findings as SARIF 2.1.0, for code scanning; `-` prints that instead of the table.",
+)
 @trust_option
 @json_option
 def command(
@@ -70,6 +79,7 @@ def command(
     recipe: str | None,
     budgets: tuple[str, ...],
     every: bool,
+    log: Path | None,
     trust: bool,
     as_json: bool,
 ) -> None:
@@ -82,16 +92,33 @@ def command(
     edgekit check model.tflite --target coral-usb --target raspberry-pi-4
     edgekit check model.tflite --target ./my-board.toml --fail-on warn
     edgekit check model.keras --target cortex-m7 --budget arena=64K
+    edgekit check model.tflite --target android-gpu --sarif findings.sarif
     """
+    if log == _STANDARD_OUTPUT and as_json:
+        raise click.UsageError("--json and --sarif - both print; give --sarif a file")
     chosen = [with_budgets(load_target(name), budgets) for name in targets]
     if is_source(model):
         say("making a draft of the file with random ranges")
     with results_only():
         results = check_on(model, chosen, recipe=recipe, trust=trust)
-    emit(CheckReport(model, results), as_json, partial(_render, every=every))
+    if log is not None:
+        _write_sarif(results, model, log)
+    if log != _STANDARD_OUTPUT:
+        emit(CheckReport(model, results), as_json, partial(_render, every=every))
     failed = [result.target for result in results if result.reaches(cast(Level, fail_on))]
     if failed:
         raise GateError(f"{Path(model).name} does not pass on {', '.join(failed)}", "follow the mends above")
+
+
+def _write_sarif(results: tuple[CheckResult, ...], model: str, log: Path) -> None:
+    text = json.dumps(sarif(results, model), indent=2, ensure_ascii=False)
+    if log == _STANDARD_OUTPUT:
+        click.echo(text)
+        return
+    try:
+        log.write_text(text + "\n", encoding="utf-8")
+    except OSError as fault:
+        raise OutputError(f"{log}: {fault.strerror}", "give --sarif a file in a folder that can be written") from None
 
 
 def _render(report: CheckReport, every: bool) -> str:

@@ -64,11 +64,11 @@ def _weights(node: Node) -> Fault | None:
         return _fault("a constant matrix without exactly two dimensions", "use a dense layer, or compute both matrices")
     if node.operator.name != "FULLY_CONNECTED" or not weights.constant:
         return None
-    shape = node.input(0).shape
-    channels = shape[-1] if len(shape) > 1 else 1
-    if channels == weights.shape[-1:][0] if weights.shape else False:
+    data, columns = node.input(0).shape, weights.shape[-1] if weights.shape else 0
+    channels = data[-1] if len(data) > 1 else 1
+    if channels == columns:
         return None
-    return _fault(f"the input {list(shape)} has not the {weights.shape[-1:]} channels of the weights", "reshape it")
+    return _fault(f"{list(data)} into a dense layer of {columns} inputs", f"reshape to [rows, {columns}] before it")
 
 
 def _strides(node: Node) -> Fault | None:
