@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct, structs
 
 from edgekit.finding import grouped, named
+from edgekit.forecast.delegate import DELEGATE_REFUSED
 from edgekit.forecast.partition import partition
 from edgekit.forecast.placement import Forecast
 from edgekit.forecast.units import TITLES
@@ -21,7 +22,10 @@ from edgekit.units import format_bytes, format_count
 Resource = Literal["file", "tensors", "streamed", "outside", "pieces"]
 
 _LEAST = 0.02  # a change that saves less is not worth a line
-_SIDE_EFFECT = {"cut", "file", "file-refused"}  # left because of another operator
+_SIDE_EFFECT = {"cut", "file", "file-refused", "smaller-piece", "float16-constants", DELEGATE_REFUSED}
+"""Left because of another operator."""
+_REFUSING = {"dynamic-tensor", "fails-to-build"}  # one of these, and the delegate is not applied at all
+_MOST_PIECES = {"edgetpu": 1, "gpu": 1, "nnapi": 3}
 _EACH_CHANNEL = 16  # bytes of a bias, a scale and a zero point
 
 
@@ -92,8 +96,10 @@ def _operators(summary: ModelSummary, graph: Graph, forecast: Forecast) -> Itera
     macs = {op.index: op.macs for op in summary.operators if op.subgraph == 0}
     own = [one for one in forecast.left if one.code not in _SIDE_EFFECT]
     taken = frozenset(one.index for one in forecast.placements) - {one.index for one in own}
-    now = _Division(graph, taken, forecast, macs)
-    for group in grouped(own, lambda one: (one.name, one.code)).values():
+    culprits = [one for one in own if one.code in _REFUSING]
+    now = _Division(graph, frozenset() if culprits else taken, forecast, macs)
+    groups = [culprits] if culprits else grouped(own, lambda one: (one.name, one.code)).values()
+    for group in groups:
         then = _Division(graph, taken | {one.index for one in group}, forecast, macs)
         change = f"{TITLES[forecast.unit]} takes {then.operators} operators instead of {now.operators}"
         what = f"mend {named(group)}: {change}"
@@ -108,7 +114,9 @@ class _Division:
 
     def __init__(self, graph: Graph, fits: frozenset[int], forecast: Forecast, macs: dict[int, int]) -> None:
         pieces = [piece.operators for piece in partition(graph, fits) or () if piece.taken]
-        chosen = pieces[:1] if forecast.unit == "edgetpu" else pieces
+        if forecast.unit in ("gpu", "nnapi"):
+            pieces.sort(key=len, reverse=True)
+        chosen = pieces[: _MOST_PIECES.get(forecast.unit)]
         inside = {index for piece in chosen for index in piece}
         self.pieces, self.operators = len(chosen), len(inside)
         self.outside = sum(count for index, count in macs.items() if index not in inside)

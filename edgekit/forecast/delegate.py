@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from edgekit.errors import InputError, ModelError
 from edgekit.forecast.node import Fault, Node, Rule, nodes, unpacks_half
@@ -16,10 +16,11 @@ from edgekit.forecast.partition import partition
 from edgekit.forecast.placement import Forecast, Placement, Unit
 from edgekit.forecast.shapes import dynamic_operators
 from edgekit.operators import OperatorTable
-from edgekit.tflite.graph import Graph
+from edgekit.tflite.graph import Graph, Operator
 
 LITERT = "https://github.com/google-ai-edge/LiteRT/blob/f67457790c9c2ab67347d6fe53270e8d3df20868/tflite"
 VERSION = "LiteRT at f677457, 2026-08-21"
+DELEGATE_REFUSED = "delegate-refused"
 
 _STATIC = f"{LITERT}/core/subgraph.cc : ModifyGraphWithDelegate refuses dynamic tensors"
 _PARTS = f"{LITERT}/delegates/utils.cc : GetNodesOfFirstNLargestPartitions"
@@ -43,6 +44,21 @@ class _Chosen(Struct, frozen=True):
     perhaps: frozenset[int]
     pieces: int
     most_pieces: int
+
+
+class _Failure(Struct, frozen=True):
+    """The operators for which the delegate is not applied at all, each with why."""
+
+    culprits: dict[int, Fault]
+    source: str
+
+    @property
+    def of_others(self) -> Fault:
+        """What it means for every other operator."""
+        first, fault = min(self.culprits.items())
+        reason = f"the delegate is refused as a whole, for #{first}: {fault.reason}"
+        certain = any(one.certain for one in self.culprits.values())
+        return Fault(DELEGATE_REFUSED, reason, fault.mend, certain)
 
 
 def forecast(graph: Graph, delegate: Delegate) -> Forecast:
@@ -83,18 +99,20 @@ def _pieces(graph: Graph, taken: frozenset[int]) -> list[tuple[int, ...]]:
     return [piece.operators for piece in found if piece.taken]
 
 
-def _failure(graph: Graph, found: list[Node], chosen: _Chosen, delegate: Delegate) -> tuple[int, Fault, str] | None:
-    """The operator at which the delegate is not applied at all, and why."""
-    for operator in dynamic_operators(graph):
-        reason = f"the size of what {operator.name} #{operator.index} makes is known only when it runs"
-        mend = "convert with a fixed batch and constant shapes, as `edgekit optimize` does"
-        return operator.index, Fault("dynamic-tensor", reason, mend), _STATIC
-    for node in found:
-        if node.operator.index in chosen.perhaps and (fault := delegate.build(node)):
-            sure = node.operator.index in chosen.surely
-            fault = Fault(fault.code, fault.reason, fault.mend, sure)
-            return node.operator.index, fault, delegate.table.source_of(node.operator.name)
-    return None
+def _failure(graph: Graph, found: list[Node], chosen: _Chosen, delegate: Delegate) -> _Failure | None:
+    """Why the delegate is not applied at all, if it is not."""
+    if sizes := dynamic_operators(graph):
+        return _Failure({operator.index: _unsized(operator) for operator in sizes}, _STATIC)
+    built = {node.operator.index: delegate.build(node) for node in found if node.operator.index in chosen.perhaps}
+    culprits = {
+        index: structs.replace(fault, certain=index in chosen.surely) for index, fault in built.items() if fault
+    }
+    return _Failure(culprits, delegate.table.source) if culprits else None
+
+
+def _unsized(operator: Operator) -> Fault:
+    mend = "convert with a fixed batch and constant shapes, as `edgekit optimize` does"
+    return Fault("dynamic-tensor", f"the size of what {operator.name} makes is known only when it runs", mend)
 
 
 def _place(
@@ -102,30 +120,24 @@ def _place(
     faults: dict[int, Fault],
     halves: frozenset[int],
     chosen: _Chosen,
-    failure: tuple[int, Fault, str] | None,
+    failure: _Failure | None,
     table: OperatorTable,
 ) -> Placement:
     index, name = node.operator.index, node.operator.name
-    source = table.source_of(name)
+    if failure and index in failure.culprits:
+        return _left(node, failure.culprits[index], failure.source)
     if index in faults and index not in halves:
-        return _left(node, faults[index], source)
+        return _left(node, faults[index], table.source_of(name))
     if failure:
-        return _left(node, _all_left(index, *failure[:2]), failure[2])
+        return _left(node, failure.of_others, failure.source)
     if index in chosen.surely:
-        return Placement(index, name, True, source=source)
+        return Placement(index, name, True, source=table.source_of(name))
     if index in halves:
         reason = "it unpacks constants, and stays on the CPU where any other operator does"
         return _left(node, Fault("float16-constants", reason, certain=index not in chosen.perhaps), _PARTS)
     kept = f"only the largest {chosen.most_pieces} are" if chosen.most_pieces > 1 else "only the largest is"
     reason = f"in a piece of the graph that is not delegated: {kept}"
     return _left(node, Fault("smaller-piece", reason, _MERGE, index not in chosen.perhaps), _PARTS)
-
-
-def _all_left(index: int, at: int, fault: Fault) -> Fault:
-    """What the failure at one operator means for another."""
-    if index == at:
-        return fault
-    return Fault(fault.code, f"at #{at} the whole delegate is refused: {fault.reason}", fault.mend, fault.certain)
 
 
 def _left(node: Node, fault: Fault, source: str) -> Placement:
