@@ -138,14 +138,13 @@ class Session:
 
     def __init__(self, line):
         self.line, self.used = line, set()
-        self.files = self.runtimes = self.scratch = self.lock = self.child = None
+        self.cache = self.files = self.runtimes = self.scratch = self.lock = self.child = None
 
     def hello(self, request):
         """Make the folders, wait until no other session is on this device, and say what is here."""
         base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        cache = os.path.expanduser(request["cache"] or os.path.join(base, "edgekit"))
-        self.files, self.runtimes = os.path.join(cache, "files"), os.path.join(cache, "runtimes")
-        runs = os.path.join(cache, "runs")
+        self.cache = os.path.expanduser(request["cache"] or os.path.join(base, "edgekit"))
+        self.files, self.runtimes, runs = (os.path.join(self.cache, name) for name in ("files", "runtimes", "runs"))
         for folder in (self.files, self.runtimes, runs):
             os.makedirs(folder, mode=0o700, exist_ok=True)
         self.seize(os.path.join(tempfile.gettempdir(), "edgekit.lock"), time.monotonic() + request["wait"])
@@ -271,8 +270,9 @@ class Session:
                 self.line.answer(error={"kind": refusal.kind, "message": str(refusal)})
             except (OSError, zipfile.BadZipFile) as fault:
                 kind = errno.errorcode.get(getattr(fault, "errno", None), "damaged")
-                place = getattr(fault, "filename", None)
-                self.line.answer(error={"kind": kind, "message": f"{place}: {fault.strerror}" if place else str(fault)})
+                place = getattr(fault, "filename", None) or self.cache
+                words = getattr(fault, "strerror", None) or str(fault)
+                self.line.answer(error={"kind": kind, "message": f"{place}: {words}" if place else words})
 
     def close(self):
         """Leave nothing behind."""

@@ -97,7 +97,7 @@ def main() -> None:
 
 def _say(text: str) -> None:
     """The last word, on a line of its own."""
-    from edgekit.cli.common import progress
+    from edgekit.cli.common import progress, say
 
     progress("")
-    click.echo(text, err=True)
+    say(text)

@@ -312,7 +312,8 @@ def _names(report: Report) -> dict[str, str]:
     """{model: its name in the table}: short where that tells the files apart."""
     models = list(dict.fromkeys(row.model for row in report.rows))
     short = [Path(model).name for model in models]
-    return dict(zip(models, short if len(set(short)) == len(short) else models, strict=True))
+    names = short if len(set(short)) == len(short) else models
+    return {model: " ".join(name.splitlines()) for model, name in zip(models, names, strict=True)}
 
 
 def _setting(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -11,8 +12,10 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from edgekit.device.printable import printable
 from edgekit.talk import Line
 
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -23,12 +26,17 @@ def emit(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
     else:
-        click.echo(render(value))
+        click.echo(_safe(render(value)))
 
 
 def say(text: str) -> None:
     """Talk to the person, not to the pipe."""
-    click.echo(text, err=True)
+    click.echo(_safe(text), err=True)
+
+
+def _safe(text: str) -> str:
+    """The text with no sign that drives a terminal (names of files and tensors may have any) but colours."""
+    return "".join(part if index % 2 else printable(part) for index, part in enumerate(_COLOUR.split(text)))
 
 
 def progress(text: str) -> None:
@@ -40,7 +48,7 @@ def progress(text: str) -> None:
         click.echo(f"\r\033[K{text}" if sys.stderr.isatty() else text, err=True)
     elif sys.stderr.isatty():
         width = shutil.get_terminal_size().columns - 1
-        click.echo(f"\r\033[K{text[:width]}", nl=False, err=True)
+        click.echo(f"\r\033[K{printable(text)[:width]}", nl=False, err=True)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def ssh_error(
         return MissingDependency(f"{name}: its {options.python} is older than 3.8", "install a newer Python there")
     for words, problem, mend in _KNOWN:
         if any(word in said for word in words):
-            return DeviceError(f"{name}: {problem} ({_last(said)})", mend.format(target=address.words))
+            return DeviceError(f"{name}: {problem} ({_telling(said)})", mend.format(target=address.words))
     return DeviceError(
         f"{name}: no far end over ssh (exit code {code}): {_last(said) or 'nothing was said'}",
         f"see whether `ssh {address.words} python3 --version` works",
@@ -97,7 +97,7 @@ _KNOWN = (
     (
         ("REMOTE HOST IDENTIFICATION HAS CHANGED", "HOST IDENTIFICATION HAS CHANGED"),
         "its host key is another one than before: a new system on the board, or not your board at all",
-        "if you know why, `ssh-keygen -R` the name that ssh printed, then connect once with `ssh {target}`",
+        "if you know why, remove the line of the old key that ssh names, then connect once with `ssh {target}`",
     ),
     (
         ("Host key verification failed", "host key is known"),
@@ -135,6 +135,11 @@ _KNOWN = (
         "correct what it names",
     ),
 )
+
+
+def _telling(said: str) -> str:
+    """The line that names the key on file where there is one, else the last."""
+    return next((line.strip() for line in said.splitlines() if line.startswith("Offending ")), _last(said))
 
 
 def _last(said: str) -> str:

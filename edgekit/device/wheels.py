@@ -17,6 +17,7 @@ from edgekit.errors import MissingDependency
 
 RuntimeName = Literal["auto", "ai-edge-litert", "tflite-runtime"]
 
+_LITERT_GLIBC = 27  # of the wheels of ai-edge-litert 2.3.0
 _OLDEST_GLIBC = 17  # of any manylinux tag for Arm: 2.17
 _ARCHITECTURES = ("aarch64", "armv7l", "x86_64")
 
@@ -111,6 +112,8 @@ def _mend(needs: Needs) -> str:
     if needs.architecture == "armv7l":
         numpy = "" if needs.old_numpy else "`sudo apt install python3-numpy` there and run again, or "
         return f"{numpy}use the 64-bit system; on 32 bits only tflite-runtime runs, with Python 3.11 or older"
+    if _minor(needs.glibc) < _LITERT_GLIBC:
+        return f"upgrade its system: glibc {needs.glibc} is older than 2.{_LITERT_GLIBC}, which ai-edge-litert needs"
     return (
         "there, run `python3 -m pip install ai-edge-litert`; or connect this machine to a package index and run again"
     )
@@ -152,9 +155,14 @@ def _settle(made: Path, kept: Path) -> None:
 
 def _platforms(needs: Needs) -> list[str]:
     """Platform tags that the device's glibc satisfies, newest first."""
-    found = re.match(r"2\.(\d{1,3})", needs.glibc or "")
-    minors = range(int(found[1]) if found else _OLDEST_GLIBC, _OLDEST_GLIBC - 1, -1)
+    minors = range(_minor(needs.glibc), _OLDEST_GLIBC - 1, -1)
     return [*(f"manylinux_2_{minor}_{needs.architecture}" for minor in minors), f"manylinux2014_{needs.architecture}"]
+
+
+def _minor(glibc: str | None) -> int:
+    """The 36 of `2.36`; the oldest of any wheel where it is not told."""
+    found = re.match(r"2\.(\d{1,3})", glibc or "")
+    return int(found[1]) if found else _OLDEST_GLIBC
 
 
 def _version(runtime: str, files: Iterable[Path]) -> str:

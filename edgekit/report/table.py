@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from edgekit.device.printable import printable
+
 Write = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lines of a table; a column whose cells all start with a digit or a sign is right-aligned."""
-    cells = [list(map(str, header)), *[list(map(str, row)) for row in rows]]
+    cells = [list(map(_one_line, row)) for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     right = [all(_number(row[column]) for row in cells[1:]) and len(cells) > 1 for column in range(len(header))]
 
@@ -25,10 +27,15 @@ def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def render_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The same as a Markdown table."""
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    cells = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
     columns = range(len(header))
     rule = ["---:" if rows and all(_number(str(row[column])) for row in rows) else "---" for column in columns]
     return "\n".join("| " + " | ".join(row) + " |" for row in (cells[0], rule, *cells[1:]))
+
+
+def _one_line(cell: object) -> str:
+    """A cell, in which a name of a file or a tensor can neither end the line nor drive a terminal."""
+    return printable(str(cell)).replace("\n", " ")
 
 
 def _number(cell: str) -> bool:

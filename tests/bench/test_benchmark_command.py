@@ -108,3 +108,13 @@ def test_a_missing_file_is_told_before_anything_is_measured(
     monkeypatch.setattr("edgekit.cli.benchmark.find_device", lambda *words: pytest.fail("a device was looked for"))
     with pytest.raises(InputError, match=r"missing\.tflite"):
         run(model, tmp_path / "missing.tflite")
+
+
+def test_a_hostile_file_name_is_text_on_both_outputs(tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b[2J\nb$(id).tflite"
+    path.write_bytes(tiny_models.negative())
+    shown = run(path, "--runs", 2)
+    for text in (shown.stdout, shown.stderr):
+        assert not [sign for sign in text if not sign.isprintable() and sign != "\n"]
+    assert shown.stdout.splitlines()[2].startswith("a [2J b$(id).tflite ")
+    assert all(line.startswith("warning: ") for line in shown.stderr.splitlines())

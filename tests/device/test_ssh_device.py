@@ -187,6 +187,9 @@ FAILURES = {
     "pi@board: Permission denied (publickey).": "refused this user or key",
     "Host key verification failed.": "not known here yet",
     "@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.": "another one than before",
+    "HOST IDENTIFICATION HAS CHANGED!\nOffending ECDSA key in /home/me/known_hosts:7\nHost key verification failed.": (
+        "Offending ECDSA key in /home/me/known_hosts:7"
+    ),
     "ssh: connect to host board port 22: Connection refused": "takes no ssh connection",
     "ssh: connect to host board port 22: No route to host": "cannot be reached",
     "ssh: connect to host board port 22: Connection timed out": "cannot be reached",
@@ -224,7 +227,7 @@ def test_no_ssh_is_told(here: PathSsh, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
 @pytest.mark.parametrize(
     ("mount", "words", "mend"),
-    [("size=64k", "No space left", "free space"), ("ro", "Read-only file system", "for writing")],
+    [("size=64k", "cache: No space left", "free space"), ("ro", "Read-only file system", "for writing")],
 )
 def test_a_full_or_read_only_disk_is_told(here: PathSsh, tmp_path: Path, mount: str, words: str, mend: str) -> None:
     here.cache.mkdir()

@@ -114,6 +114,12 @@ def test_a_glibc_that_is_too_old_is_told(index: Path) -> None:
     assert not list(index.parent.glob("cache/edgekit/wheels/*"))
 
 
+def test_a_system_older_than_every_wheel_is_to_be_upgraded(index: Path) -> None:
+    with pytest.raises(MissingDependency) as error:
+        resolve_wheels(replace(PI, glibc="2.19"), "old pi")
+    assert "glibc 2.19 is older than 2.27" in error.value.mend
+
+
 def test_devices_that_no_wheel_is_for() -> None:
     with pytest.raises(MissingDependency, match=r"Python 3\.13 on armv7l") as error:
         resolve_wheels(replace(PI, machine="armv7l", bits=32, python=(3, 13)), "pi")
