@@ -6,6 +6,7 @@ first leaves over (an Edge TPU board hands the rest to the CPU).
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Annotated, Literal
@@ -18,6 +19,10 @@ from edgekit.errors import TargetError
 Count = Annotated[int, Meta(ge=1)]
 TableName = Literal["litert", "edgetpu", "tflite-micro", "gpu", "nnapi"]
 Kind = Literal["float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool"]
+Index = Annotated[int, Meta(ge=0)]
+Kernel = Annotated[str, Meta(pattern=r"^\w+(\|\w+)*(, \w+(\|\w+)*)*(, \.\.\.)?( -> \w+(\|\w+)*)?$")]
+
+_TYPE = re.compile(r"\bT\b")
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,7 +32,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     since: Annotated[Count | None, Meta(description="Lowest runtime version that has it; null: any, or unknown.")] = (
         None
     )
-    source: Annotated[str | None, Meta(description="Source of this rule; null: that of the table.")] = None
+    source: Annotated[str | None, Meta(description="Source of this rule; null: its file, or that of the table.")] = None
     fused_activation: Annotated[bool, Meta(description="An activation function may be fused into it.")] = True
     along_batch: Annotated[bool, Meta(description="It may work along the batch: pad it, pack or reduce over it.")] = (
         True
@@ -40,6 +45,32 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     first_input: Annotated[
         dict[str, tuple[Kind, ...]], Meta(description="Runtime version -> types of the first input from there on.")
     ] = {}
+    file: Annotated[str, Meta(description="File of the kernel, under `kernels_at` of the table.")] = ""
+    kernels: Annotated[
+        tuple[Kernel, ...],
+        Meta(
+            description="Types of the first inputs and of the first output, as `int8, int8|int4 -> int8`: `|` is or, "
+            "`any` is any type, `...` repeats the one before, T stands for one of `types`. Empty: `T -> T`."
+        ),
+    ] = ()
+    types: Annotated[tuple[str, ...], Meta(description="What T stands for.")] = ()
+    rank: Annotated[tuple[Index, Index] | None, Meta(description="Fewest and most dimensions of the first input.")] = (
+        None
+    )
+    broadcast_rank: Annotated[
+        Count | None, Meta(description="Most dimensions where inputs of different shapes are broadcast.")
+    ] = None
+    most_inputs: Annotated[Count | None, Meta(description="Most inputs.")] = None
+    same_scale: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="int8 inputs have the zero point of the output, and its scale with this tolerance."),
+    ] = None
+
+    def signatures(self) -> tuple[str, ...]:
+        """The kernels with each of `types` in the place of T."""
+        kernels = self.kernels or (("T -> T",) if self.types else ())
+        plain = tuple(kernel for kernel in kernels if not _TYPE.search(kernel))
+        return plain + tuple(_TYPE.sub(name, one) for one in kernels if _TYPE.search(one) for name in self.types)
 
 
 class OperatorTable(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,6 +87,8 @@ class OperatorTable(Struct, frozen=True, forbid_unknown_fields=True):
     dimensions: Annotated[
         Count | None, Meta(description="Only this many innermost dimensions may be larger than 1.")
     ] = None
+    rank: Annotated[Count | None, Meta(description="Most dimensions that a tensor may have.")] = None
+    kernels_at: Annotated[str, Meta(description="Address of the folder in which the files of the kernels are.")] = ""
     custom: Annotated[tuple[str, ...], Meta(description="Custom operators that are built in.")] = ()
     operators: Annotated[
         dict[str, Rule], Meta(description="Builtin operator (name in the schema) -> what is documented.")
@@ -69,8 +102,8 @@ class OperatorTable(Struct, frozen=True, forbid_unknown_fields=True):
 
     def source_of(self, operator: str) -> str:
         """Source of the rule of an operator, or else of the table."""
-        rule = self.operators.get(operator)
-        return (rule.source if rule else None) or self.source
+        rule = self.operators.get(operator, Rule())
+        return rule.source or (self.kernels_at + rule.file if rule.file else self.source)
 
 
 @cache

@@ -45,7 +45,12 @@ class Graph:
 
     def operator(self, code: int, inputs: Sequence[int], outputs: Sequence[int], custom: str | None = None) -> None:
         entry = schema.OperatorCodeT()
-        entry.builtinCode, entry.deprecatedBuiltinCode, entry.customCode, entry.version = code, code, custom, 1
+        entry.builtinCode, entry.deprecatedBuiltinCode, entry.customCode, entry.version = (
+            code,
+            min(code, 127),
+            custom,
+            1,
+        )
         self.model.operatorCodes.append(entry)
         operator = schema.OperatorT()
         operator.opcodeIndex = len(self.model.operatorCodes) - 1

@@ -24,12 +24,16 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (job["memory_bytes"],) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (job["seconds"],) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    import tflite_micro.python.tflite_micro.runtime  # noqa: F401 - once, and not in each fork
-
+    load()
     data = Path(job["model"]).read_bytes()
     size = job["arena_bytes"]
     answer = recorded(data, job["guess_bytes"]) if size is None else attempt(data, size)
     sys.stdout.write(json.dumps(answer))
+
+
+def load() -> None:
+    """Import the interpreter once, and not in each fork."""
+    import tflite_micro.python.tflite_micro.runtime  # noqa: F401
 
 
 def recorded(data: bytes, guess: int) -> dict[str, Any]:
