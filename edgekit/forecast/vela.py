@@ -47,6 +47,10 @@ SOURCE = "vela, the compiler of Arm for Ethos-U: https://gitlab.arm.com/artifici
 
 _SECONDS = 120.0
 _MEMORY_BYTES = 8 << 30
+_MEMORIES = ("sram", "dram", "on_chip_flash", "off_chip_flash")
+_COLUMNS = {"system_config", "memory_mode", "core_clock", "nn_macs", "cycles_total", "inference_time"} | {
+    f"{memory}_memory_used" for memory in _MEMORIES
+}
 _REFUSAL = re.compile(r"^Warning \(.+?\) operator: .*?, ofm: '(.*)'\nReason: ((?:.+\n?)+)", re.MULTILINE)
 _MEND = "quantize all of it to int8, or replace the layer: `vela --supported-ops-report` lists what the NPU has"
 
@@ -159,23 +163,22 @@ def _results(out: Path, said: str) -> tuple[dict[str, str], bytes]:
     if summary is None or not model.is_file():
         raise _failed(said, 0)
     with summary.open(newline="") as file:
-        row = next(csv.DictReader(file))
+        row = next(csv.DictReader(file), {})
+    if missing := sorted(_COLUMNS - row.keys()):
+        raise RunError(f"the summary of vela has no column {missing[0]}", "pip install 'ethos-u-vela>=5.0'")
     return row, model.read_bytes()
 
 
 def _compiled(accelerator: str, row: dict[str, str], forecast: Forecast) -> Compiled:
-    def kibibytes(column: str) -> int:
-        return round(float(row[column]) * 1024)
-
+    used = {
+        f"{memory}_bytes": round(float(row[f"{memory}_memory_used"]) * 1024) for memory in _MEMORIES
+    }  # in KiB there
     return Compiled(
         accelerator=accelerator,  # type: ignore[arg-type]  # it is one of them: compile_for_ethos_u looked
         system_config=row["system_config"],
         memory_mode=row["memory_mode"],
         clock_hz=float(row["core_clock"]),
-        sram_bytes=kibibytes("sram_memory_used"),
-        dram_bytes=kibibytes("dram_memory_used"),
-        on_chip_flash_bytes=kibibytes("on_chip_flash_memory_used"),
-        off_chip_flash_bytes=kibibytes("off_chip_flash_memory_used"),
+        **used,
         macs=int(float(row["nn_macs"])),
         estimated_cycles=int(float(row["cycles_total"])),
         estimated_seconds=float(row["inference_time"]),
