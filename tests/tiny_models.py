@@ -139,3 +139,13 @@ def heavy(values: int) -> bytes:
     graph.operator(ADD, [x, graph.constant("constants", np.ones((1, values), np.float32))], [total])
     graph.operator(SUM, [total, graph.constant("axes", np.array([0, 1], np.int32))], [y])
     return graph.bytes([x], [y])
+
+
+def appended() -> bytes:
+    """x plus constants that lie behind the flatbuffer, as files above 2 GB have them."""
+    graph, end = Graph(), 4096
+    x, ones, y = (graph.tensor(name, (1, 4)) for name in ("x", "ones", "y"))
+    graph.operator(ADD, [x, ones], [y])
+    graph.graph.tensors[ones].buffer = len(graph.model.buffers)
+    graph.model.buffers.append(schema.BufferT(offset=end, size=16))
+    return graph.bytes([x], [y]).ljust(end, b"\0") + np.ones(4, np.float32).tobytes()

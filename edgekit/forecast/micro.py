@@ -70,10 +70,13 @@ def _sized(graph: Graph, operator: Operator, table: OperatorTable) -> Refusal | 
     return None
 
 
-def _dense(graph: Graph, operator: Operator, table: OperatorTable) -> Refusal | None:
-    """Constants are stored in full: the interpreter reads sparse ones as if they were dense."""
+def _stored(graph: Graph, operator: Operator, table: OperatorTable) -> Refusal | None:
+    """Constants are inside the flatbuffer and in full; the interpreter looks for neither and computes on."""
     if any(tensor.sparse for tensor in graph.read(operator)):
         return "sparse-constant", "a constant in a sparse layout, which would be read as dense", "store it dense"
+    if any(tensor.appended for tensor in graph.read(operator)):
+        reason = "a constant behind the flatbuffer, which is not read: its place in the arena holds anything"
+        return "appended-constant", reason, "write it again with constants inside, as `edgekit optimize` does"
     return None
 
 
@@ -182,7 +185,7 @@ def _touched(graph: Graph, operator: Operator) -> list[Tensor]:
 _RULES: tuple[Callable[[Graph, Operator, OperatorTable], Refusal | None], ...] = (
     _known,
     _sized,
-    _dense,
+    _stored,
     _typed,
     _parameters,
     _dimensions,

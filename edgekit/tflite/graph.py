@@ -39,7 +39,8 @@ class Tensor(Struct, frozen=True, eq=False):
     """A tensor: `shape` is the stored one, `signature` has -1 where a dimension is open.
 
     `scales` and `zero_points` have one value, or one for each slice along `quantized_axis`, or none. `data` is the raw
-    constant, None for a tensor that is computed or fed; `sparse` data are not in the dense layout.
+    constant, None for a tensor that is computed or fed; `sparse` data are not in the dense layout, `appended` ones lie
+    behind the flatbuffer.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Tensor(Struct, frozen=True, eq=False):
     quantized_axis: int = 0
     variable: bool = False
     sparse: bool = False
+    appended: bool = False
     data: memoryview | None = None
 
     @property
@@ -150,6 +152,7 @@ def _tensor(model: Any, tensor: Any, data: bytes | bytearray) -> Tensor:
         quantized_axis=quantization.QuantizedDimension() if quantization else 0,
         variable=tensor.IsVariable(),
         sparse=tensor.Sparsity() is not None,
+        appended=span is not None and model.Buffers(tensor.Buffer()).Offset() > 1,
         data=memoryview(data)[span[0] : sum(span)] if span else None,
     )
 

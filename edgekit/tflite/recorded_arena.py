@@ -23,6 +23,7 @@ from msgspec import Meta, Struct
 from edgekit.errors import MissingDependency, RunError
 from edgekit.tflite import arena_child
 from edgekit.tflite.flatbuffer import read_bytes
+from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.memory_plan import plan_memory
 from edgekit.versions import version
@@ -94,6 +95,11 @@ def record_arena(
     `seconds`, MissingDependency without the package.
     """
     contents = read_contents(source)
+    if any(tensor.appended for tensor in read_graph(source).tensors):
+        raise RunError(
+            "constants lie behind the flatbuffer: TensorFlow Lite Micro does not look there, and puts them in the arena",
+            "write the file again with constants inside, as `edgekit optimize` does",
+        )
     plan = plan_memory(contents, "micro")
     guess = 2 * (plan.arena_bytes + plan.persistent_bytes + contents.file_bytes) + _ROOM_BYTES
     data = bytes(read_bytes(source))

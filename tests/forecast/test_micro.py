@@ -7,6 +7,7 @@ import itertools
 import random
 from pathlib import Path
 
+import flatbuffers
 import interpreter
 import numpy as np
 import pytest
@@ -124,6 +125,17 @@ def computed_permutation() -> bytes:
     return graph.bytes([x, order], [y])
 
 
+def appended_permutation() -> bytes:
+    """The same with a constant order that lies behind the flatbuffer."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(computed_permutation()), 0))
+    model.subgraphs[0].inputs = [0]
+    model.subgraphs[0].tensors[1].buffer, end = len(model.buffers), 4096
+    model.buffers.append(schema.BufferT(offset=end, size=8))
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output()).ljust(end, b"\0") + np.array([1, 0], np.int32).tobytes()
+
+
 def deep_slice(dimensions: int = 5) -> bytes:
     graph, shape = tiny_models.Graph(), (2,) * dimensions
     x, y = graph.tensor("x", shape), graph.tensor("y", shape)
@@ -148,6 +160,7 @@ def joined(inputs: int = 2, activation: int = 0, scale: float = 0.1) -> bytes:
 
 RULES = {
     "computed-parameter": computed_permutation(),
+    "appended-constant": appended_permutation(),
     "unsupported-rank": deep_slice(),
     "too-many-inputs": joined(inputs=11),
     "fused-activation": joined(activation=1),
@@ -182,7 +195,7 @@ def test_versions_are_not_looked_at(tmp_path: Path) -> None:
     model = bytearray(tiny_models.negative())
     versioned = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     versioned.operatorCodes[0].version = 99
-    builder = __import__("flatbuffers").Builder(1024)
+    builder = flatbuffers.Builder(1024)
     builder.Finish(versioned.Pack(builder), file_identifier=b"TFL3")
     assert only(bytes(builder.Output())).taken
     assert interpreter.refusals([bytes(builder.Output())], tmp_path) == [""]

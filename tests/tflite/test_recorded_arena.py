@@ -75,6 +75,11 @@ def test_a_long_run_ends_with_its_time() -> None:
     assert time.monotonic() - begin < 5
 
 
+def test_constants_that_would_lie_in_the_arena_are_refused() -> None:
+    with pytest.raises(RunError, match="behind the flatbuffer"):
+        record_arena(tiny_models.appended())
+
+
 def test_what_is_no_model_is_refused_before_anything_runs() -> None:
     with pytest.raises(ModelError, match="not a TFLite file"):
         record_arena(b"12345678" * 4)
