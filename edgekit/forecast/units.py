@@ -7,6 +7,7 @@ from functools import partial
 
 from edgekit.forecast.edgetpu import forecast_edgetpu
 from edgekit.forecast.gpu import forecast_gpu
+from edgekit.forecast.micro import forecast_micro
 from edgekit.forecast.nnapi import forecast_nnapi
 from edgekit.forecast.placement import Forecast, Unit
 from edgekit.forecast.xnnpack import forecast_xnnpack
@@ -26,6 +27,7 @@ TITLES: dict[Unit, str] = {
 _FORECASTS: dict[str, Callable[[Graph], Forecast]] = {
     "edgetpu": forecast_edgetpu,
     "gpu": forecast_gpu,
+    "micro": forecast_micro,
     "xnnpack": forecast_xnnpack,
 }
 

@@ -298,3 +298,31 @@ def listed(words: Iterable[str]) -> str:
     """Words as they read in a sentence, each once: `a, b or c`."""
     found = list(dict.fromkeys(words))
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} or {found[-1]}"
+
+
+def value_problem(tensor: Tensor) -> str | None:
+    """Why a tensor cannot be a value of XNNPACK's graph (GetXNNPackDatatype); None where it can."""
+    if len(tensor.shape) > MOST_DIMENSIONS:
+        return f"a tensor has {len(tensor.shape)} dimensions, more than {MOST_DIMENSIONS}"
+    if tensor.dtype in FLOAT:
+        return None
+    if not tensor.scales:
+        return f"an {tensor.dtype} tensor has no scale"
+    if any(scale <= 0 or not normal(scale) for scale in tensor.scales):
+        return "a scale is zero, negative or no number"
+    return _zero_point_problem(tensor) if len(tensor.scales) == 1 else _channel_problem(tensor)
+
+
+def _zero_point_problem(tensor: Tensor) -> str | None:
+    least, most = ZERO_POINTS.get(tensor.dtype, (0, 0))
+    if all(least <= zero <= most for zero in tensor.zero_points):
+        return None
+    return f"the zero point {tensor.zero_points[0]} does not fit into {tensor.dtype}"
+
+
+def _channel_problem(tensor: Tensor) -> str | None:
+    if tensor.dtype == "uint8" or (tensor.dtype == "int32" and tensor.quantized_axis):
+        return f"an {tensor.dtype} tensor has {len(tensor.scales)} scales along dimension {tensor.quantized_axis}"
+    allowed = (0, 8) if tensor.dtype == "int4" else (0,)
+    fits = all(zero in allowed for zero in tensor.zero_points)
+    return None if fits else "a tensor with a scale for each channel has a zero point other than 0"

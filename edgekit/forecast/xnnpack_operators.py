@@ -23,6 +23,7 @@ from edgekit.forecast.xnnpack_checks import (
     scale_refusal,
     stored,
     types,
+    value_problem,
     zero_point,
 )
 
@@ -49,6 +50,9 @@ def requantize(node: Node) -> Refusal | None:
     if first.dtype != last.dtype:
         reason = f"XNNPACK has no QUANTIZE from {first.dtype} to {last.dtype}"
         return Refusal("mixed-types", reason, "make the input and output of the model of the type that is used inside")
+    problem = value_problem(first) or value_problem(last)
+    if problem:
+        return Refusal("quantization", f"QUANTIZE between tensors of which {problem}", "quantize the model again")
     found = quotient(first.scales[0], last.scales[0])
     return scale_refusal(node, found if found < 1 / 256 or found > 128 else None)
 
@@ -156,6 +160,13 @@ def beta(node: Node) -> Refusal | None:
     if node.option("Beta") == 1:
         return None
     return Refusal("options", f"SOFTMAX with beta = {node.option('Beta')}", "scale the logits before it")
+
+
+def no_scalar(node: Node) -> Refusal | None:
+    """Kernel of SOFTMAX: something to sum over."""
+    if node.input(0).shape:
+        return None
+    return Refusal("rank", "SOFTMAX of a tensor without dimensions", "give it at least one")
 
 
 def block(node: Node) -> Refusal | None:

@@ -56,6 +56,7 @@ from edgekit.forecast.xnnpack_operators import (
     new_shape,
     new_size,
     new_width,
+    no_scalar,
     paddings,
     parts,
     reduced_axes,
@@ -130,6 +131,7 @@ RULES: dict[str, Rule] = {
         "VisitBatchMatMulNode",
         (2, 2),
         (types(FLOAT_Q8), filter_types(columns), ranked(2, MOST_DIMENSIONS, (0, 1)), matrices),
+        kernel=(types(FLOAT_S8),),
     ),
     "CONCATENATION": Rule("VisitConcatenationNode", (2, 5), (types(FLOAT_Q8, ()), joined), kernel=(moves(),)),
     "CONV_2D": _convolutional(
@@ -224,7 +226,7 @@ RULES: dict[str, Rule] = {
         kernel=(moves(0),),
         reads=(0,),
     ),
-    "SOFTMAX": Rule("VisitSoftmaxNode", _ONE, (types(FLOAT), beta), kernel=(same_types(0),)),
+    "SOFTMAX": Rule("VisitSoftmaxNode", _ONE, (types(FLOAT), beta), kernel=(same_types(0), no_scalar)),
     "SPLIT": Rule("VisitSplitNode", (2, 2), (parts,), (2, 4), kernel=(moves(1),), reads=(1,)),
     "TRANSPOSE": Rule(
         "VisitTransposeNode",

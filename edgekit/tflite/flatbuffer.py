@@ -136,6 +136,11 @@ def shape(array: Any) -> tuple[int, ...]:
     return sizes
 
 
+def has_data(model: Any, index: int) -> bool:
+    """Whether a buffer has a vector of data, even one of no bytes: then the runtime takes its tensor for a constant."""
+    return 0 < index < model.BuffersLength() and bool(model.Buffers(index)._tab.Offset(4))
+
+
 def bounded_product(shape: tuple[int, ...]) -> int:
     """Number of elements of a shape; unknown dimensions count as one."""
     total = 1

@@ -6,6 +6,7 @@ axes, the values of a constant. Numbers of operators and tensors are those of `i
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from inspect import isfunction
 from pathlib import Path
@@ -63,9 +64,9 @@ class Tensor(Struct, frozen=True, eq=False):
     def values(self) -> NDArray[Any] | None:
         """The constant in the tensor's shape; None if there is none, or if its bytes are packed, sparse or too few."""
         kind = _NUMPY.get(self.dtype)
-        if self.data is None or kind is None or self.sparse:
+        if self.data is None or kind is None or self.sparse or min(self.shape, default=0) < 0:
             return None
-        if len(self.data) != np.dtype(kind).itemsize * int(np.prod(self.shape, dtype=np.int64)):
+        if len(self.data) != np.dtype(kind).itemsize * math.prod(self.shape):
             return None
         return np.frombuffer(self.data, kind).reshape(self.shape)
 
@@ -141,7 +142,7 @@ def _tensor(model: Any, tensor: Any, data: bytes | bytearray) -> Tensor:
     shape = flatbuffer.shape(tensor.ShapeAsNumpy())
     signature = flatbuffer.shape(tensor.ShapeSignatureAsNumpy())
     quantization = tensor.Quantization()
-    span = flatbuffer.buffer_span(model, tensor.Buffer(), len(data))
+    stored = _stored(model, tensor.Buffer(), data, 0 in shape)
     return Tensor(
         name=flatbuffer.text(tensor.Name()),
         shape=shape,
@@ -152,9 +153,17 @@ def _tensor(model: Any, tensor: Any, data: bytes | bytearray) -> Tensor:
         quantized_axis=quantization.QuantizedDimension() if quantization else 0,
         variable=tensor.IsVariable(),
         sparse=tensor.Sparsity() is not None,
-        appended=span is not None and model.Buffers(tensor.Buffer()).Offset() > 1,
-        data=memoryview(data)[span[0] : sum(span)] if span else None,
+        appended=bool(stored) and model.Buffers(tensor.Buffer()).Offset() > 1,
+        data=stored,
     )
+
+
+def _stored(model: Any, buffer: int, data: bytes | bytearray, empty: bool) -> memoryview | None:
+    """The bytes of a constant; those of one without elements, such as the shape of a scalar, are none but there."""
+    span = flatbuffer.buffer_span(model, buffer, len(data))
+    if span:
+        return memoryview(data)[span[0] : sum(span)]
+    return memoryview(b"") if empty and flatbuffer.has_data(model, buffer) else None
 
 
 def _operator(model: Any, operator: Any, index: int, limit: int) -> Operator:

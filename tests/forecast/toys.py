@@ -32,13 +32,13 @@ class Toy:
         axis: int = 0,
         data: Any = None,
     ) -> int:
-        """Index of a new tensor; 8-bit ones have the scale 0.1 unless told, `data` makes a constant (True: ones)."""
+        """Index of a new tensor; 8 or 16 bits: with the scale 0.1 unless told. `data` makes a constant (True: ones)."""
         tensor = schema.TensorT()
         tensor.name, tensor.type = f"t{len(self.graph.tensors)}", getattr(schema.TensorType, kind.upper())
         tensor.shape = [max(size, 1) if size < 0 else size for size in shape]
         if min(shape, default=0) < 0:
             tensor.shapeSignature = list(shape)
-        if scales is None and kind in ("int8", "uint8"):
+        if scales is None and kind in ("int8", "uint8", "int16"):
             scales = [0.1]
         if scales:
             tensor.quantization = schema.QuantizationParametersT()
