@@ -209,7 +209,7 @@ def padding(node: Node) -> Refusal | None:
     """SAME or VALID, which an operator without options has not."""
     if node.option("Padding", -1) in (0, 1):
         return None
-    return Refusal("padding", f"{node.operator.name} says no padding", "write the file again; its options are missing")
+    return Refusal("padding", f"{node.operator.name} says no padding", "convert the model again; its options are missing")
 
 
 def positive(*names: str) -> Check:
@@ -220,7 +220,7 @@ def positive(*names: str) -> Check:
         if wrong is None:
             return None
         reason = f"{node.operator.name} has {wrong} = {node.option(wrong)}"
-        return Refusal("options", reason, "write the file again; its options are missing or damaged")
+        return Refusal("options", reason, "convert the model again; its options are missing or damaged")
 
     return check
 

@@ -115,7 +115,7 @@ def convolution(node: Node) -> Refusal | None:
         return _mixed(node, first.dtype, weights.dtype, out.dtype)
     if first.shape[3] // weights.shape[3] == 0:
         reason = f"CONV_2D has {first.shape[3]} channels and weights for {weights.shape[3]}"
-        return Refusal("options", reason, "write the file again")
+        return Refusal("options", reason, "convert the model again")
     return None
 
 
@@ -130,7 +130,7 @@ def multiplied(node: Node) -> Refusal | None:
     if channels * multiplier == node.input(1).shape[3]:
         return None
     reason = f"DEPTHWISE_CONV_2D has {channels} channels, the multiplier {multiplier} and other weights"
-    return Refusal("options", reason, "write the file again")
+    return Refusal("options", reason, "convert the model again")
 
 
 def requantized(node: Node, image: int = 0) -> Refusal | None:
@@ -152,7 +152,7 @@ def depthwise(node: Node) -> Refusal | None:
         dynamic = (first.dtype, weights.dtype) == ("float32", "int8")
         return found._replace(mend="use full int8: dynamic-range depthwise is not in XNNPACK") if dynamic else found
     if weights.shape[3] % node.option("DepthMultiplier"):
-        return Refusal("options", "the channels are no multiple of the depth multiplier", "write the file again")
+        return Refusal("options", "the channels are no multiple of the depth multiplier", "convert the model again")
     return None
 
 
@@ -230,9 +230,9 @@ def transposed(node: Node) -> Refusal | None:
     """Check of TRANSPOSE_CONV: inputs are the shape of the output, weights, image and perhaps a bias."""
     size, weights, image = stored(node, 0), node.input(1), node.input(2)
     if size is None or len(size) != 4:
-        return Refusal("rank", "TRANSPOSE_CONV to a shape that has not four dimensions", "write the file again")
+        return Refusal("rank", "TRANSPOSE_CONV to a shape that has not four dimensions", "convert the model again")
     if weights.shape[0] != size[3] or weights.shape[3] != image.shape[3]:
-        return Refusal("options", "TRANSPOSE_CONV whose channels do not fit", "write the file again")
+        return Refusal("options", "TRANSPOSE_CONV whose channels do not fit", "convert the model again")
     return _transposed_bias(node) or _transposed_sizes(node, [int(side) for side in size])
 
 

@@ -61,7 +61,7 @@ def joined(node: Node) -> Refusal | None:
     """Axis and types of CONCATENATION; uint8 inputs with the parameters of the output."""
     inputs, out = [node.input(place) for place in range(len(node.operator.inputs))], node.output()
     if any(node.option("Axis") >= len(tensor.shape) for tensor in inputs):
-        return Refusal("axis", "CONCATENATION along a dimension that an input has not", "write the file again")
+        return Refusal("axis", "CONCATENATION along a dimension that an input has not", "convert the model again")
     found = types(FLOAT_Q8, range(len(inputs)), ())(node)
     if found or out.dtype != "uint8":
         return found
@@ -86,7 +86,7 @@ def reduced_axes(node: Node) -> Refusal | None:
 def paddings(node: Node) -> Refusal | None:
     """PAD by a pair of numbers for each dimension, none negative."""
     if node.input(1).shape != (len(node.input(0).shape), 2):
-        return Refusal("rank", "PAD lacks a pair of paddings for each dimension", "write the file again")
+        return Refusal("rank", "PAD lacks a pair of paddings for each dimension", "convert the model again")
     values = stored(node, 1)
     if values is not None and values.min(initial=0) < 0:
         return Refusal("options", "PAD by a negative number", "use SLICE to cut")
@@ -102,7 +102,7 @@ def new_shape(node: Node) -> Refusal | None:
         return _flat(node.option("NewShape", ()))
     found = numbers(1, most_dimensions=None)(node)
     if found or any(size != 1 for size in node.input(1).shape[:-1]):
-        return found or Refusal("rank", "RESHAPE to a shape that is no vector", "write the file again")
+        return found or Refusal("rank", "RESHAPE to a shape that is no vector", "convert the model again")
     return _flat(() if (values := stored(node, 1)) is None else values.tolist())
 
 
@@ -117,7 +117,7 @@ def new_size(node: Node) -> Refusal | None:
     values = stored(node, 1)
     if values is not None and len(values) == 2 and values[0] > 0:
         return None
-    return Refusal("options", "RESIZE_BILINEAR to no size", "write the file again")
+    return Refusal("options", "RESIZE_BILINEAR to no size", "convert the model again")
 
 
 def new_width(node: Node) -> Refusal | None:
@@ -125,14 +125,14 @@ def new_width(node: Node) -> Refusal | None:
     values = stored(node, 1)
     if values is not None and values[1] > 0:
         return None
-    return Refusal("options", "RESIZE_BILINEAR to no width", "write the file again")
+    return Refusal("options", "RESIZE_BILINEAR to no width", "convert the model again")
 
 
 def cut(node: Node) -> Refusal | None:
     """SLICE from a place that is not negative, of sizes in numbers."""
     begin, size = stored(node, 1), stored(node, 2)
     if begin is None or size is None or len(begin) != len(size) or len(size) > MOST_DIMENSIONS:
-        return Refusal("options", "SLICE whose begin and size do not fit", "write the file again")
+        return Refusal("options", "SLICE whose begin and size do not fit", "convert the model again")
     if begin.min(initial=0) < 0:
         return Refusal("options", "SLICE from a negative place", "count from the start")
     if size.min(initial=1) > 0:
@@ -188,7 +188,7 @@ def parts(node: Node) -> Refusal | None:
     """SPLIT along a stored axis into as many outputs as it says."""
     outputs = len(node.operator.outputs)
     if node.option("NumSplits") != outputs:
-        return Refusal("options", "SPLIT counts its outputs wrongly", "write the file again")
+        return Refusal("options", "SPLIT counts its outputs wrongly", "convert the model again")
     return numbers(0, most_dimensions=None)(node) or types(FLOAT_Q8, (1,), range(outputs))(node)
 
 
@@ -200,7 +200,7 @@ def attention(node: Node) -> Refusal | None:
     fits = all(shapes) and len({shape[-1] for shape in shapes[:3]}) == 1
     if fits and len(shapes) > 3:
         fits = all(len(shape) > 1 and shape[1] == shapes[3][-1] for shape in shapes[1:3])
-    return None if fits else Refusal("options", "attention whose shapes do not fit", "write the file again")
+    return None if fits else Refusal("options", "attention whose shapes do not fit", "convert the model again")
 
 
 def variable_shape(node: Node) -> Refusal | None:
@@ -220,7 +220,7 @@ def moves(*places: int) -> Check:
             for out in outputs:
                 if first.dtype != out.dtype:
                     reason = f"{node.operator.name} of {first.dtype} to {out.dtype}"
-                    return Refusal("mixed-types", reason, "write the file again: it changes no values")
+                    return Refusal("mixed-types", reason, "convert the model again: it changes no values")
                 if out.dtype in Q8 and (first.scales, first.zero_points) != (out.scales, out.zero_points):
                     return _unlike_scales(node)
         return None
