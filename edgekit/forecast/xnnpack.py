@@ -135,7 +135,9 @@ class _Visit:
 
 
 _CUSTOM = ("odml.scaled_dot_product_attention",)
-_CYCLE = Refusal("cycle", "an operator needs its own output: the runtime applies no delegate", "convert the model again")
+_CYCLE = Refusal(
+    "cycle", "an operator needs its own output: the runtime applies no delegate", "convert the model again"
+)
 
 
 def _readers(graph: Graph) -> dict[int, list[Operator]]:

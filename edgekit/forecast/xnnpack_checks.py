@@ -209,7 +209,9 @@ def padding(node: Node) -> Refusal | None:
     """SAME or VALID, which an operator without options has not."""
     if node.option("Padding", -1) in (0, 1):
         return None
-    return Refusal("padding", f"{node.operator.name} says no padding", "convert the model again; its options are missing")
+    return Refusal(
+        "padding", f"{node.operator.name} says no padding", "convert the model again; its options are missing"
+    )
 
 
 def positive(*names: str) -> Check:
