@@ -6,7 +6,7 @@ import re
 from functools import cache
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from edgekit.report import words
@@ -18,10 +18,12 @@ _ADDRESS = re.compile(r"(https?://[^\s<>\"]*[^\s<>\".,:;)])")
 @cache
 def template(name: str) -> Template:
     """A template of this folder, with the filters for numbers."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"bytes": words.size, "seconds": words.seconds, "count": format_count}
     environment.globals |= {"words": words, "link": _link}
-    return environment.from_string(_text(name))
+    return environment.get_template(name)
 
 
 def css() -> Markup:
