@@ -97,7 +97,7 @@ def record_arena(
     contents = read_contents(source)
     if any(tensor.appended for tensor in read_graph(source).tensors):
         raise RunError(
-            "constants lie behind the flatbuffer, where TensorFlow Lite Micro does not look: they get room in the arena",
+            "constants lie behind the flatbuffer, where TensorFlow Lite Micro does not look for them",
             "write the file again with constants inside, as `edgekit optimize` does",
         )
     plan = plan_memory(contents, "micro")
