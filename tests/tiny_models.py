@@ -107,11 +107,11 @@ def dequantize(scale: float = 0.5, zero: int = 3) -> bytes:
     return graph.bytes([x], [y])
 
 
-def custom() -> bytes:
+def custom(name: str = "Unheard") -> bytes:
     """One operator that no runtime knows."""
     graph = Graph()
     x, y = graph.tensor("x", (1, 4)), graph.tensor("y", (1, 4))
-    graph.operator(CUSTOM, [x], [y], "Unheard")
+    graph.operator(CUSTOM, [x], [y], name)
     return graph.bytes([x], [y])
 
 

@@ -16,20 +16,13 @@ from edgekit.device.protocol import Completed
 from edgekit.errors import InputError, MissingDependency, RunError
 
 
-def with_operator(name: str) -> bytes:
-    graph = tiny_models.Graph()
-    x, y = graph.tensor("x", (1, 4)), graph.tensor("y", (1, 4))
-    graph.operator(tiny_models.CUSTOM, [x], [y], name)
-    return graph.bytes([x], [y])
-
-
 @pytest.mark.parametrize(
     ("name", "kind", "mend"),
     [("FlexErf", "TensorFlow (Flex)", "rewrite the layer"), ("my.Op2", "custom", "--delegate")],
 )
 def test_the_runtime_lacks_it(name: str, kind: str, mend: str) -> None:
     with pytest.raises(RunError) as error:
-        measure(with_operator(name), plan_for(runs=2), name="m.tflite")
+        measure(tiny_models.custom(name), plan_for(runs=2), name="m.tflite")
     assert error.value.problem == f"m.tflite: the runtime on local has no {kind} operator {name!r}"
     assert mend in error.value.mend
 
@@ -39,7 +32,7 @@ def test_a_file_for_an_edge_tpu_is_refused_before_anything_is_sent(tmp_path: Pat
         def push(self, local: Path, keep: bool = False) -> str:
             raise AssertionError("pushed")
 
-    file, plan = with_operator("edgetpu-custom-op"), plan_for(runs=2)
+    file, plan = tiny_models.custom("edgetpu-custom-op"), plan_for(runs=2)
     (tmp_path / "m.tflite").write_bytes(file)
     with Unreached() as device:
         for call in (
@@ -55,7 +48,7 @@ def test_a_file_for_an_edge_tpu_is_refused_before_anything_is_sent(tmp_path: Pat
 def test_with_a_delegate_the_device_decides() -> None:
     wanted = plan_for(runs=2, delegate=Delegate("/no/such/library.so"))
     with pytest.raises(MissingDependency, match="the delegate cannot be loaded"):
-        measure(with_operator("edgetpu-custom-op"), wanted)
+        measure(tiny_models.custom("edgetpu-custom-op"), wanted)
 
 
 def test_turns_name_it_too() -> None:

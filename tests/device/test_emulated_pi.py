@@ -19,7 +19,7 @@ from test_local_device import wait_until
 from edgekit.bench.describe import describe
 from edgekit.bench.plan import plan_for
 from edgekit.bench.run import infer, measure
-from edgekit.errors import MissingDependency
+from edgekit.errors import MissingDependency, RunError
 from edgekit.evaluate import evaluate_model
 
 pytestmark = pytest.mark.emulated
@@ -67,6 +67,12 @@ def test_a_model_is_as_accurate_there_as_here(pi: Board, int8_file: bytes, digit
     assert found.agreement.decisions is not None
     assert found.agreement.decisions > 0.95
     assert found.agreement.outputs[0].quanta <= 2
+
+
+@pytest.mark.parametrize("name", ["FlexErf", "Unheard"])
+def test_an_operator_that_its_runtime_lacks_is_named(pi: Board, name: str) -> None:
+    with pi.device() as device, pytest.raises(RunError, match=f"on ssh://pi has no .* operator '{name}'"):
+        measure(tiny_models.custom(name), FEW, device)
 
 
 def test_it_is_described(pi: Board) -> None:
