@@ -14,7 +14,7 @@ from edgekit.forecast.placement import Forecast
 from edgekit.forecast.units import TITLES
 from edgekit.target import Target
 from edgekit.tflite.graph import Graph
-from edgekit.tflite.inspect import ModelSummary
+from edgekit.tflite.inspect import ModelContents
 from edgekit.tflite.memory_plan import Planner, plan_memory
 from edgekit.tflite.memory_savings import savings
 from edgekit.units import format_bytes, format_count
@@ -48,7 +48,7 @@ class Advice(Struct, frozen=True):
 
 
 def advise(
-    summary: ModelSummary, graph: Graph, target: Target, forecasts: Sequence[Forecast], streamed: int
+    summary: ModelContents, graph: Graph, target: Target, forecasts: Sequence[Forecast], streamed: int
 ) -> tuple[Advice, ...]:
     """Everything that would pay on the target; `streamed` are the bytes that its accelerator cannot keep."""
     found = [*_numbers(summary, target), *_order(summary, target), *_parameters(streamed)]
@@ -57,7 +57,7 @@ def advise(
     return tuple(sorted((one for one in found if one.share >= _LEAST), key=lambda one: -one.share))
 
 
-def _numbers(summary: ModelSummary, target: Target) -> Iterator[Advice]:
+def _numbers(summary: ModelContents, target: Target) -> Iterator[Advice]:
     """Whole numbers in the place of floats: a quarter of the parameters, and of the tensors between operators."""
     if summary.numeric not in ("float32", "float16", "dynamic-int8") or "int8" not in target.numerics.schemes:
         return
@@ -71,13 +71,13 @@ def _numbers(summary: ModelSummary, target: Target) -> Iterator[Advice]:
     yield Advice(what, "tensors", plan_memory(summary, planner).arena_bytes, after)
 
 
-def _in_int8(summary: ModelSummary) -> int:
+def _in_int8(summary: ModelContents) -> int:
     """Bytes of the parameters in int8, about: a byte a weight; biases stay wide, and each channel has its scale."""
     weights = {one.buffer: one for one in summary.tensors if one.constant_bytes and one.dtype in ("float32", "float16")}
     return sum(one.elements if len(one.shape) > 1 else _EACH_CHANNEL * one.elements for one in weights.values())
 
 
-def _order(summary: ModelSummary, target: Target) -> Iterator[Advice]:
+def _order(summary: ModelContents, target: Target) -> Iterator[Advice]:
     """Where memory is what is scarce: the same operators in an order in which less lives at once."""
     if target.memory.flash_bytes is not None:
         planner = _planner(target)
@@ -91,7 +91,7 @@ def _parameters(streamed: int) -> Iterator[Advice]:
     yield Advice(f"{format_bytes(streamed)} fewer parameters (prune_channels, factorize)", "streamed", streamed, 0)
 
 
-def _operators(summary: ModelSummary, graph: Graph, forecast: Forecast) -> Iterator[Advice]:
+def _operators(summary: ModelContents, graph: Graph, forecast: Forecast) -> Iterator[Advice]:
     """For each kind of operator that the unit leaves: what it would take if those were mended."""
     macs = {op.index: op.macs for op in summary.operators if op.subgraph == 0}
     own = [one for one in forecast.left if one.code not in _SIDE_EFFECT]

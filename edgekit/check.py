@@ -16,7 +16,7 @@ from edgekit.forecast.units import forecasts
 from edgekit.placement_findings import placement_findings
 from edgekit.target import Target
 from edgekit.tflite.graph import Graph
-from edgekit.tflite.inspect import ModelSummary
+from edgekit.tflite.inspect import ModelContents
 from edgekit.tflite.memory_plan import plan_memory
 
 
@@ -58,8 +58,8 @@ class CheckResult(Struct, frozen=True):
         return any(ORDER[finding.level] <= ORDER[level] for finding in self.findings)
 
 
-def check(summary: ModelSummary, target: Target, graph: Graph | None = None) -> CheckResult:
-    """Hold a file (`inspect_model`) against a target, and its graph (`read_graph`) against each unit of the target.
+def check(summary: ModelContents, target: Target, graph: Graph | None = None) -> CheckResult:
+    """Hold a file (`read_contents`) against a target, and its graph (`read_graph`) against each unit of the target.
 
     Without the graph the operator tables alone say what runs. Raises TargetError if a table does not fit its schema.
     """
@@ -79,7 +79,7 @@ def _decides(first: Forecast, target: Target) -> bool:
     return first.unit == target.operators.table.removeprefix("tflite-")
 
 
-def _memory(summary: ModelSummary, target: Target, graph: Graph | None, units: tuple[Forecast, ...]) -> MemoryUse:
+def _memory(summary: ModelContents, target: Target, graph: Graph | None, units: tuple[Forecast, ...]) -> MemoryUse:
     plan = plan_memory(summary, "micro" if "tflite-micro" in target.runtime.packages else "litert")
     held = MemoryUse(summary.file_bytes, summary.parameter_bytes, plan.arena_bytes, plan.persistent_bytes)
     chip = target.memory.accelerator_cache_bytes

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from edgekit.finding import Finding, Level, grouped, named
 from edgekit.operators import OperatorTable
 from edgekit.target import Target
-from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo
+from edgekit.tflite.inspect import ModelContents, OperatorInfo, TensorInfo
 from edgekit.tflite.memory_plan import Planner, plan_memory
 from edgekit.units import format_bytes
 
@@ -21,10 +21,10 @@ _GRANULAR = {
     "TRANSPOSE_CONV": "granularity",
 }
 
-Rule = Callable[[ModelSummary, Target], Iterator[Finding]]
+Rule = Callable[[ModelContents, Target], Iterator[Finding]]
 
 
-def _scheme(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+def _scheme(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """The numeric scheme of the file is one that the target runs."""
     if not _scheme_runs(summary, target):
         yield Finding(
@@ -37,12 +37,12 @@ def _scheme(summary: ModelSummary, target: Target) -> Iterator[Finding]:
         )
 
 
-def _scheme_runs(summary: ModelSummary, target: Target) -> bool:
+def _scheme_runs(summary: ModelContents, target: Target) -> bool:
     """A mixed file has no scheme of its own: its operators are judged one by one."""
     return summary.numeric == "mixed" or summary.numeric in target.numerics.schemes
 
 
-def _builtin_operators(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+def _builtin_operators(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """Builtin operators are in the operator table, or else in that of the fallback."""
     tables = target.operator_tables()
     inner = [op for op in summary.operators if not op.custom and not _at_the_edge(op, summary)]
@@ -61,7 +61,7 @@ def _builtin_operators(summary: ModelSummary, target: Target) -> Iterator[Findin
             yield Finding("info", "documented-limit", named(ops), problem, source=tables[0].source_of(name))
 
 
-def _custom_operators(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+def _custom_operators(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """Custom and TensorFlow (Flex) operators are built in, or can be linked in."""
     tables = target.operator_tables()
     for name, ops in grouped([op for op in summary.operators if op.custom], lambda op: op.name).items():
@@ -78,7 +78,7 @@ def _custom_operators(summary: ModelSummary, target: Target) -> Iterator[Finding
             yield Finding("warn" if linkable else "error", "custom-operator", named(ops), problem, mend, source)
 
 
-def _types(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+def _types(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """Operators compute in types that the kernels of the target have."""
     if not _scheme_runs(summary, target):
         return
@@ -94,7 +94,7 @@ def _types(summary: ModelSummary, target: Target) -> Iterator[Finding]:
             yield Finding(level, "unsupported-type", dtype, problem, mend, tables[0].source)
 
 
-def _dimensions(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+def _dimensions(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """Only as many innermost dimensions are larger than 1 as the accelerator takes."""
     table = target.operator_tables()[0]
     if table.dimensions is None:
@@ -106,7 +106,7 @@ def _dimensions(summary: ModelSummary, target: Target) -> Iterator[Finding]:
         yield Finding("warn", "too-many-dimensions", named(large), problem, mend, table.source)
 
 
-def _granularity(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+def _granularity(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """Weights have one scale for each channel only where the kernels read more than one."""
     for name, key in _GRANULAR.items():
         ops = [op for op in _main(summary) if op.name == name and _per_channel(op, summary.tensors)]
@@ -120,7 +120,7 @@ def _granularity(summary: ModelSummary, target: Target) -> Iterator[Finding]:
             )
 
 
-def _shapes(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+def _shapes(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """Shapes are known beforehand where the target needs that."""
     tensors = [tensor for tensor in (*summary.inputs, *summary.outputs) if tensor.dynamic]
     inner = sum(op.dynamic for op in summary.operators)
@@ -133,7 +133,7 @@ def _shapes(summary: ModelSummary, target: Target) -> Iterator[Finding]:
     yield Finding("warn", "dynamic-shape", subject, problem, mend, source)
 
 
-def _io(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+def _io(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """Inputs and outputs have a type that the target takes without a detour."""
     integer_only = not {"float32", "float16"} & set(target.operator_tables()[0].types)
     for side, tensors in (("input", summary.inputs), ("output", summary.outputs)):
@@ -149,7 +149,7 @@ def _io(summary: ModelSummary, target: Target) -> Iterator[Finding]:
                 yield Finding("info", "io-type", subject, problem, mend, target.source_of("numerics.io"))
 
 
-def _sizes(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+def _sizes(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """The file fits its budget, the flash, the memory; parameters fit the chip of the accelerator."""
     size, memory = summary.file_bytes, target.memory
     limits: tuple[tuple[str, str, int | None], ...] = (
@@ -171,7 +171,7 @@ def _sizes(summary: ModelSummary, target: Target) -> Iterator[Finding]:
         )
 
 
-def _arena(summary: ModelSummary, target: Target) -> Iterator[Finding]:
+def _arena(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """The tensors between operators, and states, fit the memory, and their budget."""
     planner: Planner = "micro" if "tflite-micro" in target.runtime.packages else "litert"
     plan, main = plan_memory(summary, planner), _main(summary)
@@ -201,12 +201,12 @@ def _either(tables: tuple[OperatorTable, ...]) -> str:
     return " or ".join(table.title for table in tables)
 
 
-def _main(summary: ModelSummary) -> list[OperatorInfo]:
+def _main(summary: ModelContents) -> list[OperatorInfo]:
     """Operators of the main graph: only their tensor numbers point into `summary.tensors`."""
     return [op for op in summary.operators if op.subgraph == 0]
 
 
-def _at_the_edge(op: OperatorInfo, summary: ModelSummary) -> bool:
+def _at_the_edge(op: OperatorInfo, summary: ModelContents) -> bool:
     """A cast between the outside and the model, which the rule on inputs and outputs reports."""
     if op.name not in _CASTS or op.subgraph != 0:
         return False

@@ -15,7 +15,7 @@ from edgekit.python_reference import split
 from edgekit.target import Target, load_target
 from edgekit.tflite.flatbuffer import read_bytes
 from edgekit.tflite.graph import read_graph
-from edgekit.tflite.inspect import inspect_model
+from edgekit.tflite.inspect import read_contents
 
 if TYPE_CHECKING:
     from edgekit.draft import Draft
@@ -51,7 +51,7 @@ def check_on(
 
 def check_file(data: bytes | bytearray, targets: Sequence[Target], name: str = "model") -> tuple[CheckResult, ...]:
     """Hold the bytes of a `.tflite` against several targets; `name` is for errors. Raises ModelError."""
-    summary, graph = inspect_model(data, name), read_graph(data, name)
+    summary, graph = read_contents(data, name), read_graph(data, name)
     return tuple(check(summary, target, graph) for target in targets)
 
 

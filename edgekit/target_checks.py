@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from edgekit.errors import RecipeError, did_you_mean
 
@@ -36,13 +36,23 @@ def _cited(target: Target) -> list[str]:
 
 def _recommended(target: Target) -> list[str]:
     """The recommended recipe is one this target can run."""
-    from edgekit.recipe import Recipe
-
     try:
-        Recipe.parse(target.numerics.recommended).resolve(target)
+        _resolve(target.numerics.recommended, target)
     except RecipeError as fault:
         return [f"numerics.recommended: {fault.problem}" + (f" ({fault.mend})" if fault.mend else "")]
     return []
+
+
+def _resolve(recipe: str, target: Target) -> None:
+    """A number format alone is judged without the other stages: to import them takes longer than a whole check."""
+    from edgekit.stages.numerics import Quantize, Scheme, resolve_quantize
+
+    if recipe in get_args(Scheme):
+        resolve_quantize(Quantize(recipe), target)  # type: ignore[arg-type]
+        return
+    from edgekit.recipe import Recipe
+
+    Recipe.parse(recipe).resolve(target)
 
 
 def _known_sources(target: Target) -> list[str]:

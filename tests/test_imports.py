@@ -108,6 +108,14 @@ def test_inspect_and_check_load_nothing_heavy(float_file: bytes, tmp_path: Path)
     assert not _loaded_by("check", str(path), "--target", "host") & HEAVY
 
 
+def test_check_loads_no_stage(float_file: bytes, tmp_path: Path) -> None:
+    """The training stages take longer to import than a check takes."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(float_file)
+    loaded = _loaded_by("check", str(path), "--target", "raspberry-pi-4")
+    assert not loaded & {"edgekit.recipe", "edgekit.stages.train", "edgekit.model", "edgekit.bench.run"}
+
+
 def test_help_loads_click_and_little_else() -> None:
     assert not _loaded_by("--help") & {"numpy", "msgspec", "jinja2", "tflite"}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from msgspec import Struct
 
 from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
@@ -139,14 +140,13 @@ def _greedy(
     choose: Callable[[list[Gap]], Gap],
 ) -> dict[int, int]:
     """{tensor: offset}: each in one of the gaps between those placed before that live at the same time."""
+    named = list(order)
+    begins, ends = np.array([moving[index] for index in named], np.int64).reshape(-1, 2).T
     found: dict[int, int] = {}
-    for index in order:
+    for number, index in enumerate(named):
         first, last = moving[index]
-        beside = sorted(
-            (offset, offset + sizes[other])
-            for other, offset in found.items()
-            if moving[other][0] <= last and first <= moving[other][1]
-        )
+        together = np.flatnonzero((begins[:number] <= last) & (first <= ends[:number])).tolist()
+        beside = sorted((found[other], found[other] + sizes[other]) for other in map(named.__getitem__, together))
         gaps, top = [], 0
         for start, stop in beside:
             begin = _up(top, alignment)

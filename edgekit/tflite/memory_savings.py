@@ -6,6 +6,10 @@ written: this is to know whether a change would be worth the work.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from itertools import pairwise
+
 from msgspec import Struct, structs
 
 from edgekit.tflite.inspect import ModelContents, OperatorInfo
@@ -41,7 +45,7 @@ def _in_place(contents: ModelContents, planner: Planner) -> int:
     for number, operator in enumerate(main):
         for output in operator.outputs if operator.name in IN_PLACE else ():
             dying = [i for i in operator.inputs if i in moving and moving[i][1] == number and sizes[i] == sizes[output]]
-            if dying and output in moving:
+            if dying and output in moving and output not in operator.inputs:
                 begin, _ = moving.pop(dying[0])
                 moving[output] = (begin, moving[output][1])
     return placed(moving, sizes, planner)[1]
@@ -52,22 +56,63 @@ def _lean_order(contents: ModelContents, planner: Planner) -> tuple[OperatorInfo
 
     Those that keep a state stay in their order.
     """
-    waiting = [op for op in contents.operators if op.subgraph == 0]
-    sizes = {index: tensor_bytes(contents.tensors[index]) for index in lives(contents, planner)}
-    kept = {*contents.output_indices, *(contents.input_indices if planner == "litert" else ())}
-    written = {index for op in waiting for index in op.outputs}
-    readers = {index: sum(index in op.inputs for op in waiting) for index in sizes}
-    order: list[OperatorInfo] = []
-    while waiting:
-        state = next((op for op in waiting if _keeps_state(op, contents)), None)
-        ready = [op for op in waiting if not written & {*op.inputs} and (op is state or not _keeps_state(op, contents))]
-        chosen = min(ready or waiting[:1], key=lambda op: _growth(op, sizes, readers, kept))
-        waiting.remove(chosen)
-        order.append(chosen)
-        written -= {*chosen.outputs}
-        for index in {*chosen.inputs} & {*readers}:
-            readers[index] -= 1
-    return tuple(order)
+    waiting = _Waiting(contents, planner)
+    return tuple(waiting.operators[place] for place in waiting)
+
+
+class _Waiting:
+    """Operators by place: for how many things each waits, and those that can run, in a heap by what they add.
+
+    What an operator adds only shrinks: when it becomes the last reader of a tensor. Then it is put in once more.
+    """
+
+    def __init__(self, contents: ModelContents, planner: Planner) -> None:
+        self.operators = [op for op in contents.operators if op.subgraph == 0]
+        self.sizes = {index: tensor_bytes(contents.tensors[index]) for index in lives(contents, planner)}
+        self.kept = {*contents.output_indices, *(contents.input_indices if planner == "litert" else ())}
+        self.unwritten = {index for op in self.operators for index in op.outputs}
+        self.readers: dict[int, set[int]] = {}
+        for place, op in enumerate(self.operators):
+            for index in op.inputs:
+                self.readers.setdefault(index, set()).add(place)
+        states = [place for place, op in enumerate(self.operators) if _keeps_state(op, contents)]
+        self.successor = dict(pairwise(states))
+        self.left = [len(self.unwritten & {*op.inputs}) for op in self.operators]
+        for place in states[1:]:
+            self.left[place] += 1
+        self.todo = dict.fromkeys(range(len(self.operators)))
+        self.heap: list[tuple[int, int]] = []
+
+    def __iter__(self) -> Iterator[int]:
+        for place in self.todo:
+            self._offer(place)
+        while self.todo:
+            _, place = heappop(self.heap) if self.heap else (0, next(iter(self.todo)))
+            if place in self.todo:
+                del self.todo[place]
+                self._run(place)
+                yield place
+
+    def _offer(self, place: int) -> None:
+        if not self.left[place] and place in self.todo:
+            heappush(self.heap, (self._growth(self.operators[place]), place))
+
+    def _growth(self, operator: OperatorInfo) -> int:
+        freed = [i for i in {*operator.inputs} & self.sizes.keys() if len(self.readers[i]) == 1 and i not in self.kept]
+        return sum(self.sizes.get(index, 0) for index in operator.outputs) - sum(self.sizes[index] for index in freed)
+
+    def _run(self, place: int) -> None:
+        operator = self.operators[place]
+        for index in {*operator.inputs}:
+            self.readers[index].remove(place)
+            if len(self.readers[index]) == 1:
+                self._offer(next(iter(self.readers[index])))
+        written = self.unwritten & {*operator.outputs}
+        self.unwritten -= written
+        freed = [other for index in written for other in self.readers.get(index, ())]
+        for other in [*freed, *([self.successor[place]] if place in self.successor else [])]:
+            self.left[other] -= 1
+            self._offer(other)
 
 
 def _keeps_state(operator: OperatorInfo, contents: ModelContents) -> bool:
@@ -75,8 +120,3 @@ def _keeps_state(operator: OperatorInfo, contents: ModelContents) -> bool:
     return operator.name in STATEFUL | CALLING or any(
         tensor.variable or tensor.dtype == "resource" for tensor in tensors
     )
-
-
-def _growth(operator: OperatorInfo, sizes: dict[int, int], readers: dict[int, int], kept: set[int]) -> int:
-    freed = [i for i in {*operator.inputs} & {*sizes} if readers[i] == 1 and i not in kept]
-    return sum(sizes.get(index, 0) for index in operator.outputs) - sum(sizes[index] for index in freed)

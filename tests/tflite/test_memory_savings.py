@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from time import process_time
 
 import pytest
 import tiny_models
@@ -45,6 +46,21 @@ def test_a_branch_that_ends_small_goes_first() -> None:
     contents = contents_of(tensors, tuple(operator(number, read) for number, read in inputs.items()), (0,), (5,))
     assert plan_memory(contents, "micro").arena_bytes >= 1920
     assert savings(contents, "micro").reordered_bytes < 1100
+
+
+def test_an_operator_that_writes_over_its_own_input_is_survived() -> None:
+    tensors = [TensorInfo(f"t{i}", (1, 160), "int8") for i in range(3)]
+    contents = contents_of(tensors, (operator(0, (0,)), operator(0, (0, 1)), operator(1, (1,))), (0,), (2,))
+    assert savings(contents, "micro").in_place_bytes <= plan_memory(contents, "micro").arena_bytes
+
+
+def test_three_thousand_operators_take_a_moment() -> None:
+    """A quadratic search takes 6 seconds and more."""
+    tensors = [TensorInfo(f"t{i}", (1, 160), "int8") for i in range(3001)]
+    contents = contents_of(tensors, tuple(operator(number, (number,)) for number in range(3000)), (0,), (3000,))
+    begin = process_time()
+    assert savings(contents, "micro").reordered_bytes == 320
+    assert process_time() - begin < 3
 
 
 def test_the_command_tells_and_draws(tmp_path: Path) -> None:
