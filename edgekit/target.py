@@ -77,6 +77,10 @@ class Runtime(Struct, frozen=True, forbid_unknown_fields=True):
         Level | None,
         Meta(description="API level of the oldest Android that is meant: NNAPI takes what it has.", examples=[30]),
     ] = None
+    edgetpu_runtime: Annotated[
+        Level | None,
+        Meta(description="Version of the Edge TPU runtime on the board, where it is not the newest.", examples=[13]),
+    ] = None
 
 
 class Numerics(Struct, frozen=True, forbid_unknown_fields=True):

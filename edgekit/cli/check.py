@@ -18,6 +18,7 @@ from edgekit.cli.common import emit, json_option, results_only, say
 from edgekit.cli.model_options import model_argument, trust_option
 from edgekit.errors import GateError, OutputError
 from edgekit.finding import Level
+from edgekit.forecast.edgetpu import edgetpu_log
 from edgekit.forecast.placement import Forecast
 from edgekit.forecast.units import TITLES
 from edgekit.report.sarif import sarif
@@ -141,10 +142,11 @@ def _render_result(result: CheckResult, sources: list[str], every: bool) -> str:
 
 
 def _operators(forecast: Forecast) -> str:
-    """A row for each operator: whether the unit takes it, and why not."""
+    """A row for each operator: whether the unit takes it, and why not; for Coral the log of its compiler, too."""
     words = {True: "yes", False: "no", None: "unknown"}
     rows = [(f"#{one.index}", one.name, words[one.taken], one.reason) for one in forecast.placements]
-    return render_table(("", "operator", TITLES[forecast.unit].removeprefix("the "), "why"), rows)
+    table = render_table(("", "operator", TITLES[forecast.unit].removeprefix("the "), "why"), rows)
+    return f"{table}\n\n{edgetpu_log(forecast).rstrip()}" if forecast.unit == "edgetpu" else table
 
 
 def _facts(result: CheckResult) -> list[str]:

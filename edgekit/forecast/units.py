@@ -25,7 +25,6 @@ TITLES: dict[Unit, str] = {
 }
 
 _FORECASTS: dict[str, Callable[[Graph], Forecast]] = {
-    "edgetpu": forecast_edgetpu,
     "gpu": forecast_gpu,
     "micro": forecast_micro,
     "xnnpack": forecast_xnnpack,
@@ -38,7 +37,7 @@ def forecasts(graph: Graph, target: Target) -> tuple[Forecast, ...]:
     NNAPI is asked only where the target names an API level, on which everything depends.
     """
     asked = (*target.runtime.delegates, *(["micro"] if "tflite-micro" in target.runtime.packages else []))
-    known: dict[str, Callable[[Graph], Forecast]] = dict(_FORECASTS)
+    known = _FORECASTS | {"edgetpu": partial(forecast_edgetpu, runtime_version=target.runtime.edgetpu_runtime)}
     if (level := target.runtime.api_level) is not None:
         known["nnapi"] = partial(forecast_nnapi, api_level=level)
     return tuple(known[unit](graph) for unit in asked if unit in known)

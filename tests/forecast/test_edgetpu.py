@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from edgetpu_files import Of, Step, chain, file_of, graph_of, numbers, single, weights
+from msgspec import structs
 
 from edgekit.errors import InputError, ModelError
 from edgekit.forecast.edgetpu import ParameterCache, edgetpu_log, forecast_cache, forecast_edgetpu
+from edgekit.forecast.units import forecasts
+from edgekit.target import load_target
 from edgekit.tflite.graph import Graph, read_graph
 
 PAIRS = (
@@ -365,3 +368,10 @@ def _bytes_of(name: str) -> bytes:
     tensors = {f"in{number}": of for number, of in enumerate(inputs.get(name, [IMAGE]))} | {"out": SLICED}
     options = {"PACK": {"axis": 1}, "SQUEEZE": {"squeezeDims": [0]}}.get(name, {})
     return file_of(tensors, [Step(name, tuple(tensors)[:-1], ("out",), options)], ("in0",), ("out",))
+
+
+def test_a_target_may_name_an_older_runtime() -> None:
+    coral = load_target("coral-usb")
+    older = structs.replace(coral, runtime=structs.replace(coral.runtime, edgetpu_runtime=13))
+    codes = [forecasts(TAKEN["transpose"], target)[0].placements[-1].code for target in (coral, older)]
+    assert codes == ["", "runtime-version"]
