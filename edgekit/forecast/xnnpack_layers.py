@@ -27,6 +27,7 @@ from edgekit.forecast.xnnpack_checks import (
     stored,
     type_problem,
     types,
+    value_problem,
     zero_point,
 )
 from edgekit.tflite.graph import Tensor
@@ -213,7 +214,12 @@ def matrices(node: Node) -> Refusal | None:
     dynamic = (first.dtype, second.dtype) == ("float32", "int8")
     if first.dtype != second.dtype and not dynamic:
         return _mixed(node, first.dtype, second.dtype, node.output().dtype)
-    if dynamic or second.dtype != "int8":
+    if dynamic:
+        return None
+    problem = value_problem(first) or value_problem(second)
+    if problem:
+        return Refusal("quantization", f"BATCH_MATMUL of tensors of which {problem}", "quantize the model again")
+    if second.dtype != "int8":
         return None
     if len(second.scales) > 1 or second.zero_points[0]:
         reason = "int8 BATCH_MATMUL asks for a second input with one scale and the zero point 0"

@@ -196,6 +196,8 @@ def attention(node: Node) -> Refusal | None:
     """Check of the composite odml.scaled_dot_product_attention: query, key, value and perhaps a mask."""
     if node.operator.options.get("Name", node.operator.name) != "odml.scaled_dot_product_attention":
         return Refusal("operator", f"XNNPACK has no composite {node.option('Name', '')}", "use its parts instead")
+    if node.has(3) and node.input(3).dtype != "float32":
+        return Refusal("type", "XNNPACK has attention with a float32 mask only", "keep the mask in float32")
     shapes = [node.input(place).shape for place in range(len(node.operator.inputs))]
     fits = all(shapes) and len({shape[-1] for shape in shapes[:3]}) == 1
     if fits and len(shapes) > 3:
