@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from edgekit.errors import InputError
 from edgekit.forecast.delegate import Delegate, forecast, refused
-from edgekit.forecast.nnapi_rules import FEATURE_LEVEL_6, NNAPI_1_3, RULES
+from edgekit.forecast.nnapi_checks import FEATURE_LEVEL_6, NNAPI_1_3
+from edgekit.forecast.nnapi_rules import RULES
 from edgekit.forecast.node import Fault, Node
 from edgekit.forecast.placement import Forecast
 from edgekit.operators import OperatorTable, load_table
