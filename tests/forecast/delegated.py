@@ -7,6 +7,7 @@ from collections import Counter
 from functools import cache
 from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from typing import NamedTuple
 
 from edgekit.forecast.placement import Forecast
@@ -41,9 +42,17 @@ def really(file: bytes) -> Real:
 
 
 @cache
+def _processes() -> ForkServerContext:
+    """New processes that have the runtime already: an abort costs little."""
+    found = get_context("forkserver")
+    found.set_forkserver_preload(["ai_edge_litert.interpreter"])
+    return found
+
+
+@cache
 def _child() -> Connection:
     ours, theirs = Pipe()
-    get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True).start()
+    _processes().Process(target=_serve, args=(theirs,), daemon=True).start()
     theirs.close()
     return ours
 
@@ -60,7 +69,7 @@ def _serve(connection: Connection) -> None:
 
 def _runs_without(file: bytes) -> bool:
     """Whether the file can be prepared with no delegate, in a process that may die of it."""
-    process = get_context("spawn").Process(target=_prepare, args=(file,))
+    process = _processes().Process(target=_prepare, args=(file,))
     process.start()
     process.join()
     return process.exitcode == 0
