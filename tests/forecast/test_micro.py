@@ -106,8 +106,8 @@ UNCHECKED = {
 }
 """Kernels that do not look at the type of some tensor, and read its bytes as another one: refused here."""
 
-NEWER = {"RSQRT", "CAST"}
-"""Take one more type since the commit that the table cites: int16, and bool to bool."""
+NEWER = {"CAST"}
+"""Takes bool to bool since the commit that the table cites."""
 
 
 @needs_package
@@ -221,7 +221,7 @@ def test_a_body_that_is_not_looked_at_is_said(shared_data: Path) -> None:
 def test_every_operator_of_the_table_cites_its_kernel() -> None:
     known = {*CODES, "resource", "any"}
     for name, rule in TABLE.operators.items():
-        assert TABLE.source_of(name).endswith(f"/kernels/{rule.file or '-'}"), name
+        assert f"/kernels/{rule.file or '-'}" in TABLE.source_of(name), name
         words = {word for one in rule.signatures() for word in one.replace("->", ",").replace("|", ",").split(",")}
         assert {word.strip() for word in words} <= {*known, "..."}, name
     assert {*SPECS} < {*TABLE.operators}
