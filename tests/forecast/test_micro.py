@@ -52,18 +52,17 @@ def promised(name: str) -> list[Case]:
 
 
 def unpromised(name: str) -> list[Case]:
-    """The same with one more type in the place of that of the activations."""
-    fed = next((place for place, shape in enumerate(SPECS[name].inputs) if isinstance(shape, tuple)), 0)
-    turned = {
-        (
-            name,
-            tuple(other if one == inputs[fed] else one for one in inputs),
-            other if output == inputs[fed] else output,
-        )
-        for _, inputs, output in promised(name)
-        for other in CODES.keys() - {"int4"}
-    }
+    """The same with another type in the place of that of the first activation, and of all that share it."""
+    fed = [place for place, shape in enumerate(SPECS[name].inputs) if isinstance(shape, tuple)]
+    turned = {_turned(case, fed, other) for case in promised(name) for other in CODES.keys() - {"int4", UNFED}}
     return sorted(turned - {*promised(name)})
+
+
+def _turned(case: Case, fed: list[int], other: str) -> Case:
+    name, inputs, output = case
+    kind = inputs[fed[0]] if fed else output
+    changed = [other if place in fed and one == kind else one for place, one in enumerate(inputs)]
+    return name, tuple(changed), other if output == kind else output
 
 
 def asked(cases: list[Case], folder: Path) -> list[tuple[Case, Placement, str]]:
