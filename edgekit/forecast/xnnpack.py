@@ -7,8 +7,6 @@ tflite/delegates/xnnpack/xnnpack_delegate.cc, PrepareOpsToDelegate, and tflite/c
 
 from __future__ import annotations
 
-from collections import Counter
-
 from edgekit.forecast.partition import partition
 from edgekit.forecast.placement import Forecast, Placement
 from edgekit.forecast.xnnpack_checks import Node, Refusal, counts
@@ -21,7 +19,6 @@ VERSION = "LiteRT 2.3"
 _FILE = "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc"
 _WEIGHTED = {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"}
 _UNREAD = {"Convolution2DTransposeBias", "MaxPoolingWithArgmax2D", "MaxUnpooling2D"}
-_MOST_COUNTED = 8
 
 
 def forecast_xnnpack(graph: Graph) -> Forecast:
@@ -39,8 +36,7 @@ def forecast_xnnpack(graph: Graph) -> Forecast:
     if broken is not None:
         found = build_refusal(visit.node(graph.operators[broken]))
         refusals, pieces = _nothing(graph, broken, found), ()
-    split = _splits(graph, visit.taken, refusals) if pieces else {}
-    placements = tuple(_placement(operator, refusals, split) for operator in graph.operators)
+    placements = tuple(_placement(operator, refusals) for operator in graph.operators)
     return Forecast("xnnpack", placements, sum(piece.taken for piece in pieces), VERSION)
 
 
@@ -167,23 +163,7 @@ def _nothing(graph: Graph, broken: int | None, found: Refusal | None) -> dict[in
     return {operator.index: others for operator in graph.operators} | {broken: found}
 
 
-def _splits(graph: Graph, taken: frozenset[int], refusals: dict[int, Refusal]) -> dict[str, str]:
-    """What each kind of operator outside costs: pieces now, and pieces if it were inside."""
-    names = Counter(graph.operators[index].name for index in refusals)
-    now = _pieces(graph, taken)
-    found = {}
-    for name, _ in names.most_common(_MOST_COUNTED):
-        without = _pieces(graph, taken | {index for index in refusals if graph.operators[index].name == name})
-        if without < now:
-            found[name] = f"; it cuts XNNPACK's part into {now} pieces, {without} without it"
-    return found
-
-
-def _pieces(graph: Graph, taken: frozenset[int] | set[int]) -> int:
-    return sum(piece.taken for piece in partition(graph, taken) or ())
-
-
-def _placement(operator: Operator, refusals: dict[int, Refusal], split: dict[str, str]) -> Placement:
+def _placement(operator: Operator, refusals: dict[int, Refusal]) -> Placement:
     rule = RULES.get(operator.name)
     source = f"{_FILE} : {rule.visitor if rule else 'VisitNode'}"
     refusal = refusals.get(operator.index)
@@ -191,5 +171,4 @@ def _placement(operator: Operator, refusals: dict[int, Refusal], split: dict[str
         return Placement(operator.index, operator.name, True, source=source)
     unknown = refusal.code == "blockwise" or (operator.custom and operator.name in _UNREAD)
     taken = None if unknown else False
-    reason = refusal.reason + split.get(operator.name, "")
-    return Placement(operator.index, operator.name, taken, refusal.code, reason, refusal.mend, source)
+    return Placement(operator.index, operator.name, taken, refusal.code, refusal.reason, refusal.mend, source)
