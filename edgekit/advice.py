@@ -52,7 +52,8 @@ def advise(
 ) -> tuple[Advice, ...]:
     """Everything that would pay on the target; `streamed` are the bytes that its accelerator cannot keep."""
     found = [*_numbers(summary, target), *_order(summary, target), *_parameters(streamed)]
-    if forecasts and forecasts[0].unit != "micro":
+    runs = summary.numeric in (*target.numerics.schemes, "mixed")  # else the whole file has to be made again
+    if runs and forecasts and forecasts[0].unit != "micro":
         found += _operators(summary, graph, forecasts[0])
     return tuple(sorted((one for one in found if one.share >= _LEAST), key=lambda one: -one.share))
 
@@ -101,7 +102,7 @@ def _operators(summary: ModelContents, graph: Graph, forecast: Forecast) -> Iter
     groups = [culprits] if culprits else grouped(own, lambda one: (one.name, one.code)).values()
     for group in groups:
         then = _Division(graph, taken | {one.index for one in group}, forecast, macs)
-        change = f"{TITLES[forecast.unit]} takes {then.operators} operators instead of {now.operators}"
+        change = f"{TITLES[forecast.unit]} takes {then.operators} instead of {now.operators} operators"
         what = f"mend {named(group)}: {change}"
         if then.outside < now.outside:
             yield Advice(what, "outside", now.outside, then.outside)
@@ -126,10 +127,14 @@ def _planner(target: Target) -> Planner:
     return "micro" if "tflite-micro" in target.runtime.packages else "litert"
 
 
-def words(advice: Advice) -> str:
-    """A line for a person."""
+def words(advice: Sequence[Advice]) -> list[str]:
+    """A line for a person for each change, with everything that it saves."""
+    return [f"{what}; {', '.join(map(_saved, ones))}" for what, ones in grouped(advice, lambda one: one.what).items()]
+
+
+def _saved(advice: Advice) -> str:
     show = {"outside": format_count, "pieces": format_count}.get(advice.resource, format_bytes)
-    return f"{advice.what}; {_NAMES[advice.resource]} {show(advice.before)} -> {show(advice.after)}"
+    return f"{_NAMES[advice.resource]} {show(advice.before)} -> {show(advice.after)}"
 
 
 _NAMES: dict[Resource, str] = {

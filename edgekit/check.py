@@ -8,12 +8,13 @@ from __future__ import annotations
 from msgspec import Struct, structs
 
 from edgekit.advice import Advice, advise
-from edgekit.check_rules import FILE_RULES, TABLE_RULES
+from edgekit.check_rules import FILE_RULES, TABLE_RULES, homeless
 from edgekit.finding import ORDER, Finding, Level
 from edgekit.forecast.edgetpu import forecast_cache
 from edgekit.forecast.placement import Forecast
 from edgekit.forecast.units import forecasts
 from edgekit.placement_findings import placement_findings
+from edgekit.quantization_findings import quantization_findings
 from edgekit.target import Target
 from edgekit.tflite.graph import Graph
 from edgekit.tflite.inspect import ModelContents
@@ -66,8 +67,9 @@ def check(summary: ModelContents, target: Target, graph: Graph | None = None) ->
     units = forecasts(graph, target) if graph else ()
     rules = FILE_RULES if units and _decides(units[0], target) else FILE_RULES + TABLE_RULES
     findings = [finding for rule in rules for finding in rule(summary, target)]
+    findings += quantization_findings(graph) if graph else ()
     if units and not any(finding.code == "unsupported-numerics" for finding in findings):
-        findings += placement_findings(units, target)
+        findings += placement_findings(units, target, {op.name for op in homeless(summary, target)})
     ordered = tuple(sorted(findings, key=lambda finding: ORDER[finding.level]))
     memory = _memory(summary, target, graph, units)
     advice = advise(summary, graph, target, units, memory.streamed_bytes or 0) if graph else ()

@@ -64,18 +64,24 @@ def _builtin_operators(summary: ModelContents, target: Target) -> Iterator[Findi
 def _custom_operators(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """Custom and TensorFlow (Flex) operators are built in, or can be linked in."""
     tables = target.operator_tables()
-    for name, ops in grouped([op for op in summary.operators if op.custom], lambda op: op.name).items():
+    for ops in grouped(homeless(summary, target), lambda op: op.name).values():
         source = target.source_of("operators")
         if ops[0].flex:
-            if not target.operators.flex:
-                problem = "a TensorFlow (Flex) operator; this target has only TFLite operators"
-                mend = "rewrite the layer with operations that TFLite has, or split it off the model"
-                yield Finding("error", "flex-operator", named(ops), problem, mend, source)
-        elif not any(name in table.custom for table in tables):
+            problem = "a TensorFlow (Flex) operator; this target has only TFLite operators"
+            mend = "rewrite the layer with operations that TFLite has, or split it off the model"
+            yield Finding("error", "flex-operator", named(ops), problem, mend, source)
+        else:
             linkable = target.operators.custom
             problem = f"a custom operator that {_either(tables)} does not bring along"
             mend = "link its kernel and register it" if linkable else "replace it, or run it outside of the model"
             yield Finding("warn" if linkable else "error", "custom-operator", named(ops), problem, mend, source)
+
+
+def homeless(summary: ModelContents, target: Target) -> list[OperatorInfo]:
+    """The custom and Flex operators that no unit of the target has."""
+    brought = {name for table in target.operator_tables() for name in table.custom}
+    custom = [op for op in summary.operators if op.custom and op.name not in brought]
+    return [op for op in custom if not (op.flex and target.operators.flex)]
 
 
 def _types(summary: ModelContents, target: Target) -> Iterator[Finding]:
@@ -160,7 +166,8 @@ def _sizes(summary: ModelContents, target: Target) -> Iterator[Finding]:
     for claim, place, limit in limits:
         if limit is not None and size > limit:
             problem = f"{format_bytes(size)}, and {place} is {format_bytes(limit)}"
-            mend = "quantize it, prune it, or take a smaller architecture"
+            mend = "quantize it" if _has_floats(summary) else "remove channels (`--recipe channels50-int8`)"
+            mend += ", or take a smaller architecture"
             yield Finding("error", "too-large", "file", problem, mend, target.source_of(claim))
     cache = memory.accelerator_cache_bytes
     if cache is not None and summary.parameter_bytes > cache:
@@ -181,13 +188,17 @@ def _arena(summary: ModelContents, target: Target) -> Iterator[Finding]:
         ("memory.ram_bytes", "the memory", target.memory.ram_bytes),
     ):
         if limit is not None and needed > limit:
-            peak = main[plan.peak]
-            problem = (
-                f"{format_bytes(needed)} for tensors, and {place} is {format_bytes(limit)}; "
-                f"most lives at {peak.name} #{peak.index}, {format_bytes(plan.live_bytes)}"
+            most = (
+                f"; most lives at {main[plan.peak].name} #{plan.peak}, {format_bytes(plan.live_bytes)}" if main else ""
             )
-            mend = "a smaller input, an earlier stride or fewer channels there; int8 takes a quarter of float32"
+            problem = f"{format_bytes(needed)} for tensors, and {place} is {format_bytes(limit)}{most}"
+            mend = "a smaller input, an earlier stride or fewer channels there"
+            mend += "; int8 takes a quarter of float32" if _has_floats(summary) else ""
             yield Finding("error", "arena-too-large", "tensors", problem, mend, target.source_of(claim))
+
+
+def _has_floats(summary: ModelContents) -> bool:
+    return summary.numeric not in ("int8", "int16x8")
 
 
 def _verdict(tables: tuple[OperatorTable, ...], fits: Callable[[OperatorTable], bool]) -> Level | None:

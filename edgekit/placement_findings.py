@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from edgekit.finding import Finding, Level, grouped, named
 from edgekit.forecast.placement import Forecast, Placement
@@ -13,14 +13,19 @@ _TOLD_BY_IO = "float-rim"  # a cast at the outside: the rule on inputs and outpu
 _REFUSED = {"file", "file-refused"}  # for one operator the runtime, or the compiler, takes no part of the file
 
 
-def placement_findings(forecasts: Sequence[Forecast], target: Target) -> Iterator[Finding]:
-    """One finding for all operators that the first unit leaves for the same reason."""
+def placement_findings(
+    forecasts: Sequence[Forecast], target: Target, homeless: Collection[str] = ()
+) -> Iterator[Finding]:
+    """One finding for all operators that the first unit leaves for the same reason; not for the `homeless`.
+
+    Of these it is said elsewhere that no unit has them.
+    """
     first, rest = forecasts[0], forecasts[1:]
 
     def key(one: Placement) -> tuple[str, str, str, Level]:
         return one.code, one.reason, one.mend, _level(one, first, rest, target)
 
-    left = [one for one in first.left if one.code != _TOLD_BY_IO]
+    left = [one for one in first.left if one.code != _TOLD_BY_IO and one.name not in homeless]
     for (code, _, mend, level), placements in grouped(left, key).items():
         one = placements[0]
         yield Finding(level, code, named(placements), _problem(one, first, level, target), mend, one.source)

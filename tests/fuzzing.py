@@ -1,8 +1,8 @@
 """The child of test_fuzz.py: judge mutations of a file, as a user would who was sent a damaged or hostile one.
 
 `python fuzzing.py FILE COUNT SEED` prints one JSON line: how many were answered and how many refused. Anything that is
-not an EdgekitError ends it with a traceback, a mutation that takes longer than ten seconds by SIGALRM, one that asks
-for too much memory by MemoryError.
+not an EdgekitError ends it with a traceback, a mutation that takes more than ten seconds of CPU time by SIGPROF, one
+that asks for too much memory by MemoryError.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def main(file: str, count: str, seed: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     data, answered, refused = Path(file).read_bytes(), 0, 0
     for copy in mutations(data, int(count), random.Random(int(seed))):
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             judge(copy)
             answered += 1
         except EdgekitError:
             refused += 1
-    signal.alarm(0)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     sys.stdout.write(json.dumps({"answered": answered, "refused": refused}) + "\n")
 
 

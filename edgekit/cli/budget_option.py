@@ -26,7 +26,10 @@ budget_option = click.option(
 
 def with_budgets(target: Target, budgets: Sequence[str]) -> Target:
     """The target with these budgets in the place of its own. Raises BadParameter for what is no budget."""
-    return structs.replace(target, budget=structs.replace(target.budget, **dict(map(_parsed, budgets))))
+    pairs = [_parsed(text) for text in budgets]
+    if len(dict(pairs)) < len(pairs):
+        raise click.BadParameter("a budget is given twice; give file= and arena= once each", param_hint="--budget")
+    return structs.replace(target, budget=structs.replace(target.budget, **dict(pairs)))
 
 
 def _parsed(text: str) -> tuple[str, int]:

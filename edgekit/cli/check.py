@@ -136,7 +136,7 @@ def _render_result(result: CheckResult, sources: list[str], every: bool) -> str:
         lines.append(f"  {_WORDS[finding.level]:7}  {finding.subject}")
         lines.append(f"           {finding.problem}{reference}")
         lines += [f"           mend: {finding.mend}"] if finding.mend else []
-    lines += [f"  {'what pays' if not place else '':9}  {words(one)}" for place, one in enumerate(result.advice)]
+    lines += [f"  {'what pays' if not place else '':9}  {line}" for place, line in enumerate(words(result.advice))]
     lines += [f"\n{_operators(one)}" for one in result.forecasts if every]
     return "\n".join(lines)
 

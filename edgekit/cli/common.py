@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -24,9 +25,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 def emit(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
     """Print a result on standard output, as JSON or as `render` makes it."""
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
+        click.echo(_as_json(value))
     else:
         click.echo(_safe(render(value)))
+
+
+def _as_json(value: Any) -> str:
+    """Indented JSON; a file name that is no UTF-8 has its bytes escaped, as Python reads it back."""
+    try:
+        return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2)
 
 
 def say(text: str) -> None:
