@@ -27,6 +27,8 @@ def read_bytes(source: bytes | bytearray | Path) -> bytes | bytearray:
     if not isinstance(source, Path):
         return source
     try:
+        if source.is_char_device() or source.is_block_device():
+            raise ModelError(f"{source}: a device, not a file", "give a .tflite file")
         return source.read_bytes()
     except FileNotFoundError:
         raise ModelError(f"{source}: no such file", "check the path") from None

@@ -92,3 +92,8 @@ def test_published_mac_counts(shared_data: Path) -> None:
     summary = inspect_model(shared_data / "models/coral_pairs/mobilenet_v1_0.25_128_quant.tflite")
     assert 13e6 < summary.macs < 15e6
     assert summary.parameters == pytest.approx(470_000, rel=0.02)
+
+
+def test_a_device_that_never_ends_is_refused() -> None:
+    with pytest.raises(ModelError, match="a device"):
+        inspect_model(Path("/dev/zero"))
