@@ -64,6 +64,8 @@ def _numbers(summary: ModelContents, target: Target) -> Iterator[Advice]:
         return
     what = "quantize it to int8 (`--recipe int8`)"
     yield Advice(what, "file", summary.file_bytes, summary.file_bytes - summary.parameter_bytes + _in_int8(summary))
+    if target.numerics.schemes[0] != "int8":
+        return  # an accelerator that computes 8-bit files in floating point
     tensors = tuple(
         structs.replace(tensor, dtype="int8") if tensor.dtype == "float32" else tensor for tensor in summary.tensors
     )

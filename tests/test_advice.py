@@ -23,6 +23,11 @@ def test_int8_is_promised_what_a_real_int8_file_takes(shared_data: Path) -> None
     assert promised["tensors"].after == real.arena_bytes
 
 
+def test_tensors_are_not_smaller_where_int8_is_computed_in_floats(shared_data: Path) -> None:
+    advice = _advice(shared_data / "models/mlperf_tiny_ic/pretrainedResnet.tflite", "android-gpu")
+    assert [one.resource for one in advice] == ["file"]
+
+
 def test_an_int8_file_is_not_told_to_become_one(shared_data: Path) -> None:
     file = shared_data / "models/mlperf_tiny_ic/pretrainedResnet_quant.tflite"
     assert not [one for one in _advice(file, "raspberry-pi-4") if "quantize" in one.what]
