@@ -65,9 +65,12 @@ def session(shown: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def made(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Folder in which the commands that make the example have run."""
 
+    import keras
+
     def make(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
+            keras.utils.clear_session()  # names of layers are counted from 1, as in a process of its own
             exec(MAKING, {"__name__": "example"})
             (commands,) = re.findall(r"^```sh\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
             optimizing, copying = map(shlex.split, commands.splitlines())
