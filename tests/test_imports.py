@@ -30,6 +30,7 @@ LAYERS = (
     {"artifact"},
     {"evaluate", "real_inputs", "workspace", "gate", "run"},
     {"makings"},
+    {"package"},
     {"report"},
     {"pipeline"},
     {"cli"},

@@ -15,6 +15,7 @@ _COMMANDS = {
     "compress": "Make a Keras model smaller: prune, factorize, cluster, distill; convert nothing.",
     "sensitivity": "Show what each layer of a Keras model costs when a share of it is pruned.",
     "inspect": "Show what is inside a .tflite file.",
+    "metadata": "Show or set the TFLite Metadata of a file: names, licence, normalization, labels.",
     "memory": "Show the memory that the tensors of a .tflite file need, and what sets it.",
     "check": "Say whether a model will run on a target, and what to change.",
     "compile": "Compile a .tflite file for an Edge TPU or an Ethos-U, by the maker's compiler.",

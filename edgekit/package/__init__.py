@@ -1,0 +1,1 @@
+"""Packages that people can ship, and the pieces they are made of."""
