@@ -1,8 +1,8 @@
 """Archives whose bytes follow from their contents and SOURCE_DATE_EPOCH alone.
 
 Names are sorted, modes are 644 or 755, owners are 0, and all times are the same
-(https://reproducible-builds.org/specs/source-date-epoch/). Members of a zip are stored, as Android wants of a model that
-is mapped into memory; a `.tar.gz` is deflated by the zlib at hand, and another zlib may give other bytes.
+(https://reproducible-builds.org/specs/source-date-epoch/). Members of a zip are stored, as Android wants of a model
+that is mapped into memory; a `.tar.gz` is deflated by the zlib at hand, and another zlib may give other bytes.
 """
 
 from __future__ import annotations
