@@ -18,6 +18,7 @@ _COMMANDS = {
     "metadata": "Show or set the TFLite Metadata of a file: names, licence, normalization, labels.",
     "memory": "Show the memory that the tensors of a .tflite file need, and what sets it.",
     "check": "Say whether a model will run on a target, and what to change.",
+    "vectors": "Make golden vectors of a .tflite file, or check a runtime or device against them.",
     "compile": "Compile a .tflite file for an Edge TPU or an Ethos-U, by the maker's compiler.",
     "estimate": "Estimate latency on targets you do not own, from published figures.",
     "evaluate": "Measure the accuracy of a model on a data set.",

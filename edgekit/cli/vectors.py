@@ -1,0 +1,127 @@
+"""`edgekit vectors`: golden vectors of a TFLite file, and a runtime or device held against them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekit.cli.common import emit, json_option, progress, results_only, say
+from edgekit.cli.device_option import device_option
+from edgekit.cli.model_options import collect, data_options
+from edgekit.cli.plan_options import run_options
+from edgekit.errors import GateError, OutputError
+
+if TYPE_CHECKING:
+    from edgekit.bench.plan import Plan
+    from edgekit.package.golden import GoldenHead, GoldenVectors, VectorCheck
+
+
+@click.command("vectors")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="File to write: .npz, .json, .zip, .tar or .tar.gz.")
+@click.option("--check", "golden", type=click.Path(path_type=Path), help="Vectors (.npz, .json) to hold MODEL against.")
+@click.option("--count", type=click.IntRange(1), default=3, show_default=True, help="Samples.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of random samples.")
+@data_options()
+@device_option()
+@run_options()
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@json_option
+def command(
+    model: Path,
+    out: Path | None,
+    golden: Path | None,
+    count: int,
+    seed: int,
+    data: str | None,
+    metric: str | None,
+    task: str | None,
+    pairs: tuple[str, ...],
+    device: str,
+    plan: Plan,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write inputs and outputs of MODEL, a .tflite file, or check that a runtime computes the same.
+
+    \b
+    edgekit vectors m.tflite --data digits.npz -o vectors.npz
+    edgekit vectors m.tflite --check vectors.npz --device pi4
+
+    With -o the interpreter of this machine runs alone, without XNNPACK. A check ends with code 1 where an output is off
+    by more than a quantum.
+    """
+    from edgekit.tflite.flatbuffer import read_bytes
+
+    if (out is None) == (golden is None):
+        raise click.UsageError("give either -o FILE or --check FILE")
+    content = bytes(read_bytes(model))
+    if golden is not None:
+        found = _checked(content, golden, plan, device)
+        emit(found, as_json, render_check)
+        if not found.passed:
+            raise GateError(f"{model} does not compute the golden vectors of {golden}", "see which output is off")
+    elif out is not None:
+        _refuse(out, overwrite)
+        with results_only():
+            made = _made(model, content, count, seed, data, collect(metric, task, pairs))
+        made.save(out)
+        say(f"file: {out}")
+        emit(made.head, as_json, render)
+
+
+def _made(
+    model: Path, content: bytes, count: int, seed: int, data: str | None, options: dict[str, object]
+) -> GoldenVectors:
+    from edgekit.package.golden import golden_vectors
+    from edgekit.real_inputs import real_inputs
+
+    samples = None if data is None else real_inputs(model, data, options, count)
+    return golden_vectors(content, count, seed, samples)
+
+
+def _checked(content: bytes, golden: Path, plan: Plan, device: str) -> VectorCheck:
+    from edgekit.device.find import find_device
+    from edgekit.package.golden import check_vectors, load_vectors
+
+    vectors = load_vectors(golden)
+    with ExitStack() as stack:
+        place = (
+            None
+            if device == "local"
+            else stack.enter_context(find_device(device, plan.runtime, progress, native=False))
+        )
+        return check_vectors(content, vectors, plan, place)
+
+
+def _refuse(out: Path, overwrite: bool) -> None:
+    if out.is_dir() or not out.parent.is_dir():
+        raise OutputError(f"{out} is no place for a file", "choose a file in a folder that exists")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already", "choose another file with -o, or give --overwrite")
+
+
+def render(head: GoldenHead) -> str:
+    """What the vectors are of, in a few lines."""
+    source = f"random, seed {head.seed}" if head.data is None else head.data
+    tensors = [("in ", tensor) for tensor in head.inputs] + [("out", tensor) for tensor in head.outputs]
+    lines = [f"{head.samples} samples ({source}), run by {head.runtime} without XNNPACK"]
+    for side, tensor in tensors:
+        tolerance = f", others may differ by {tensor.tolerance:.3g}" if tensor.tolerance else ""
+        lines.append(f"  {side}  {tensor.name}: {tensor.dtype}[{'x'.join(map(str, tensor.shape))}]{tolerance}")
+    return "\n".join(lines)
+
+
+def render_check(found: VectorCheck) -> str:
+    """How far each output is off, and whether that passes."""
+    pairs = zip(found.outputs, found.worst, strict=True)
+    return "\n".join(
+        [
+            f"{'passed' if found.passed else 'failed'}: {found.samples} samples on {found.device}, {found.runtime}",
+            *(f"  {name}: off by {worst:.3g} of what is allowed" for name, worst in pairs),
+            *([] if found.same_file else ["note: the vectors were made of a file with other bytes"]),
+        ]
+    )
