@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from edgekit.check import CheckResult, MemoryUse, check
 from edgekit.cli.check import command as check_command
 from edgekit.errors import GateError, ModelError, TargetError
+from edgekit.source_check import check_file
 from edgekit.target import Target, load_target
 from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo, inspect_model
 
@@ -270,3 +271,11 @@ def test_unknown_target_and_missing_file_are_named(tmp_path: Path) -> None:
     gone = CliRunner().invoke(check_command, [missing, "--target", "coral-usb"])
     assert isinstance(gone.exception, ModelError)
     assert "no such file" in gone.exception.problem
+
+
+@shared
+def test_xnnpack_is_forecast_for_the_runtime_whose_rules_are_known() -> None:
+    pi = load_target("raspberry-pi-4")
+    older = msgspec.structs.replace(pi, runtime=msgspec.structs.replace(pi.runtime, packages=("tflite-runtime",)))
+    data = (SHARED / "mlperf_tiny_ic" / "pretrainedResnet_quant.tflite").read_bytes()
+    assert [[one.unit for one in result.forecasts] for result in check_file(data, [pi, older])] == [["xnnpack"], []]

@@ -34,10 +34,13 @@ _FORECASTS: dict[str, Callable[[Graph], Forecast]] = {
 def forecasts(graph: Graph, target: Target) -> tuple[Forecast, ...]:
     """What each unit of a target takes of a graph, the unit that the target is for coming first.
 
-    NNAPI is asked only where the target names an API level, on which everything depends.
+    NNAPI is asked only where the target names an API level, on which everything depends, and XNNPACK where LiteRT is
+    the preferred runtime: the rules are those of its version.
     """
     asked = (*target.runtime.delegates, *(["micro"] if "tflite-micro" in target.runtime.packages else []))
     known = _FORECASTS | {"edgetpu": partial(forecast_edgetpu, runtime_version=target.runtime.edgetpu_runtime)}
+    if target.runtime.packages[0] != "ai-edge-litert":
+        del known["xnnpack"]
     if (level := target.runtime.api_level) is not None:
         known["nnapi"] = partial(forecast_nnapi, api_level=level)
     return tuple(known[unit](graph) for unit in asked if unit in known)
