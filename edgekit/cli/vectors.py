@@ -16,7 +16,8 @@ from edgekit.errors import GateError, OutputError
 
 if TYPE_CHECKING:
     from edgekit.bench.plan import Plan
-    from edgekit.package.golden import GoldenHead, GoldenVectors, VectorCheck
+    from edgekit.package.golden import VectorCheck
+    from edgekit.package.golden_file import GoldenHead, GoldenVectors
 
 
 @click.command("vectors")
@@ -52,7 +53,7 @@ def command(
     edgekit vectors m.tflite --check vectors.npz --device pi4
 
     With -o the interpreter of this machine runs alone, without XNNPACK. A check ends with code 1 where an output is off
-    by more than a quantum.
+    by more than a quantum and what the kernels of XNNPACK differ by here.
     """
     from edgekit.tflite.flatbuffer import read_bytes
 
@@ -85,7 +86,8 @@ def _made(
 
 def _checked(content: bytes, golden: Path, plan: Plan, device: str) -> VectorCheck:
     from edgekit.device.find import find_device
-    from edgekit.package.golden import check_vectors, load_vectors
+    from edgekit.package.golden import check_vectors
+    from edgekit.package.golden_file import load_vectors
 
     vectors = load_vectors(golden)
     with ExitStack() as stack:
@@ -108,10 +110,13 @@ def render(head: GoldenHead) -> str:
     """What the vectors are of, in a few lines."""
     source = f"random, seed {head.seed}" if head.data is None else head.data
     tensors = [("in ", tensor) for tensor in head.inputs] + [("out", tensor) for tensor in head.outputs]
-    lines = [f"{head.samples} samples ({source}), run by {head.runtime} without XNNPACK"]
+    count = f"{head.samples} sample{'s' * (head.samples > 1)}"
+    lines = [f"{count}, {source}, run by {head.runtime} without XNNPACK"]
     for side, tensor in tensors:
         tolerance = f", others may differ by {tensor.tolerance:.3g}" if tensor.tolerance else ""
         lines.append(f"  {side}  {tensor.name}: {tensor.dtype}[{'x'.join(map(str, tensor.shape))}]{tolerance}")
+    if not head.xnnpack_compared:
+        lines.append("note: XNNPACK cannot run this file, so one quantum is allowed and nothing for its kernels")
     return "\n".join(lines)
 
 

@@ -25,10 +25,12 @@ def describe(folder: Path) -> Description:
     manifest = Artifact.load(folder).manifest
     if manifest.data is None:
         note = f"{folder}: made without data, so it knows no preprocessing and no classes"
-        return Description(Changes(name=manifest.name), (note,))
+        return Description(Changes(name=Path(manifest.file).stem), (note,))
     labels, notes = _labels(manifest.data, manifest.outputs)
     real = all(tensor.dtype == "float32" or tensor.scale is not None for tensor in manifest.inputs)
-    changes = Changes(name=manifest.name, labels=labels, normalization=_normalization(manifest.data) if real else None)
+    changes = Changes(
+        name=Path(manifest.file).stem, labels=labels, normalization=_normalization(manifest.data) if real else None
+    )
     return Description(changes, notes)
 
 

@@ -35,7 +35,7 @@ def _artifact(folder: Path, names: tuple[str, ...] = NAMES, preprocessing: Prepr
     inputs, outputs = contract(summary)
     data = DataRecord("f", "classification", {"test": 1}, preprocessing or Preprocessing(), names)
     manifest = Manifest(
-        name="zoo-int8",
+        name="host/int8",
         file="zoo.tflite",
         sha256=sha256(PLAIN),
         file_bytes=len(PLAIN),
@@ -103,7 +103,7 @@ def test_an_artifact_gives_its_name_preprocessing_and_classes(model: Path, edgek
     assert not done.returncode, done.stderr
     found = read_metadata((tmp_path / "app.tflite").read_bytes())
     assert found.model is not None
-    assert found.model.name == "zoo-int8"
+    assert found.model.name == "zoo"
     assert found.files == {"labels.txt": b"ant\nbee\ncow\ndoe\n"}
     assert "(x - 9) / 16" in done.stdout
 
@@ -118,5 +118,5 @@ def test_an_artifact_without_data_gives_its_name_alone(tmp_path: Path) -> None:
     artifact = Artifact.load(_artifact(tmp_path / "built"))
     Artifact(structs.replace(artifact.manifest, data=None), PLAIN).save(tmp_path / "other")
     found = describe(tmp_path / "other")
-    assert (found.changes.name, found.changes.normalization) == ("zoo-int8", None)
+    assert (found.changes.name, found.changes.normalization) == ("zoo", None)
     assert "made without data" in found.notes[0]
