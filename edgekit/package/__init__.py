@@ -1,1 +1,1 @@
-"""Packages that people can ship, and the pieces they are made of."""
+"""Packages: a deployed file and everything that the build of an app or a firmware needs around it."""

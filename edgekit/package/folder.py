@@ -1,0 +1,134 @@
+"""A folder of generated files that a build may ask for again and again: written whole, and only where it changed.
+
+`manifest.json` is written last and holds the key of everything that the files depend on, and the hash of each file. A
+folder whose key and hashes still hold is left alone, so times of change stay. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgekit.errors import OutputError
+
+MANIFEST = "manifest.json"
+KIND = "edgekit package"
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """SHA-256 of what the files depend on."""
+    return digest(json.dumps(parts, sort_keys=True).encode())
+
+
+def digest(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and be alone in it: another build of the same folder waits. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as cause:
+        raise OutputError(f"{folder}: {cause.strerror}", "give a folder that can be written") from cause
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def standing(folder: Path, key: str) -> dict[str, Any] | None:
+    """The manifest, if the folder holds exactly what this key made; else None."""
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.get("key") != key:
+        return None
+    return manifest if all(_hash(folder / name) == known for name, known in manifest["files"].items()) else None
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder that a package was written to; None where there is none."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return None
+    known = isinstance(manifest, dict) and manifest.get("kind") == KIND and isinstance(manifest.get("files"), dict)
+    return manifest if known else None
+
+
+def write_package(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Bring a locked folder to these files, each whole or not at all, and give the names that changed.
+
+    Files of an earlier package that are no longer made are removed. Raises OutputError where the folder holds files of
+    someone else, or cannot be written.
+    """
+    old = read_manifest(folder)
+    _refuse_foreign(folder, old)
+    hashes = {name: digest(data) for name, data in sorted(files.items())}
+    whole = {"kind": KIND, "key": key, **manifest, "files": hashes}
+    last = (json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    changed = [name for name, data in files.items() if write_if_changed(folder / name, data)]
+    for name in {*(old or {"files": {}})["files"]} - {*files}:
+        if _inside(name):
+            (folder / name).unlink(missing_ok=True)
+    return (*changed, *([MANIFEST] if write_if_changed(folder / MANIFEST, last) else []))
+
+
+def write_if_changed(path: Path, data: bytes) -> bool:
+    """Write a file in one step unless it holds these bytes already; whether it was written. Raises OutputError."""
+    with suppress(OSError):
+        if path.read_bytes() == data:
+            return False
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError as cause:
+        raise OutputError(f"{path}: {cause.strerror}", "give a place that can be written") from cause
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+    return True
+
+
+def depfile(output: str, inputs: list[str]) -> bytes:
+    r"""A rule `output: inputs` as Make and Ninja read it. Raises OutputError for a name that it cannot hold.
+
+    >>> depfile("a b.c", ["x#1", "$y"])
+    b'a\\ b.c: \\\n  x\\#1 \\\n  $$y\n'
+    """
+    return " \\\n  ".join([f"{_escaped(output)}:", *map(_escaped, inputs)]).encode() + b"\n"
+
+
+def _escaped(name: str) -> str:
+    if "\n" in name:
+        raise OutputError(f"{name!r} cannot stand in a dependency file", "give it a name without a line break")
+    return name.replace("$", "$$").replace("#", "\\#").replace(" ", "\\ ")
+
+
+def _refuse_foreign(folder: Path, old: dict[str, Any] | None) -> None:
+    found = sorted(path.name for path in folder.iterdir() if not path.name.endswith(".partial"))
+    if old is None and found:
+        raise OutputError(f"{folder} holds other files, such as {found[0]}", "give a new folder, or an empty one")
+
+
+def _inside(name: str) -> bool:
+    """Whether a name of a manifest stays in the folder: the file may have been edited."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _hash(path: Path) -> str:
+    try:
+        return digest(path.read_bytes())
+    except OSError:
+        return ""
