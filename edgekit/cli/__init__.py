@@ -20,6 +20,7 @@ _COMMANDS = {
     "check": "Say whether a model will run on a target, and what to change.",
     "vectors": "Make golden vectors of a .tflite file, or check a runtime or device against them.",
     "compile": "Compile a .tflite file for an Edge TPU or an Ethos-U, by the maker's compiler.",
+    "package": "Package a .tflite file for a firmware build: C sources, arena, self-test, build files.",
     "estimate": "Estimate latency on targets you do not own, from published figures.",
     "evaluate": "Measure the accuracy of a model on a data set.",
     "benchmark": "Measure latency and memory of .tflite files.",

@@ -1,0 +1,64 @@
+# find_package(edgekit): add_edgekit_model, which packages a model while the firmware is built.
+#
+#   find_package(edgekit REQUIRED)          # cmake -Dedgekit_DIR="$(edgekit package --cmake-dir)" ...
+#   add_edgekit_model(TARGET keyword MODEL model.tflite [FOR cortex-m7])
+#   target_link_libraries(app PRIVATE edgekit::keyword)
+#
+# MODEL is a .tflite file or an artifact folder of `edgekit optimize`; FOR is a target whose rules and budgets the model
+# has to pass. EDGEKIT_EXECUTABLE is the program, found on the PATH by default.
+
+if(CMAKE_VERSION VERSION_LESS 3.20)
+  set(edgekit_FOUND FALSE)
+  set(edgekit_NOT_FOUND_MESSAGE "add_edgekit_model needs CMake 3.20 or later")
+  return()
+endif()
+
+find_program(EDGEKIT_EXECUTABLE edgekit DOC "The command line of edgekit")
+if(NOT EDGEKIT_EXECUTABLE)
+  set(edgekit_FOUND FALSE)
+  set(edgekit_NOT_FOUND_MESSAGE "edgekit is not on the PATH: set EDGEKIT_EXECUTABLE")
+  return()
+endif()
+
+function(add_edgekit_model)
+  cmake_policy(PUSH)
+  cmake_policy(VERSION 3.20)
+  cmake_parse_arguments(PARSE_ARGV 0 ARG "" "TARGET;MODEL;FOR" "")
+  if(ARG_UNPARSED_ARGUMENTS OR ARG_KEYWORDS_MISSING_VALUES OR NOT ARG_TARGET OR NOT ARG_MODEL)
+    message(FATAL_ERROR "usage: add_edgekit_model(TARGET name MODEL file [FOR target])")
+  endif()
+  if(NOT ARG_TARGET MATCHES "^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$")
+    message(FATAL_ERROR "add_edgekit_model: ${ARG_TARGET} is no name for C: use letters, digits and single underscores")
+  endif()
+
+  get_filename_component(model "${ARG_MODEL}" ABSOLUTE BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
+  set(folder "${CMAKE_CURRENT_BINARY_DIR}/edgekit/${ARG_TARGET}")
+  set(depfile "${CMAKE_CURRENT_BINARY_DIR}/edgekit/${ARG_TARGET}.d")
+  set(first "${model}")
+  if(IS_DIRECTORY "${model}")
+    set(first "${model}/manifest.json")
+  endif()
+  set(board)
+  if(ARG_FOR)
+    set(board --target "${ARG_FOR}")
+  endif()
+
+  add_custom_command(
+    OUTPUT "${folder}/${ARG_TARGET}.c"
+    BYPRODUCTS "${folder}/${ARG_TARGET}.h" "${folder}/${ARG_TARGET}_ops.h"
+      "${folder}/${ARG_TARGET}_selftest.c" "${folder}/${ARG_TARGET}_selftest.h"
+    COMMAND "${EDGEKIT_EXECUTABLE}" package "${model}" --for firmware -o "${folder}" --name "${ARG_TARGET}" ${board}
+      --depfile "${depfile}"
+    DEPENDS "${first}"
+    DEPFILE "${depfile}"
+    WORKING_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}"
+    COMMENT "Packaging the model ${ARG_TARGET}"
+    VERBATIM)
+
+  set_source_files_properties("${folder}/${ARG_TARGET}_selftest.c" PROPERTIES
+    GENERATED TRUE OBJECT_DEPENDS "${folder}/${ARG_TARGET}.c")
+  add_library(edgekit_${ARG_TARGET} STATIC "${folder}/${ARG_TARGET}.c" "${folder}/${ARG_TARGET}_selftest.c")
+  target_include_directories(edgekit_${ARG_TARGET} PUBLIC "${folder}")
+  add_library(edgekit::${ARG_TARGET} ALIAS edgekit_${ARG_TARGET})
+  cmake_policy(POP)
+endfunction()

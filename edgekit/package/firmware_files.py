@@ -1,0 +1,217 @@
+"""What is in a firmware package: facts about the model, judged against the board, poured into templates."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import msgspec
+import numpy as np
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from msgspec import Struct
+
+from edgekit.check import check
+from edgekit.errors import GateError, ModelError
+from edgekit.finding import Finding, named
+from edgekit.forecast.micro import forecast_micro
+from edgekit.operators import load_table
+from edgekit.package import c_text
+from edgekit.package.micro_arena import Arena, find_arena, planned_arena
+from edgekit.package.micro_operators import registrations
+from edgekit.package.source import Source
+from edgekit.package.vectors import Array, Vectors, make_vectors
+from edgekit.target import Target
+from edgekit.tflite.graph import read_graph
+from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
+
+_TEMPLATES = {
+    "header.h.j2": "{name}.h",
+    "source.c.j2": "{name}.c",
+    "ops.h.j2": "{name}_ops.h",
+    "selftest.h.j2": "{name}_selftest.h",
+    "selftest.c.j2": "{name}_selftest.c",
+    "make.mk.j2": "{name}.mk",
+    "CMakeLists.txt.j2": "CMakeLists.txt",
+    "zephyr/module.yml.j2": "zephyr/module.yml",
+    "zephyr/Kconfig.j2": "zephyr/Kconfig",
+    "zephyr/CMakeLists.txt.j2": "zephyr/CMakeLists.txt",
+    "library.json.j2": "library.json",
+    "library.properties.j2": "library.properties",
+    "README.md.j2": "README.md",
+}
+_RUN_HERE = {"TFLite_Detection_PostProcess"}
+_DIFFERENCES = {"int32": "int64_t", "int64": "int64_t", "float32": "float"}
+
+
+class Port(Struct, frozen=True):
+    """An input or output as C has it: `word` is `input_0`, `type` a C type, `scale` a literal or empty."""
+
+    side: str
+    place: int
+    dtype: str
+    type: str
+    shape: tuple[int, ...]
+    elements: int
+    scale: str
+    zero_point: int
+    title: str
+
+    @property
+    def word(self) -> str:
+        """Its part of a name."""
+        return f"{self.side}_{self.place}"
+
+
+def firmware_files(
+    source: Source, name: str, target: Target | None, force: bool
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """{file: bytes} and what the manifest says of them. Raises ModelError, GateError, RunError, MissingDependency."""
+    contents = read_contents(source.model)
+    _refuse_what_cannot_run(source, contents)
+    findings = _judged(source, contents, target, force)
+    arena, vectors = _run(source.model, contents)
+    ports = _ports(contents)
+    facts = {
+        "name": name,
+        "upper": name.upper(),
+        "sha256": source.sha256,
+        "size": len(source.model),
+        "numeric": contents.numeric,
+        "arena": arena,
+        "tensors": ports,
+        "inputs": contents.inputs,
+        "outputs": contents.outputs,
+        "labels": [c_text.string(label) for label in source.labels],
+        "ops": registrations(contents.operators),
+        "custom": [one for one in registrations(contents.operators) if one.parameter],
+        "bytes": c_text.byte_lines(source.model),
+        "count": vectors.count,
+        "runtime": c_text.comment(vectors.runtime),
+        **_selftest(ports, vectors),
+    }
+    files = {
+        file.format(name=name): _filled(template, facts)
+        for template, file in _TEMPLATES.items()
+        if vectors.count or not template.startswith("selftest")
+    }
+    record = {
+        "format_version": 1,
+        "name": name,
+        "model": {"sha256": source.sha256, "bytes": len(source.model), "numeric": contents.numeric},
+        "tensors": msgspec.to_builtins(ports),
+        "labels": source.labels,
+        "arena": msgspec.to_builtins(arena),
+        "operators": [one.operator for one in registrations(contents.operators)],
+        "golden": {"vectors": vectors.count, "runtime": vectors.runtime},
+        "recipe": source.manifest.get("recipe"),
+        "target": target.name if target else None,
+        "findings": msgspec.to_builtins(findings),
+    }
+    return files, record
+
+
+def _run(model: bytes, contents: ModelContents) -> tuple[Arena, Vectors]:
+    """The arena and golden vectors; a plan and no vectors for custom operators, which the interpreter here lacks."""
+    if any(op.custom and op.name not in _RUN_HERE for op in contents.operators):
+        return planned_arena(contents), Vectors(0, (), (), "")
+    return find_arena(model, contents), make_vectors(model, contents)
+
+
+def _refuse_what_cannot_run(source: Source, contents: ModelContents) -> None:
+    """Operators without a kernel, and tensors without a C type: no build mends that, so `force` does not help."""
+    left = [one for one in forecast_micro(read_graph(source.model)).left if one.code != "custom-operator"]
+    if left:
+        raise ModelError(
+            f"TensorFlow Lite Micro does not run {named(left[:1])}: {left[0].reason}",
+            f"{left[0].mend}; see `edgekit check MODEL --target cortex-m4`",
+        )
+    table = load_table("tflite-micro")
+    if lacking := [op for op in contents.operators if not op.custom and not table.runs(op.name)]:
+        raise ModelError(
+            f"TensorFlow Lite Micro has no {named(lacking[:1])} (subgraph {lacking[0].subgraph})", "replace the layer"
+        )
+    if flex := [op for op in contents.operators if op.flex]:
+        raise ModelError(f"{named(flex)} is an operator of TensorFlow", "rewrite the layer, or split it off")
+    for tensor in (*contents.inputs, *contents.outputs):
+        if tensor.dtype not in c_text.C_TYPES:
+            raise ModelError(f"{tensor.name!r} is of type {tensor.dtype}", "make it with int8 inputs and outputs")
+    if not contents.inputs or not contents.outputs:
+        raise ModelError("the model has no input, or no output", "convert it with both")
+
+
+def _judged(source: Source, contents: ModelContents, target: Target | None, force: bool) -> tuple[Finding, ...]:
+    """What the target says about the model. Raises GateError for errors, unless they are forced."""
+    if target is None:
+        return ()
+    findings = check(contents, target, read_graph(source.model)).findings
+    errors = [one for one in findings if one.level == "error"]
+    if errors and not force:
+        raise GateError(
+            f"the model does not run on {target.name}: " + "; ".join(f"{one.subject}: {one.problem}" for one in errors),
+            f"{errors[0].mend or 'choose another target'}; or --force",
+        )
+    return findings
+
+
+def _ports(contents: ModelContents) -> tuple[Port, ...]:
+    sides = (("input", contents.inputs), ("output", contents.outputs))
+    return tuple(_port(side, place, one) for side, ones in sides for place, one in enumerate(ones))
+
+
+def _port(side: str, place: int, tensor: TensorInfo) -> Port:
+    scale = c_text.number(tensor.scale) if tensor.scale else ""
+    shape = tuple(max(size, 1) for size in tensor.shape)
+    title = f"{side.capitalize()} {place}, {c_text.comment(tensor.name)}"
+    kind = c_text.C_TYPES[tensor.dtype]
+    return Port(side, place, tensor.dtype, kind, shape, tensor.elements, scale, tensor.zero_point or 0, title)
+
+
+def _selftest(ports: tuple[Port, ...], vectors: Vectors) -> dict[str, Any]:
+    """The arrays of the self-test, and the types that it compares: each with one that holds every difference."""
+    both = zip(ports if vectors.count else (), (*vectors.inputs, *vectors.outputs), strict=True)
+    shown = [
+        {
+            **{field: getattr(port, field) for field in ("side", "place", "word", "type")},
+            "lines": c_text.number_lines(_plain(one.values)),
+            "tolerance": c_text.number(one.tolerance) if port.dtype == "float32" else str(int(one.tolerance)),
+        }
+        for port, one in both
+    ]
+    kinds = {port.type: port.dtype for port in ports if port.side == "output"}
+    return {
+        "vectors": shown,
+        "compared": sorted((kind, _DIFFERENCES.get(dtype, "int32_t")) for kind, dtype in kinds.items()),
+    }
+
+
+def _plain(values: Array) -> list[int | float]:
+    numbers: list[int | float] = (
+        values.astype(np.int64 if values.dtype.kind in "biu" else values.dtype).ravel().tolist()
+    )
+    return numbers
+
+
+def _filled(template: str, facts: dict[str, Any]) -> bytes:
+    text: str = _environment().get_template(template).render(facts)
+    return text.encode()
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_text),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"c_string": c_text.string, "plain": _in_markdown}
+    return environment
+
+
+def _in_markdown(name: str) -> str:
+    return "`" + c_text.comment(name).replace("`", "'").replace("|", "/") + "`"
+
+
+def _text(name: str) -> str:
+    return (resources.files("edgekit.package") / "templates" / name).read_text(encoding="utf-8")

@@ -1,0 +1,65 @@
+"""What is packaged: a .tflite file, or an artifact folder of `edgekit optimize`, read without loading any stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Source:
+    """The bytes, the files they came from, and what the manifest of an artifact says."""
+
+    model: bytes
+    name: str
+    files: tuple[Path, ...]
+    manifest_bytes: bytes = b""
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of the model."""
+        return hashlib.sha256(self.model).hexdigest()
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the artifact's manifest says; empty for a plain file."""
+        return json.loads(self.manifest_bytes) if self.manifest_bytes else {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes where they are known."""
+        return tuple((self.manifest.get("data") or {}).get("class_names", ()))
+
+
+def open_source(path: Path) -> Source:
+    """Read a file or an artifact folder. Raises ModelError for what is neither, or no longer what its manifest says."""
+    return _artifact(path) if path.is_dir() else Source(_read(path), path.stem, (path,))
+
+
+def _artifact(folder: Path) -> Source:
+    described = folder / "manifest.json"
+    if not described.is_file():
+        raise ModelError(f"{folder}: no manifest.json in it", "give a .tflite file, or a folder of edgekit optimize")
+    data = _read(described)
+    try:
+        manifest = json.loads(data)
+        file, digest, name = (manifest[key] for key in ("file", "sha256", "name"))
+        path = folder / Path(file).name
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{described}: not the manifest of an artifact", "make it with edgekit optimize") from None
+    source = Source(_read(path), str(name), (path, described), data)
+    if source.sha256 != digest:
+        raise ModelError(f"{path}: changed since its manifest was written", "make it again")
+    return source
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        raise ModelError(f"{path}: {cause.strerror}", "give a .tflite file that can be read") from None
