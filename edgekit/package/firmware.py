@@ -81,10 +81,14 @@ def write_depfile(path: Path, made: Packaged) -> bool:
 
 
 def _target(name: str | Path) -> tuple[Target, tuple[Path, ...]]:
-    """A target, and the file it is in where that is the user's own."""
+    """A target, and those of its files that are the user's own: it, and what it extends."""
     from edgekit.target import load_target
+    from edgekit.target_files import find, parent
 
-    return load_target(name), (Path(name),) if Path(name).is_file() else ()
+    file = find(name)
+    target = load_target(file)
+    files = [file, *([parent(target.extends, file)] if target.extends else [])]
+    return target, tuple(Path(str(one.path)) for one in files if not one.shipped)
 
 
 def _digest(target: Target | None) -> str:

@@ -298,7 +298,7 @@ def test_a_broken_budget_is_refused_unless_forced(model: Path, tmp_path: Path) -
     assert not contents_of(out)
     made = package_firmware(model, out, target=board, force=True)
     assert [one["level"] for one in made.manifest["findings"]].count("error") == 1
-    assert board in made.inputs
+    assert made.inputs == (model, board)
 
 
 def test_the_depfile_is_a_rule_that_make_follows(model: Path, tmp_path: Path) -> None:
