@@ -75,6 +75,8 @@ def write_package(folder: Path, files: Mapping[str, bytes], manifest: Mapping[st
     hashes = {name: digest(data) for name, data in sorted(files.items())}
     whole = {"kind": KIND, "key": key, **manifest, "files": hashes}
     last = (json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    if old is None:  # from here on the folder is ours, even if what follows is interrupted
+        write_if_changed(folder / MANIFEST, json.dumps({"kind": KIND, "key": "", "files": {}}).encode())
     changed = [name for name, data in files.items() if write_if_changed(folder / name, data)]
     for name in {*(old or {"files": {}})["files"]} - {*files}:
         if _inside(name):

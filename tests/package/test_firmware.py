@@ -18,6 +18,7 @@ import pytest
 import tiny_models
 
 from edgekit.errors import GateError, ModelError, OutputError
+from edgekit.package import folder
 from edgekit.package.firmware import package_firmware, write_depfile
 from edgekit.package.vectors import make_vectors
 from edgekit.tflite.inspect import read_contents
@@ -50,8 +51,8 @@ def package(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return package_firmware(model, tmp_path_factory.mktemp("firmware") / "curve", target="cortex-m7").folder
 
 
-def contents_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def contents_of(place: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
 def replay(model: Path, offset: int = 0, at: int = 0, fails: bool = False) -> str:
@@ -77,8 +78,8 @@ int main(void) {{ return curve_selftest(invoke); }}
 """
 
 
-def built(package: Path, main: str, folder: Path, *compiler: str) -> Path:
-    source, program = folder / "main.c", folder / "app"
+def built(package: Path, main: str, place: Path, *compiler: str) -> Path:
+    source, program = place / "main.c", place / "app"
     source.write_text(main)
     sources = [source, package / "curve.c", package / "curve_selftest.c"]
     subprocess.run([*compiler, *STRICT, f"-I{package}", *sources, "-o", program], check=True)
@@ -271,6 +272,25 @@ def test_what_was_damaged_is_mended_and_what_is_no_longer_made_is_removed(model:
     assert not [path.name for path in out.iterdir() if path.name.startswith("first")]
 
 
+def test_an_interrupted_build_is_made_good_by_the_next(
+    model: Path, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = folder.write_if_changed, []
+
+    def interrupted(path: Path, data: bytes) -> bool:
+        written.append(path)
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        return write(path, data)
+
+    monkeypatch.setattr(folder, "write_if_changed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        package_firmware(model, tmp_path / "out", target="cortex-m7")
+    monkeypatch.undo()
+    assert package_firmware(model, tmp_path / "out", target="cortex-m7").written
+    assert contents_of(tmp_path / "out") == contents_of(package)
+
+
 def test_two_builds_of_one_folder_at_once(model: Path, tmp_path: Path, edgekit_cli: Run) -> None:
     words = ("package", model, "--for", "firmware", "-o", tmp_path / "out")
     with ThreadPoolExecutor() as pool:
@@ -348,9 +368,9 @@ def test_a_custom_operator_is_handed_in_and_there_is_no_self_test(tmp_path: Path
 
 
 def test_an_artifact_folder_gives_labels_and_recipe(model: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "artifact"
-    folder.mkdir()
-    shutil.copy(model, folder / "curve.tflite")
+    artifact = tmp_path / "artifact"
+    artifact.mkdir()
+    shutil.copy(model, artifact / "curve.tflite")
     manifest = {
         "name": "curve",
         "file": "curve.tflite",
@@ -358,13 +378,13 @@ def test_an_artifact_folder_gives_labels_and_recipe(model: Path, tmp_path: Path)
         "recipe": {"name": "int8"},
         "data": {"class_names": ["zéro??/", 'o"ne']},
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    made = package_firmware(folder, tmp_path / "out")
+    (artifact / "manifest.json").write_text(json.dumps(manifest))
+    made = package_firmware(artifact, tmp_path / "out")
     assert made.manifest["recipe"] == {"name": "int8"}
     assert '    "z\\303\\251ro\\077\\077/",\n    "o\\"ne"\n' in (made.folder / "curve.c").read_text()
     subprocess.run(
         [tool("gcc"), "-std=c99", *STRICT, "-c", made.folder / "curve.c", "-o", tmp_path / "m.o"], check=True
     )
-    (folder / "curve.tflite").write_bytes(b"other")
+    (artifact / "curve.tflite").write_bytes(b"other")
     with pytest.raises(ModelError, match="changed"):
-        package_firmware(folder, tmp_path / "out")
+        package_firmware(artifact, tmp_path / "out")
