@@ -19,6 +19,7 @@ _COMMANDS = {
     "memory": "Show the memory that the tensors of a .tflite file need, and what sets it.",
     "check": "Say whether a model will run on a target, and what to change.",
     "vectors": "Make golden vectors of a .tflite file, or check a runtime or device against them.",
+    "sbom": "Print the bill of materials of an artifact (CycloneDX).",
     "compile": "Compile a .tflite file for an Edge TPU or an Ethos-U, by the maker's compiler.",
     "package": "Package a .tflite file for a firmware build: C sources, arena, self-test, build files.",
     "estimate": "Estimate latency on targets you do not own, from published figures.",
