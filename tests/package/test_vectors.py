@@ -20,7 +20,12 @@ needs_micro = pytest.mark.skipif(
     importlib.util.find_spec("tflite_micro") is None, reason="the package tflite-micro is not installed"
 )
 REAL = ["tflm/hello_world_int8", "tflm/micro_speech_quantized"]
-SLOW = ["tflm/hello_world_float", "mlperf_tiny_ad/ad01_int8", "microwakeword/okay_nabu"]
+SLOW = [
+    "mlperf_tiny_ic/pretrainedResnet_quant",
+    "tflm/hello_world_float",
+    "mlperf_tiny_ad/ad01_int8",
+    "microwakeword/okay_nabu",
+]
 
 MICRO = """
 import sys
@@ -69,9 +74,12 @@ def test_vectors_are_the_same_each_time_and_reach_over_the_range() -> None:
     assert 0 < first.outputs[0].tolerance < 0.01
 
 
-def test_two_inputs_and_two_outputs_keep_their_order() -> None:
+@pytest.mark.parametrize("runtime", ["ai-edge-litert", pytest.param("tflite-micro", marks=needs_micro)])
+def test_two_inputs_and_two_outputs_keep_their_order(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.package.vectors.find_spec", lambda name: name if runtime == "tflite-micro" else None)
     model = tiny_models.sum_and_difference()
     found = make_vectors(model, read_contents(model))
+    assert found.runtime.startswith(runtime)
     x, y = (one.values for one in found.inputs)
     assert found.outputs[0].values == pytest.approx(x + y)
     assert found.outputs[1].values == pytest.approx(x - y)
