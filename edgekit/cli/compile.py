@@ -10,7 +10,9 @@ from typing import get_args
 import click
 from msgspec import Struct
 
+from edgekit.bench.result import write_new
 from edgekit.cli.common import emit, json_option
+from edgekit.errors import OutputError
 from edgekit.finding import grouped, named
 from edgekit.forecast.edgetpu import forecast_edgetpu
 from edgekit.forecast.edgetpu_compiler import COMMAND, Compilation, Difference, compare, compile_edgetpu
@@ -81,6 +83,9 @@ def command(
     """
     data = bytes(read_bytes(model))
     read_graph(data, str(model))
+    file = out / f"{model.stem}_{_EDGETPU if unit == _EDGETPU else 'vela'}.tflite"
+    if file.exists() and not overwrite:
+        raise OutputError(f"{file} is there already", "give --overwrite, or another folder")
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         source = Path(folder, model.name)
         source.write_bytes(fixed_sizes(data) if fix_sizes else data)
@@ -96,15 +101,15 @@ def command(
             forecast = forecast_edgetpu(read_graph(source), several_subgraphs=several)
             emit(EdgeTpuReport(found, compare(forecast, found)), as_json, _edgetpu)
         else:
-            emit(_vela(source, unit, out, timeout, overwrite), as_json, _ethos)
+            emit(_vela(source, unit, file, timeout), as_json, _ethos)
 
 
-def _vela(source: Path, unit: str, out: Path, timeout: float, overwrite: bool) -> EthosReport:
-    file = out / f"{source.stem}_vela.tflite"
-    if overwrite:
-        file.unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
-    return EthosReport(file, compile_for_ethos_u(source, unit, keep=file, seconds=timeout))
+def _vela(source: Path, unit: str, file: Path, timeout: float) -> EthosReport:
+    made = source.with_name("made.tflite")
+    compiled = compile_for_ethos_u(source, unit, keep=made, seconds=timeout)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_new(file, made.read_bytes(), overwrite=True)
+    return EthosReport(file, compiled)
 
 
 def _edgetpu(report: EdgeTpuReport) -> str:

@@ -82,3 +82,5 @@ def test_a_file_for_an_ethos_u_is_made_by_vela(shared_data: Path, tmp_path: Path
     assert "16 of 16 operators on the ethos-u55-128" in found.stdout
     assert "estimate, no measurement" in found.stdout
     assert [op.name for op in read_graph(tmp_path / "out/pretrainedResnet_quant_vela.tflite").operators] == ["ethos-u"]
+    assert "--overwrite" in str(_run(model, "--for", "ethos-u55-128", "-o", tmp_path / "out").exception)
+    assert _run(model, "--for", "ethos-u55-64", "-o", tmp_path / "out", "--overwrite").exit_code == 0
