@@ -35,7 +35,8 @@ def measured() -> Measurement:
 def calm(measured: Measurement) -> Measurement:
     """The measurement as a calm device would have given it: 1 ms, hardly any spread."""
     calm = {"steady_ns": STEADY, "warm_up_stable": True, "before": CALM, "after": CALM, "processor": ALONE}
-    return replace(measured, timeline=(), plan=Plan(), **calm)
+    memory = replace(measured.memory, end=measured.memory.first)
+    return replace(measured, timeline=(), plan=Plan(), memory=memory, **calm)
 
 
 def at(**changes: Any) -> Conditions:
