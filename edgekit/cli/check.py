@@ -15,7 +15,7 @@ from edgekit.check import CheckResult
 from edgekit.cli import complete
 from edgekit.cli.budget_option import budget_option, with_budgets
 from edgekit.cli.common import emit, json_option, results_only, say
-from edgekit.cli.model_options import model_argument, trust_option
+from edgekit.cli.model_options import model_argument, targets_option, trust_option
 from edgekit.errors import GateError, OutputError
 from edgekit.finding import Level
 from edgekit.forecast.edgetpu import edgetpu_log
@@ -40,15 +40,7 @@ class CheckReport(Struct, frozen=True):
 
 @click.command("check", short_help="Say whether a model will run on a target, and what to change.")
 @model_argument
-@click.option(
-    "--target",
-    "-t",
-    "targets",
-    multiple=True,
-    required=True,
-    shell_complete=complete.targets,
-    help="Target name, or path of a TOML file; repeat.",
-)
+@targets_option
 @click.option(
     "--fail-on",
     type=click.Choice(["warn", "error"]),

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option
+from edgekit.cli.model_options import targets_option
 from edgekit.estimate import Estimate, Forecast, estimate_latency
 from edgekit.report.table import render_table
 from edgekit.target import load_target
@@ -27,15 +27,7 @@ class EstimateReport(Struct, frozen=True):
 
 @click.command("estimate", short_help="Estimate latency on targets you do not own, from published figures.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--target",
-    "-t",
-    "targets",
-    multiple=True,
-    required=True,
-    shell_complete=complete.targets,
-    help="Target name, or path of a TOML file; repeat.",
-)
+@targets_option
 @click.option("--threads", type=click.IntRange(1, 1024), help="Only by figures taken with that many threads.")
 @json_option
 def command(model: Path, targets: tuple[str, ...], threads: int | None, as_json: bool) -> None:

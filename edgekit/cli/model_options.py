@@ -13,6 +13,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 model_argument = click.argument("model", shell_complete=complete.files)
+targets_option = click.option(
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    required=True,
+    shell_complete=complete.targets,
+    help="Target name, or path of a TOML file; repeat.",
+)
 trust_option = click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
 
 
