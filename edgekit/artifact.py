@@ -17,7 +17,7 @@ from edgekit.dataset import Preprocessing
 from edgekit.errors import ModelError
 from edgekit.finding import Finding
 from edgekit.recipe import Recipe
-from edgekit.tflite.inspect import ModelSummary, inspect_model
+from edgekit.tflite.inspect import ModelContents, ModelSummary, inspect_model
 from edgekit.verify import Verification
 
 
@@ -123,7 +123,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def contract(summary: ModelSummary) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def contract(summary: ModelSummary | ModelContents) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Inputs and outputs of a file as the manifest records them."""
     inputs, outputs = (
         tuple(Tensor(t.name, t.shape, t.dtype, t.scale, t.zero_point) for t in tensors)

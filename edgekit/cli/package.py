@@ -1,4 +1,4 @@
-"""`edgekit package`: a model and all that a build needs around it, made anew only where something changed."""
+"""`edgekit package`: a model and all that is needed around it, made anew only where something changed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from msgspec import Struct
 
 from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, say
-from edgekit.package.firmware import package_firmware, write_depfile
-from edgekit.units import format_bytes
+from edgekit.package.build import KINDS, package, write_depfile
 
 
 class Report(Struct, frozen=True):
-    """What the command prints: the folder, the name in its files, what was written, and the arena."""
+    """What the command prints: the folder, the name that its code goes by, what was written, and each model file."""
 
     folder: Path
+    kind: str
     name: str
     written: tuple[str, ...]
-    arena: dict[str, Any]
+    variants: tuple[dict[str, Any], ...]
+    arena: dict[str, Any] | None
     forced: tuple[str, ...]
+    notices: tuple[str, ...]
 
 
 def _cmake_folder(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
@@ -31,10 +33,19 @@ def _cmake_folder(context: click.Context, parameter: click.Parameter, asked: boo
 
 
 @click.command("package")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--for", "kind", type=click.Choice(["firmware"]), required=True, help="What the package goes into.")
+@click.argument("models", nargs=-1, required=True, metavar="[UNIT=]MODEL...")
+@click.option("--for", "kind", type=click.Choice(KINDS), required=True, help="What the package goes into.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder for the package.")
-@click.option("--name", help="Begins the names of files and symbols. Default: the name of the model.")
+@click.option("--name", help="Begins the names in the package. Default: the name of the model.")
+@click.option("--package-version", "version", default="1.0.0", show_default=True, help="Version of the package.")
+@click.option("--licence", "--license", "licence", metavar="TEXT", help="Licence of the model, such as Apache-2.0.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Text file: a name for each place of the output.")
+@click.option(
+    *("--vectors", "vectors"),
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Golden vectors of `edgekit vectors` to use in place of random samples; one file for each model.",
+)
 @click.option(
     "--target", "-t", shell_complete=complete.targets, help="Refuse what breaks the rules or the budget of this target."
 )
@@ -49,37 +60,50 @@ def _cmake_folder(context: click.Context, parameter: click.Parameter, asked: boo
     help="Print the folder for find_package(edgekit), and stop.",
 )
 @json_option
-def command(
-    model: Path,
-    kind: str,
-    out: Path,
-    name: str | None,
-    target: str | None,
-    depfile: Path | None,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Package MODEL, a .tflite file or an artifact folder, with C sources, a self-test and build files.
+def command(models: tuple[str, ...], kind: str, out: Path, depfile: Path | None, as_json: bool, **options: Any) -> None:
+    """Package MODELs, .tflite files or artifact folders, with golden vectors, a self-test and what a build needs.
 
-    A second call writes nothing where nothing changed, so builds may call it each time.
+    Several variants of one model go into one package: UNIT is cpu, gpu or edgetpu, and the device uses the first that
+    it has of edgetpu, gpu, cpu. A second call writes nothing where nothing changed, so builds may call it each time.
 
     \b
     edgekit package model.tflite --for firmware -o firmware/model --target cortex-m7
+    edgekit package gpu=float16.tflite cpu=int8.tflite --for android -o app/model --labels labels.txt
     cmake -Dedgekit_DIR="$(edgekit package --cmake-dir)" ...
     """
-    made = package_firmware(model, out, name=name, target=target, force=force)
+    made = package(models, out, kind=kind, **options)
     if depfile is not None:
         write_depfile(depfile, made)
-    if made.name != made.asked:
-        say(f"note: {made.asked!r} is no beginning of names in C: it became {made.name}")
-    errors = (one for one in made.manifest["findings"] if one["level"] == "error")
-    forced = tuple(f"{one['subject']}: {one['problem']}" for one in errors)
-    for problem in forced:
+    for notice in made.notices:
+        say(f"note: {notice}")
+    for problem in made.forced:
         say(f"warning: forced: {problem}")
-    emit(Report(made.folder, made.name, made.written, made.manifest["arena"], forced), as_json, _render)
+    told = made.manifest
+    report = Report(
+        made.folder,
+        kind,
+        made.name,
+        made.written,
+        tuple(told["variants"]),
+        told.get("arena"),
+        made.forced,
+        made.notices,
+    )
+    emit(report, as_json, _render)
 
 
 def _render(report: Report) -> str:
-    arena = f"arena {format_bytes(report.arena['bytes_32'])} with 32-bit pointers, {report.arena['how']}"
+    from edgekit.units import format_bytes
+
     done = f"{len(report.written)} files written" if report.written else "nothing to do"
-    return f"{report.folder}: {report.name}: {done}; {arena}"
+    lines = [f"{report.folder}: {report.name} for {report.kind}: {done}"]
+    for one in report.variants:
+        golden = one["golden"]
+        proof = (
+            f"{golden['samples']} golden vectors of {golden['runtime']}" if golden["samples"] else "no golden vectors"
+        )
+        lines.append(f"  {one['unit']}: {one['file']}, {one['numeric']}, {format_bytes(one['bytes'])}; {proof}")
+    if report.arena:
+        size = format_bytes(report.arena["bytes_32"])
+        lines.append(f"  arena: {size} with 32-bit pointers, {report.arena['how']}")
+    return "\n".join(lines)

@@ -1,13 +1,20 @@
-"""What an artifact knows that belongs into the metadata of its file."""
+"""What is known of a file that whoever runs it has to know too: as a contract, and as TFLite Metadata."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from edgekit.artifact import Artifact, DataRecord, Tensor
+from edgekit.artifact import contract
+from edgekit.data.spec import Preprocessing
+from edgekit.errors import InputError, ModelError
+from edgekit.package.bundle import Contract
+from edgekit.package.source import Source, open_source
+from edgekit.tflite.inspect import ModelContents, read_contents
+from edgekit.tflite.metadata import FileMetadata, read_metadata
 from edgekit.tflite.metadata_edit import Changes, Labels, Normalization
+from edgekit.tflite.metadata_schema import NormalizationOptions, TensorMetadata
 
 
 class Description(Struct, frozen=True):
@@ -22,27 +29,93 @@ def describe(folder: Path) -> Description:
 
     The manifest's `(x - mean) * scale` is written as `(x - mean) / std`.
     """
-    manifest = Artifact.load(folder).manifest
-    if manifest.data is None:
+    source = open_source(folder) if folder.is_dir() else None
+    artifact = source.artifact() if source else None
+    if source is None or artifact is None:
+        raise ModelError(f"{folder}: not an artifact", "give a folder that edgekit optimize wrote")
+    name = Path(artifact.file).stem
+    if artifact.data is None:
         note = f"{folder}: made without data, so it knows no preprocessing and no classes"
-        return Description(Changes(name=Path(manifest.file).stem), (note,))
-    labels, notes = _labels(manifest.data, manifest.outputs)
-    real = all(tensor.dtype == "float32" or tensor.scale is not None for tensor in manifest.inputs)
-    changes = Changes(
-        name=Path(manifest.file).stem, labels=labels, normalization=_normalization(manifest.data) if real else None
+        return Description(Changes(name=name), (note,))
+    found, notes = contract_of(source, read_contents(source.model))
+    return Description(structs.replace(metadata_of(found), name=name), notes)
+
+
+def contract_of(
+    source: Source, contents: ModelContents, labels: tuple[str, ...] = ()
+) -> tuple[Contract, tuple[str, ...]]:
+    """What an artifact records, or else what the file's metadata say; and what had to be left out, with its reason.
+
+    `labels` are the user's own, and go before. Raises InputError where they do not fit the output.
+    """
+    tensors = Contract(*contract(contents))
+    artifact = source.artifact()
+    if artifact is not None and artifact.data is not None:
+        data = artifact.data
+        known = structs.replace(tensors, preprocessing=data.preprocessing, labels=data.class_names, task=data.task)
+    else:
+        known = _from_metadata(tensors, read_metadata(source.model, source.name))
+    if labels:
+        _refuse_labels(labels, known)
+        return structs.replace(known, labels=labels), ()
+    if known.labels and len(known.labels) != (places := _places(known)):
+        note = f"the {len(known.labels)} class names are left out: the output has {places} places"
+        return structs.replace(known, labels=()), (note,)
+    return known, ()
+
+
+def metadata_of(known: Contract) -> Changes:
+    """The labels and the normalization of a contract, where it has them."""
+    real = all(tensor.dtype == "float32" or tensor.scale is not None for tensor in known.inputs)
+    return Changes(
+        labels=Labels(known.labels) if known.labels else None,
+        normalization=_normalization(known.preprocessing) if real and len(known.inputs) == 1 else None,
     )
-    return Description(changes, notes)
 
 
-def _normalization(data: DataRecord) -> Normalization:
-    preprocessing = data.preprocessing
+def _normalization(preprocessing: Preprocessing) -> Normalization:
     return Normalization(preprocessing.mean or (0.0,), tuple(1 / scale for scale in preprocessing.scale) or (1.0,))
 
 
-def _labels(data: DataRecord, outputs: tuple[Tensor, ...]) -> tuple[Labels | None, tuple[str, ...]]:
-    """Class names where each has a place in the output; a single score for two classes has not."""
-    names = data.class_names
-    sizes = [output.shape[-1] if output.shape else 1 for output in outputs]
-    if not names or len(sizes) != 1 or sizes[0] == len(names):
-        return (Labels(names) if names else None), ()
-    return None, (f"the {len(names)} class names are left out: the output has {sizes[0]} places",)
+def _from_metadata(tensors: Contract, found: FileMetadata) -> Contract:
+    graph = next(iter(found.model.subgraph_metadata), None) if found.model else None
+    if graph is None:
+        return tensors
+    inputs, outputs = graph.input_tensor_metadata, graph.output_tensor_metadata
+    labels = _labels_in(outputs[0], found) if len(outputs) == len(tensors.outputs) == 1 else ()
+    preprocessing = _preprocessing_in(inputs[0]) if len(inputs) == len(tensors.inputs) == 1 else Preprocessing()
+    return structs.replace(tensors, preprocessing=preprocessing, labels=labels)
+
+
+def _labels_in(entry: TensorMetadata, found: FileMetadata) -> tuple[str, ...]:
+    for file in entry.associated_files:
+        if file.type == "TENSOR_AXIS_LABELS" and not file.locale and file.name in found.files:
+            return tuple(found.files[file.name].decode("utf-8", "replace").rstrip().splitlines())
+    return ()
+
+
+def _preprocessing_in(entry: TensorMetadata) -> Preprocessing:
+    for unit in entry.process_units:
+        if isinstance(unit.options, NormalizationOptions):
+            try:
+                return Preprocessing(unit.options.mean, tuple(1 / value for value in unit.options.std))
+            except (ValueError, ZeroDivisionError) as cause:
+                raise ModelError(
+                    f"the metadata normalize by {unit.options.mean} and {unit.options.std}: {cause}",
+                    "write them again: edgekit metadata set --mean --std",
+                ) from None
+    return Preprocessing()
+
+
+def _refuse_labels(labels: tuple[str, ...], known: Contract) -> None:
+    if len(labels) != (places := _places(known)):
+        raise InputError(
+            f"{len(labels)} labels, and the output has {places} places", "give one label for each place, in its order"
+        )
+
+
+def _places(known: Contract) -> int:
+    """How many labels the output takes; none where there are several outputs."""
+    if len(known.outputs) != 1:
+        return 0
+    return known.outputs[0].shape[-1] if known.outputs[0].shape else 1

@@ -10,19 +10,18 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from msgspec import Struct
 
-from edgekit.check import check
-from edgekit.errors import GateError, ModelError
-from edgekit.finding import Finding, named
+from edgekit.errors import ModelError
+from edgekit.finding import named
 from edgekit.forecast.micro import forecast_micro
 from edgekit.operators import load_table
 from edgekit.package import c_text
-from edgekit.package.micro_arena import Arena, find_arena, planned_arena
+from edgekit.package.bundle import Built, Bundle
+from edgekit.package.golden_file import Array, GoldenTensor, GoldenVectors
+from edgekit.package.micro_arena import find_arena, planned_arena
 from edgekit.package.micro_operators import registrations
 from edgekit.package.source import Source
-from edgekit.package.vectors import Array, Vectors, make_vectors
-from edgekit.target import Target
 from edgekit.tflite.graph import read_graph
-from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
+from edgekit.tflite.inspect import ModelContents, TensorInfo
 
 _TEMPLATES = {
     "header.h.j2": "{name}.h",
@@ -39,7 +38,6 @@ _TEMPLATES = {
     "library.properties.j2": "library.properties",
     "README.md.j2": "README.md",
 }
-_RUN_HERE = {"TFLite_Detection_PostProcess"}
 _DIFFERENCES = {"int32": "int64_t", "int64": "int64_t", "float32": "float"}
 
 
@@ -62,62 +60,42 @@ class Port(Struct, frozen=True):
         return f"{self.side}_{self.place}"
 
 
-def firmware_files(
-    source: Source, name: str, target: Target | None, force: bool
-) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """{file: bytes} and what the manifest says of them. Raises ModelError, GateError, RunError, MissingDependency."""
-    contents = read_contents(source.model)
-    _refuse_what_cannot_run(source, contents)
-    findings = _judged(source, contents, target, force)
-    arena, vectors = _run(source.model, contents)
+def firmware_files(bundle: Bundle, options: None = None) -> Built:
+    """The files of the package, and what the manifest says of them. Raises RunError where TFLM cannot run the model."""
+    (variant,) = bundle.variants
+    contents, golden, name = variant.contents, variant.golden, c_text.identifier(bundle.name)
+    arena = find_arena(variant.model, contents) if golden else planned_arena(contents)
     ports = _ports(contents)
+    operators = registrations(contents.operators)
     facts = {
         "name": name,
         "upper": name.upper(),
-        "sha256": source.sha256,
-        "size": len(source.model),
+        "sha256": variant.sha256,
+        "size": len(variant.model),
         "numeric": contents.numeric,
         "arena": arena,
         "tensors": ports,
         "inputs": contents.inputs,
         "outputs": contents.outputs,
-        "labels": [c_text.string(label) for label in source.labels],
-        "ops": registrations(contents.operators),
-        "custom": [one for one in registrations(contents.operators) if one.parameter],
-        "bytes": c_text.byte_lines(source.model),
-        "count": vectors.count,
-        "runtime": c_text.comment(vectors.runtime),
-        **_selftest(ports, vectors),
+        "labels": [c_text.string(label) for label in variant.contract.labels],
+        "ops": operators,
+        "custom": [one for one in operators if one.parameter],
+        "bytes": c_text.byte_lines(variant.model),
+        "count": golden.head.samples if golden else 0,
+        "runtime": c_text.comment(golden.head.runtime) if golden else "",
+        **_selftest(ports, golden),
     }
     files = {
         file.format(name=name): _filled(template, facts)
         for template, file in _TEMPLATES.items()
-        if vectors.count or not template.startswith("selftest")
+        if golden or not template.startswith("selftest")
     }
-    record = {
-        "format_version": 1,
-        "name": name,
-        "model": {"sha256": source.sha256, "bytes": len(source.model), "numeric": contents.numeric},
-        "tensors": msgspec.to_builtins(ports),
-        "labels": source.labels,
-        "arena": msgspec.to_builtins(arena),
-        "operators": [one.operator for one in registrations(contents.operators)],
-        "golden": {"vectors": vectors.count, "runtime": vectors.runtime},
-        "recipe": source.manifest.get("recipe"),
-        "target": target.name if target else None,
-        "findings": msgspec.to_builtins(findings),
-    }
-    return files, record
+    record = {"arena": msgspec.to_builtins(arena), "operators": [one.operator for one in operators]}
+    notices = () if name == bundle.name else (f"{bundle.name!r} is no beginning of names in C: it became {name}",)
+    return Built(files, name, f"{name}.c", record, notices)
 
 
-def _run(model: bytes, contents: ModelContents) -> tuple[Arena, Vectors]:
-    """The arena and golden vectors; a plan and no vectors for custom operators, which the interpreter here lacks."""
-    if any(op.custom and op.name not in _RUN_HERE for op in contents.operators):
-        return planned_arena(contents), Vectors(0, (), (), "")
-    return find_arena(model, contents), make_vectors(model, contents)
-
-
-def _refuse_what_cannot_run(source: Source, contents: ModelContents) -> None:
+def refuse_what_cannot_run(source: Source, contents: ModelContents) -> None:
     """Operators without a kernel, and tensors without a C type: no build mends that, so `force` does not help."""
     left = [one for one in forecast_micro(read_graph(source.model)).left if one.code != "custom-operator"]
     if left:
@@ -139,20 +117,6 @@ def _refuse_what_cannot_run(source: Source, contents: ModelContents) -> None:
         raise ModelError("the model has no input, or no output", "convert it with both")
 
 
-def _judged(source: Source, contents: ModelContents, target: Target | None, force: bool) -> tuple[Finding, ...]:
-    """What the target says about the model. Raises GateError for errors, unless they are forced."""
-    if target is None:
-        return ()
-    findings = check(contents, target, read_graph(source.model)).findings
-    errors = [one for one in findings if one.level == "error"]
-    if errors and not force:
-        raise GateError(
-            f"the model does not run on {target.name}: " + "; ".join(f"{one.subject}: {one.problem}" for one in errors),
-            f"{errors[0].mend or 'choose another target'}; or --force",
-        )
-    return findings
-
-
 def _ports(contents: ModelContents) -> tuple[Port, ...]:
     sides = (("input", contents.inputs), ("output", contents.outputs))
     return tuple(_port(side, place, one) for side, ones in sides for place, one in enumerate(ones))
@@ -166,22 +130,32 @@ def _port(side: str, place: int, tensor: TensorInfo) -> Port:
     return Port(side, place, tensor.dtype, kind, shape, tensor.elements, scale, tensor.zero_point or 0, title)
 
 
-def _selftest(ports: tuple[Port, ...], vectors: Vectors) -> dict[str, Any]:
+def _selftest(ports: tuple[Port, ...], golden: GoldenVectors | None) -> dict[str, Any]:
     """The arrays of the self-test, and the types that it compares: each with one that holds every difference."""
-    both = zip(ports if vectors.count else (), (*vectors.inputs, *vectors.outputs), strict=True)
+    if golden is None:
+        return {"vectors": [], "compared": []}
+    arrays = (*golden.inputs, *golden.outputs)
+    told = zip(ports, arrays, (*golden.head.inputs, *golden.head.outputs), strict=True)
     shown = [
         {
             **{field: getattr(port, field) for field in ("side", "place", "word", "type")},
-            "lines": c_text.number_lines(_plain(one.values)),
-            "tolerance": c_text.number(one.tolerance) if port.dtype == "float32" else str(int(one.tolerance)),
+            "lines": c_text.number_lines(_plain(values)),
+            "tolerance": _tolerance(tensor),
         }
-        for port, one in both
+        for port, values, tensor in told
     ]
     kinds = {port.type: port.dtype for port in ports if port.side == "output"}
     return {
         "vectors": shown,
         "compared": sorted((kind, _DIFFERENCES.get(dtype, "int32_t")) for kind, dtype in kinds.items()),
     }
+
+
+def _tolerance(tensor: GoldenTensor) -> str:
+    """In real numbers for floats, in whole quanta for what is stored in integers."""
+    if tensor.dtype.startswith("float"):
+        return c_text.number(tensor.tolerance)
+    return str(int(tensor.tolerance / tensor.scale)) if tensor.scale else "0"
 
 
 def _plain(values: Array) -> list[int | float]:

@@ -1,92 +1,115 @@
-"""Bill of materials of an artifact, CycloneDX 1.6: the model, what it was made from, and what made it.
+"""Bill of materials of an artifact or a package, CycloneDX 1.6: models, what they were made from, what made them.
 
-The same artifact gives the same bytes: the serial number follows from the model's hash, the time is SOURCE_DATE_EPOCH.
+The same models give the same bytes: the serial number follows from their hashes, the time is SOURCE_DATE_EPOCH.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from edgekit.artifact import Manifest
 from edgekit.errors import MissingDependency
 from edgekit.package.archive import source_date_epoch
+from edgekit.package.bundle import Bundle, Variant
 
 _SHA256_DIGITS = 64
 
 
 def sbom(manifest: Manifest, licence: str | None = None) -> bytes:
-    """The bill of materials as JSON. `licence` is an SPDX identifier or expression, or else a name.
+    """The bill of an artifact as JSON. `licence` is an SPDX identifier or expression, or else a name.
 
     The packages are those that the manifest names with their versions, as tools: none is inside the model. Raises
     MissingDependency without cyclonedx-python-lib, InputError for a wrong SOURCE_DATE_EPOCH.
     """
-    try:
-        from cyclonedx.model.bom import Bom, BomMetaData
-        from cyclonedx.model.tool import ToolRepository
-        from cyclonedx.output.json import JsonV1Dot6
-    except ModuleNotFoundError:
-        raise MissingDependency(
-            "a bill of materials needs cyclonedx-python-lib", "pip install 'edgekit[package]'"
-        ) from None
+    _require()
     model, sources = _model(manifest, licence), _sources(manifest)
+    return _bill(model, sources, manifest.versions, manifest.sha256)
+
+
+def package_sbom(bundle: Bundle, tools: Mapping[str, str]) -> bytes:
+    """The bill of a package: its model files, and what artifacts say that they were made from; raises as `sbom`."""
+    _require()
+    from cyclonedx.model.component import Component, ComponentType
+
+    whole = Component(
+        name=bundle.name,
+        version=bundle.version,
+        type=ComponentType.LIBRARY,
+        bom_ref="package",
+        licenses=_licences(bundle.licence),
+    )
+    files = [_file(variant, bundle.licence) for variant in bundle.variants]
+    artifacts = [known for variant in bundle.variants if (known := variant.source.artifact())]
+    sources = {one.bom_ref.value: one for known in artifacts for one in _sources(known)}
+    return _bill(whole, [*files, *sources.values()], tools, "".join(variant.sha256 for variant in bundle.variants))
+
+
+def _require() -> None:
+    if find_spec("cyclonedx") is None:
+        raise MissingDependency("a bill of materials needs cyclonedx-python-lib", "pip install 'edgekit[package]'")
+
+
+def _bill(subject: Any, parts: list[Any], tools: Mapping[str, str], digest: str) -> bytes:
+    from cyclonedx.model.bom import Bom, BomMetaData
+    from cyclonedx.model.tool import ToolRepository
+    from cyclonedx.output.json import JsonV1Dot6
+
     metadata = BomMetaData(
-        component=model,
-        tools=ToolRepository(components=[_package(*pair) for pair in sorted(manifest.versions.items())]),
+        component=subject,
+        tools=ToolRepository(components=[_tool(*pair) for pair in sorted(tools.items())]),
         timestamp=datetime.fromtimestamp(source_date_epoch(), timezone.utc),
     )
-    serial = uuid5(NAMESPACE_URL, f"sha256:{manifest.sha256}")
-    bill = Bom(components=sources, metadata=metadata, serial_number=serial)
-    bill.register_dependency(model, sources)
+    bill = Bom(components=parts, metadata=metadata, serial_number=uuid5(NAMESPACE_URL, f"sha256:{digest}"))
+    bill.register_dependency(subject, parts)
     document = json.loads(JsonV1Dot6(bill).output_as_string())
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _model(manifest: Manifest, licence: str | None) -> Any:
-    from cyclonedx.contrib.license.factories import LicenseFactory
-    from cyclonedx.model import Property
-    from cyclonedx.model.component import Component, ComponentType
+    words = {"numeric": manifest.numeric, "recipe": manifest.recipe.name, "target": manifest.target}
+    return _component(manifest.file, "model", manifest.sha256, licence, words)
 
-    return Component(
-        name=manifest.file,
-        type=ComponentType.MACHINE_LEARNING_MODEL,
-        bom_ref="model",
-        hashes=_hashes(manifest.sha256),
-        licenses=[LicenseFactory().make_from_string(licence)] if licence else [],
-        properties=[
-            Property(name="edgekit:numeric", value=manifest.numeric),
-            Property(name="edgekit:recipe", value=manifest.recipe.name),
-            Property(name="edgekit:target", value=manifest.target),
-        ],
-    )
+
+def _file(variant: Variant, licence: str | None) -> Any:
+    words = {"numeric": variant.contents.numeric, "unit": variant.unit}
+    return _component(variant.file, variant.file, variant.sha256, licence, words)
 
 
 def _sources(manifest: Manifest) -> list[Any]:
     """The model that came in, and the data that calibrated and judged it."""
+    came_in = _component(manifest.model.name, "source-model", manifest.model.sha256)
+    return [came_in, _component("data", "data", manifest.data.fingerprint)] if manifest.data else [came_in]
+
+
+def _component(
+    name: str, ref: str, sha256: str, licence: str | None = None, words: Mapping[str, str] | None = None
+) -> Any:
+    """A model or data; without a hash where it had no file."""
+    from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.component import Component, ComponentType
 
-    came_in = Component(
-        name=manifest.model.name,
-        type=ComponentType.MACHINE_LEARNING_MODEL,
-        bom_ref="source-model",
-        hashes=_hashes(manifest.model.sha256),
+    return Component(
+        name=name,
+        type=ComponentType.DATA if ref == "data" else ComponentType.MACHINE_LEARNING_MODEL,
+        bom_ref=ref,
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=sha256)] if len(sha256) == _SHA256_DIGITS else [],
+        licenses=_licences(licence),
+        properties=[Property(name=f"edgekit:{word}", value=value) for word, value in (words or {}).items()],
     )
-    if manifest.data is None:
-        return [came_in]
-    data = Component(name="data", type=ComponentType.DATA, bom_ref="data", hashes=_hashes(manifest.data.fingerprint))
-    return [came_in, data]
 
 
-def _hashes(sha256: str) -> list[Any]:
-    """None for a model that had no file to hash."""
-    from cyclonedx.model import HashAlgorithm, HashType
+def _licences(licence: str | None) -> list[Any]:
+    from cyclonedx.contrib.license.factories import LicenseFactory
 
-    return [HashType(alg=HashAlgorithm.SHA_256, content=sha256)] if len(sha256) == _SHA256_DIGITS else []
+    return [LicenseFactory().make_from_string(licence)] if licence else []
 
 
-def _package(name: str, version: str) -> Any:
+def _tool(name: str, version: str) -> Any:
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 

@@ -6,9 +6,15 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
+
+if TYPE_CHECKING:
+    from edgekit.artifact import Manifest
+
+UNITS = ("edgetpu", "gpu", "cpu")
+"""What a file may be made for, in the order of choice: the first that the device has is used."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +31,16 @@ class Source:
         """Hexadecimal SHA-256 of the model."""
         return hashlib.sha256(self.model).hexdigest()
 
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """What the artifact's manifest says; empty for a plain file."""
-        return json.loads(self.manifest_bytes) if self.manifest_bytes else {}
+    def artifact(self) -> Manifest | None:
+        """What the artifact's manifest says; None for a plain file. Raises ModelError for one of another version."""
+        import msgspec
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the classes where they are known."""
-        return tuple((self.manifest.get("data") or {}).get("class_names", ()))
+        from edgekit.artifact import Manifest
+
+        try:
+            return msgspec.json.decode(self.manifest_bytes, type=Manifest) if self.manifest_bytes else None
+        except msgspec.DecodeError as cause:
+            raise ModelError(f"the manifest of {self.name}: {cause}", "make it again with edgekit optimize") from None
 
 
 def open_source(path: Path) -> Source:
@@ -48,11 +55,11 @@ def _artifact(folder: Path) -> Source:
     data = _read(described)
     try:
         manifest = json.loads(data)
-        file, digest, name = (manifest[key] for key in ("file", "sha256", "name"))
+        file, digest = (manifest[key] for key in ("file", "sha256"))
         path = folder / Path(file).name
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"{described}: not the manifest of an artifact", "make it with edgekit optimize") from None
-    source = Source(_read(path), str(name), (path, described), data)
+    source = Source(_read(path), path.stem, (path, described), data)
     if source.sha256 != digest:
         raise ModelError(f"{path}: changed since its manifest was written", "make it again")
     return source

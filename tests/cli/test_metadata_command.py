@@ -9,13 +9,10 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from msgspec import structs
+from artifacts import artifact
 
-from edgekit.artifact import Artifact, DataRecord, Manifest, ModelRecord, contract, sha256
 from edgekit.dataset import Preprocessing
 from edgekit.package.description import describe
-from edgekit.recipe import Recipe
-from edgekit.tflite.inspect import inspect_model
 from edgekit.tflite.metadata import read_metadata
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,31 +28,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def _artifact(folder: Path, names: tuple[str, ...] = NAMES, preprocessing: Preprocessing | None = None) -> Path:
-    summary = inspect_model(PLAIN)
-    inputs, outputs = contract(summary)
-    data = DataRecord("f", "classification", {"test": 1}, preprocessing or Preprocessing(), names)
-    manifest = Manifest(
-        name="host/int8",
-        file="zoo.tflite",
-        sha256=sha256(PLAIN),
-        file_bytes=len(PLAIN),
-        deflated_bytes=summary.deflated_bytes,
-        numeric=summary.numeric,
-        target="host",
-        target_sha256="",
-        recipe=Recipe.parse("float32"),
-        model=ModelRecord("zoo", "keras", "functional", "", ()),
-        data=data,
-        inputs=inputs,
-        outputs=outputs,
-        history=(),
-        operators={},
-        verification=None,
-        findings=(),
-        versions={},
-    )
-    Artifact(manifest, PLAIN).save(folder)
-    return folder
+    return artifact(folder, PLAIN, names, preprocessing)
 
 
 def test_what_is_set_is_shown_and_the_model_is_untouched(model: Path, edgekit_cli: Cli, tmp_path: Path) -> None:
@@ -115,8 +88,6 @@ def test_classes_without_a_place_in_the_output_are_told(tmp_path: Path) -> None:
 
 
 def test_an_artifact_without_data_gives_its_name_alone(tmp_path: Path) -> None:
-    artifact = Artifact.load(_artifact(tmp_path / "built"))
-    Artifact(structs.replace(artifact.manifest, data=None), PLAIN).save(tmp_path / "other")
-    found = describe(tmp_path / "other")
+    found = describe(artifact(tmp_path / "other", PLAIN, data=None))
     assert (found.changes.name, found.changes.normalization) == ("zoo", None)
     assert "made without data" in found.notes[0]

@@ -12,20 +12,27 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_models
+from artifacts import artifact
 
 from edgekit.errors import GateError, ModelError, OutputError
-from edgekit.package import folder
-from edgekit.package.firmware import package_firmware, write_depfile
-from edgekit.package.vectors import make_vectors
-from edgekit.tflite.inspect import read_contents
+from edgekit.package import build, folder
+from edgekit.package.build import Packaged, write_depfile
+from edgekit.package.golden import golden_vectors
+from edgekit.package.micro_run import micro_there
 
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-O1"]
 LOGISTIC = 14
+LABELS = ("zéro??/", 'o"ne', *(f"label {place}" for place in range(2, 32)))
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def package_firmware(model: Path, out: Path, **told: Any) -> Packaged:
+    return build.package([model], out, kind="firmware", **told)
 
 
 def tool(name: str) -> str:
@@ -55,17 +62,22 @@ def contents_of(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
+def golden_of(model: Path) -> np.ndarray[Any, Any]:
+    """The outputs of the vectors in a firmware package, `[vectors, elements]`."""
+    made = golden_vectors(model.read_bytes(), 4, kernels="tflite-micro" if micro_there() else "litert")
+    return made.outputs[0].reshape(4, -1).astype(np.int64)
+
+
 def replay(model: Path, offset: int = 0, at: int = 0, fails: bool = False) -> str:
     """A C main that answers with the golden outputs, `offset` quanta off in vector `at`; exits with the result."""
-    vectors = make_vectors(model.read_bytes(), read_contents(model))
-    golden = vectors.outputs[0].values.astype(np.int64).copy()
+    golden = golden_of(model)
     assert golden.min() >= -128
     golden[at - 1] += np.where(golden[at - 1] > 0, -offset, offset) if at else 0
     rows = ", ".join("{" + ", ".join(map(str, row)) + "}" for row in golden)
     return f"""
 #include "curve.h"
 #include "curve_selftest.h"
-static const int8_t golden[{vectors.count}][{golden.shape[1]}] = {{{rows}}};
+static const int8_t golden[{len(golden)}][{golden.shape[1]}] = {{{rows}}};
 static int calls = 0;
 static int invoke(const void *const inputs[], const void *outputs[])
 {{
@@ -317,7 +329,7 @@ def test_a_broken_budget_is_refused_unless_forced(model: Path, tmp_path: Path) -
         package_firmware(model, out, target=board)
     assert not contents_of(out)
     made = package_firmware(model, out, target=board, force=True)
-    assert [one["level"] for one in made.manifest["findings"]].count("error") == 1
+    assert len(made.forced) == 1
     assert made.inputs == (model, board)
 
 
@@ -368,23 +380,13 @@ def test_a_custom_operator_is_handed_in_and_there_is_no_self_test(tmp_path: Path
 
 
 def test_an_artifact_folder_gives_labels_and_recipe(model: Path, tmp_path: Path) -> None:
-    artifact = tmp_path / "artifact"
-    artifact.mkdir()
-    shutil.copy(model, artifact / "curve.tflite")
-    manifest = {
-        "name": "curve",
-        "file": "curve.tflite",
-        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
-        "recipe": {"name": "int8"},
-        "data": {"class_names": ["zéro??/", 'o"ne']},
-    }
-    (artifact / "manifest.json").write_text(json.dumps(manifest))
-    made = package_firmware(artifact, tmp_path / "out")
-    assert made.manifest["recipe"] == {"name": "int8"}
-    assert '    "z\\303\\251ro\\077\\077/",\n    "o\\"ne"\n' in (made.folder / "curve.c").read_text()
+    place = artifact(tmp_path / "artifact", model.read_bytes(), LABELS)
+    made = package_firmware(place, tmp_path / "out", name="curve")
+    assert made.manifest["variants"][0]["recipe"]["name"] == "int8"
+    assert '    "z\\303\\251ro\\077\\077/",\n    "o\\"ne",\n' in (made.folder / "curve.c").read_text()
     subprocess.run(
         [tool("gcc"), "-std=c99", *STRICT, "-c", made.folder / "curve.c", "-o", tmp_path / "m.o"], check=True
     )
-    (artifact / "curve.tflite").write_bytes(b"other")
+    (place / "zoo.tflite").write_bytes(b"other")
     with pytest.raises(ModelError, match="changed"):
-        package_firmware(artifact, tmp_path / "out")
+        package_firmware(place, tmp_path / "out")

@@ -6,35 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from artifacts import MANIFEST
 
-from edgekit.artifact import DataRecord, Manifest, ModelRecord
-from edgekit.dataset import Preprocessing
 from edgekit.errors import MissingDependency
 from edgekit.package.sbom import sbom
-from edgekit.recipe import Recipe
 
 pytest.importorskip("cyclonedx", reason="cyclonedx-python-lib is not installed")
-
-MANIFEST = Manifest(
-    name="host/int8",
-    file="zoo.tflite",
-    sha256="a" * 64,
-    file_bytes=1,
-    deflated_bytes=1,
-    numeric="int8",
-    target="host",
-    target_sha256="",
-    recipe=Recipe.parse("int8"),
-    model=ModelRecord("zoo", "zoo.keras", "keras", "b" * 64, ()),
-    data=DataRecord("c" * 64, "none", {}, Preprocessing(), ()),
-    inputs=(),
-    outputs=(),
-    history=(),
-    operators={},
-    verification=None,
-    findings=(),
-    versions={"numpy": "2.4.6", "edgekit": "0.1.0"},
-)
 
 
 def _read(licence: str | None = None) -> dict[str, Any]:
@@ -81,6 +58,6 @@ def test_it_is_valid_by_the_schema() -> None:
 
 
 def test_without_the_library_the_mend_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "cyclonedx.model.bom", None)
+    monkeypatch.setattr("edgekit.package.sbom.find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match="cyclonedx-python-lib"):
         sbom(MANIFEST)

@@ -1,0 +1,182 @@
+"""From what was ordered to the bundle: files read, judged, described and run; and what the manifest says of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from edgekit.check import check
+from edgekit.errors import GateError, InputError
+from edgekit.finding import Finding
+from edgekit.package.build import Kind, Order
+from edgekit.package.bundle import Built, Bundle, Contract, Variant
+from edgekit.package.description import contract_of, metadata_of
+from edgekit.package.folder import digest
+from edgekit.package.golden import golden_vectors
+from edgekit.package.golden_file import GoldenVectors, load_vectors
+from edgekit.package.micro_run import micro_there
+from edgekit.package.source import Source
+from edgekit.target import Target
+from edgekit.tflite.graph import read_graph
+from edgekit.tflite.inspect import ModelContents, read_contents
+from edgekit.tflite.metadata import read_metadata, write_metadata
+from edgekit.tflite.metadata_edit import changed, read_labels
+
+_RUN_HERE = {"TFLite_Detection_PostProcess"}
+_MOST_SAMPLES = 4
+_MOST_ELEMENTS = 1 << 16
+
+
+def bundle_of(order: Order, kind: Kind) -> tuple[Bundle, tuple[str, ...]]:
+    """The bundle, and what the user should know of it; raises what `package` does."""
+    if wrong := [unit for unit in order.sources if unit not in kind.units]:
+        raise InputError(
+            f"a package for {order.kind} takes no model for the {wrong[0]}", f"give one for {' or '.join(kind.units)}"
+        )
+    notes: list[str] = []
+    variants: dict[str, Variant] = {}
+    vectors = {found.head.model_sha256: found for found in (load_vectors(path) for path, _ in order.vectors)}
+    for unit, source in reversed([*order.sources.items()]):  # the CPU first: the Edge TPU's golden vectors are its
+        variants[unit] = _variant(order, kind, unit, source, vectors, notes, variants.get("cpu"))
+    _refuse_strangers(variants)
+    if unused := set(vectors) - {one.sha256 for one in order.sources.values()}:
+        raise InputError(
+            f"golden vectors of a file that is not packaged (SHA-256 {min(unused)[:12]}...)",
+            "make them of this model: edgekit vectors MODEL -o vectors.npz",
+        )
+    ordered = tuple(variants[unit] for unit in order.sources)
+    return Bundle(order.name, ordered, order.version, order.licence), tuple(dict.fromkeys(notes))
+
+
+def manifest_of(order: Order, bundle: Bundle, built: Built, notes: tuple[str, ...]) -> dict[str, Any]:
+    """What the manifest says, but for hashes and versions."""
+    return {
+        "format_version": 1,
+        "for": order.kind,
+        **bundle.description(),
+        "variants": [_recorded(variant) for variant in bundle.variants],
+        "identifier": built.name,
+        "output": built.output,
+        "target": order.target.name if order.target else None,
+        "notices": [*notes, *built.notices],
+        **built.record,
+    }
+
+
+def _recorded(variant: Variant) -> dict[str, Any]:
+    """What the device has to know, and where it comes from."""
+    artifact, golden = variant.source.artifact(), variant.golden
+    return {
+        **variant.description(),
+        "made_from": {"sha256": variant.source.sha256, "target": artifact.target if artifact else None},
+        "recipe": msgspec.to_builtins(artifact.recipe) if artifact else None,
+        "golden": {
+            "samples": golden.head.samples if golden else 0,
+            "runtime": golden.head.runtime if golden else None,
+            "data": golden.head.data if golden else None,
+        },
+        "findings": msgspec.to_builtins(variant.findings),
+    }
+
+
+def _variant(
+    order: Order,
+    kind: Kind,
+    unit: str,
+    source: Source,
+    vectors: Mapping[str, GoldenVectors],
+    notes: list[str],
+    cpu: Variant | None,
+) -> Variant:
+    contents = read_contents(source.model, source.name)
+    if kind.refuse is not None:
+        kind.refuse(source, contents)
+    findings = () if unit == "edgetpu" else _judged(source, contents, order.target, order.force)
+    labels = read_labels(order.labels[0]) if order.labels else ()
+    known, left = contract_of(source, contents, labels)
+    notes.extend(left)
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", order.name).lstrip(".") or "model"
+    file = f"{slug}.tflite" if len(order.sources) == 1 else f"{slug}-{unit}.tflite"
+    if unit == "edgetpu":
+        known, golden = _as_cpu(known, cpu)
+        return Variant(unit, file, source.model, contents, known, golden, source)
+    model = source.model if kind.bare else _described(source.model, contents, known, order)
+    golden = _golden(model, contents, kind, vectors.get(source.sha256))
+    return Variant(unit, file, model, contents, known, golden, source, findings)
+
+
+def _judged(source: Source, contents: ModelContents, target: Target | None, force: bool) -> tuple[Finding, ...]:
+    """What the target says about the model. Raises GateError for errors, unless they are forced."""
+    if target is None:
+        return ()
+    findings = check(contents, target, read_graph(source.model)).findings
+    errors = [one for one in findings if one.level == "error"]
+    if errors and not force:
+        raise GateError(
+            f"the model does not run on {target.name}: " + "; ".join(f"{one.subject}: {one.problem}" for one in errors),
+            f"{errors[0].mend or 'choose another target'}; or --force",
+        )
+    return findings
+
+
+def _described(model: bytes, contents: ModelContents, known: Contract, order: Order) -> bytes:
+    """The model with labels and normalization as TFLite Metadata; as it is where it says all that already."""
+    own = order.labels is not None or any(source.manifest_bytes for source in order.sources.values())
+    if not own:
+        return model
+    changes = structs.replace(metadata_of(known), name=order.name, version=order.version, license=order.licence)
+    return write_metadata(model, changed(read_metadata(model), contents, changes))
+
+
+def _as_cpu(known: Contract, cpu: Variant | None) -> tuple[Contract, GoldenVectors | None]:
+    """What the CPU file of an Edge TPU file says, which the compiler left out."""
+    if cpu is None:
+        raise InputError(
+            "a file for the Edge TPU, and none for the CPU",
+            "give the file that it was compiled from too: it runs where no Edge TPU is, and makes the golden vectors",
+        )
+    mine, theirs = (
+        [(one.dtype, one.shape, one.scale, one.zero_point) for one in (*side.inputs, *side.outputs)]
+        for side in (known, cpu.contract)
+    )
+    if mine != theirs:
+        raise InputError(
+            "the file for the Edge TPU takes or gives other numbers than the one for the CPU",
+            "give the file that it was compiled from",
+        )
+    return structs.replace(cpu.contract, inputs=known.inputs, outputs=known.outputs), cpu.golden
+
+
+def _golden(model: bytes, contents: ModelContents, kind: Kind, given: GoldenVectors | None) -> GoldenVectors | None:
+    """The user's vectors, or random ones: up to four, fewer where they would take more than 65,536 numbers."""
+    if given is not None:
+        head = structs.replace(given.head, model_sha256=digest(model))
+        return GoldenVectors(head, given.inputs, given.outputs)
+    if kind.bare and any(op.custom and op.name not in _RUN_HERE for op in contents.operators):
+        return None
+    elements = sum(tensor.elements for tensor in (*contents.inputs, *contents.outputs))
+    count = max(1, min(_MOST_SAMPLES, _MOST_ELEMENTS // max(elements, 1)))
+    return golden_vectors(model, count, kernels="tflite-micro" if kind.micro and micro_there() else "litert")
+
+
+def _refuse_strangers(variants: Mapping[str, Variant]) -> None:
+    """Variants of one model take the same samples and name the same classes."""
+    told = {
+        unit: (
+            [one.shape for one in (*variant.contract.inputs, *variant.contract.outputs)],
+            variant.contract.labels,
+            variant.contract.preprocessing,
+        )
+        for unit, variant in variants.items()
+    }
+    first = next(iter(told))
+    for unit, facts in told.items():
+        if facts != told[first]:
+            raise InputError(
+                f"the models for the {first} and the {unit} differ in shapes, labels or preprocessing",
+                "give variants of one model; a plain file gets its labels by --labels, its numbers by edgekit metadata",
+            )

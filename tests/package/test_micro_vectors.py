@@ -1,0 +1,77 @@
+"""Firmware's golden vectors and arena: TensorFlow Lite Micro itself agrees, and works in what is said."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+
+from edgekit.errors import RunError
+from edgekit.package.golden import golden_vectors
+from edgekit.package.micro_arena import find_arena, planned_arena
+from edgekit.tflite.inspect import read_contents
+from edgekit.tflite.recorded_arena import runs_in
+
+needs_micro = pytest.mark.skipif(
+    importlib.util.find_spec("tflite_micro") is None, reason="the package tflite-micro is not installed"
+)
+REAL = ["tflm/hello_world_int8", "tflm/micro_speech_quantized"]
+SLOW = [
+    "mlperf_tiny_ic/pretrainedResnet_quant",
+    "tflm/hello_world_float",
+    "mlperf_tiny_ad/ad01_int8",
+    "microwakeword/okay_nabu",
+]
+
+MICRO = """
+import sys
+import numpy as np
+from tflite_micro.python.tflite_micro import runtime
+given = np.load(sys.argv[2])
+interpreter = runtime.Interpreter.from_file(sys.argv[1])
+shape, dtype = (interpreter.get_input_details(0)[key] for key in ("shape", "dtype"))
+found = []
+for row in given:
+    interpreter.set_input(row.reshape(shape).astype(dtype), 0)
+    interpreter.invoke()
+    found.append(interpreter.get_output(0).ravel())
+np.save(sys.argv[3], np.array(found))
+"""
+
+
+@needs_micro
+@pytest.mark.parametrize("name", [*REAL, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_micro_agrees_and_works_in_the_arena(name: str, shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "models" / f"{name}.tflite"
+    contents = read_contents(path)
+    made = golden_vectors(path.read_bytes(), 4, kernels="tflite-micro")
+    np.save(tmp_path / "in.npy", made.inputs[0])
+    subprocess.run([sys.executable, "-c", MICRO, path, tmp_path / "in.npy", tmp_path / "out.npy"], check=True)
+    found = np.load(tmp_path / "out.npy")
+    assert made.worst([found.reshape(made.outputs[0].shape)])[0] <= 1
+    assert made.head.runtime.startswith("tflite-micro")
+    recorded, planned = find_arena(path, contents), planned_arena(contents)
+    assert recorded.how == "recorded"
+    assert runs_in(path, recorded.bytes_64) == ""
+    assert runs_in(path, planned.bytes_64) == ""
+    assert recorded.bytes_32 <= planned.bytes_32
+
+
+@needs_micro
+def test_two_inputs_and_two_outputs_keep_their_order() -> None:
+    made = golden_vectors(tiny_models.sum_and_difference(), kernels="tflite-micro")
+    x, y = made.inputs
+    assert made.outputs[0] == pytest.approx(x + y)
+    assert made.outputs[1] == pytest.approx(x - y)
+    assert not made.head.xnnpack_compared
+
+
+@needs_micro
+def test_what_micro_cannot_run_is_told() -> None:
+    with pytest.raises(RunError, match="TensorFlow Lite Micro did not run the vectors"):
+        golden_vectors(tiny_models.wide((2, 2)), kernels="tflite-micro")
