@@ -7,6 +7,7 @@ second call with the same finds the folder as it should be, and touches nothing.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -178,6 +179,7 @@ def _facts(order: Order) -> dict[str, Any]:
         "force": order.force,
         "options": msgspec.to_builtins(order.options),
         "versions": versions(_MADE_BY),
+        "date": os.environ.get("SOURCE_DATE_EPOCH", ""),
     }
 
 

@@ -75,6 +75,7 @@ def firmware_files(bundle: Bundle, options: None = None) -> Built:
         "numeric": contents.numeric,
         "arena": arena,
         "tensors": ports,
+        "preprocessing": variant.contract.preprocessing,
         "inputs": contents.inputs,
         "outputs": contents.outputs,
         "labels": [c_text.string(label) for label in variant.contract.labels],
