@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgekit.estimate import estimate_latency
     from edgekit.evaluate import evaluate_model
     from edgekit.model import Model, load_model
+    from edgekit.package.build import package_model
     from edgekit.pipeline import optimize
     from edgekit.recipe import Recipe
     from edgekit.run import Run
@@ -55,6 +56,7 @@ _HOME = {
     "load_target": "target",
     "measure": "bench.run",
     "optimize": "pipeline",
+    "package_model": "package.build",
 }
 
 __all__ = [
@@ -80,6 +82,7 @@ __all__ = [
     "load_target",
     "measure",
     "optimize",
+    "package_model",
 ]
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, say
-from edgekit.package.build import KINDS, package, write_depfile
+from edgekit.package.build import KINDS, package_model, write_depfile
 
 
 class Report(Struct, frozen=True):
@@ -71,7 +71,7 @@ def command(models: tuple[str, ...], kind: str, out: Path, depfile: Path | None,
     edgekit package gpu=float16.tflite cpu=int8.tflite --for android -o app/model --labels labels.txt
     cmake -Dedgekit_DIR="$(edgekit package --cmake-dir)" ...
     """
-    made = package(models, out, kind=kind, **options)
+    made = package_model(models, out, kind=kind, **options)
     if depfile is not None:
         write_depfile(depfile, made)
     for notice in made.notices:

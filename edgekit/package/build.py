@@ -1,4 +1,4 @@
-"""Package a model for where it goes: `package(["cpu=digits.tflite"], Path("out"), kind="android")`.
+"""Package a model for where it goes: `package_model(["cpu=digits.tflite"], Path("out"), kind="android")`.
 
 Every kind gets the same: the model files, what is known of them, golden vectors, a manifest with the hash of each file,
 and a bill of materials. The bytes follow from the models, the options, and the packages that the manifest names; a
@@ -92,7 +92,7 @@ class Packaged:
         return tuple(f"{one['subject']}: {one['problem']}" for one in found if one["level"] == "error")
 
 
-def package(
+def package_model(
     models: Sequence[str | Path],
     out: Path,
     *,

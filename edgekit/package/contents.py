@@ -32,7 +32,7 @@ _MOST_ELEMENTS = 1 << 16
 
 
 def bundle_of(order: Order, kind: Kind) -> tuple[Bundle, tuple[str, ...]]:
-    """The bundle, and what the user should know of it; raises what `package` does."""
+    """The bundle, and what the user should know of it; raises what `package_model` does."""
     if wrong := [unit for unit in order.sources if unit not in kind.units]:
         raise InputError(
             f"a package for {order.kind} takes no model for the {wrong[0]}", f"give one for {' or '.join(kind.units)}"

@@ -140,19 +140,19 @@ def _strangers(model: Path, tmp_path: Path) -> object:
 
 
 def _no_such_kind(model: Path, tmp_path: Path) -> object:
-    return build.package([model], tmp_path / "out", kind="frimware")
+    return build.package_model([model], tmp_path / "out", kind="frimware")
 
 
 def _no_version(model: Path, tmp_path: Path) -> object:
-    return build.package([model], tmp_path / "out", kind="firmware", version="v1")
+    return build.package_model([model], tmp_path / "out", kind="firmware", version="v1")
 
 
 def _wrong_unit(model: Path, tmp_path: Path) -> object:
-    return build.package([f"gpu={model}"], tmp_path / "out", kind="firmware")
+    return build.package_model([f"gpu={model}"], tmp_path / "out", kind="firmware")
 
 
 def _no_labels(model: Path, tmp_path: Path) -> object:
-    return build.package([model], tmp_path / "out", kind="firmware", labels=tmp_path / "none.txt")
+    return build.package_model([model], tmp_path / "out", kind="firmware", labels=tmp_path / "none.txt")
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_every_option_belongs_to_the_key(tmp_path: Path, model: Path) -> None:
     ]
     keys = set()
     for told in changes:
-        made = build.package([model], tmp_path / "out", kind="firmware", **told)
+        made = build.package_model([model], tmp_path / "out", kind="firmware", **told)
         keys.add(json.loads((tmp_path / "out" / "manifest.json").read_text())["key"])
         assert made.written
-        assert build.package([model], tmp_path / "out", kind="firmware", **told).written == ()
+        assert build.package_model([model], tmp_path / "out", kind="firmware", **told).written == ()
     assert len(keys) == len(changes)

@@ -32,7 +32,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def package_firmware(model: Path, out: Path, **told: Any) -> Packaged:
-    return build.package([model], out, kind="firmware", **told)
+    return build.package_model([model], out, kind="firmware", **told)
 
 
 def tool(name: str) -> str:

@@ -1,0 +1,68 @@
+"""What a page of docs/ shows: its examples, its commands and what they print, run again and compared."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from edgekit.cli import main
+
+_PARTS = re.compile(
+    r"(?P<lines>^\.\.\.\n)|(?P<rest>\.\.\.)|(?P<number>\d[\d.]* [KM]?i?B\b|\d{3,})|(?P<rule>--+)|(?P<gap>  +)", re.M
+)
+_MATCHES = {"lines": r"(?:.*\n)*?", "rest": ".*", "number": r"\d[\d.]*(?: [KM]?i?B)?", "rule": "-+", "gap": " +"}
+
+
+def _pattern(shown: str) -> str:
+    """What is shown as an expression: `...` is anything; sizes and large numbers may be others, and columns wider."""
+    parts, end = [], 0
+    for found in _PARTS.finditer(shown):
+        parts += [re.escape(shown[end : found.start()]), _MATCHES[str(found.lastgroup)]]
+        end = found.end()
+    return "".join([*parts, re.escape(shown[end:])])
+
+
+def edgekit(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
+    """What a command prints on both outputs, and its exit code."""
+    monkeypatch.setattr(sys, "argv", words)
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as ended:
+        main()
+    return said.getvalue(), int(ended.value.code or 0)
+
+
+def session(shown: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same session as it goes here: commands and what they print."""
+    lines, code = [], 0
+    for command in re.findall(r"^\$ (.*)", shown, re.MULTILINE):
+        words, _, file = command.partition(" > ")
+        if words == "echo $?":
+            said = f"{code}\n"
+        else:
+            said, code = edgekit(shlex.split(words), monkeypatch)
+        if file:
+            Path(file).write_text(said)
+            said = ""
+        lines.append(f"$ {command}\n{said}")
+    return "".join(lines)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def sessions(text: str) -> list[str]:
+    """The fenced blocks without a language that begin with a command."""
+    return re.findall(r"^```\n(\$ .*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def matches(said: str, shown: str) -> bool:
+    """Whether a session went as the page shows it."""
+    return re.fullmatch(_pattern(shown), said) is not None
