@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from msgspec import Struct
 from edgekit.errors import ModelError, RecipeError
 from edgekit.model import Model, TensorSpec
 from edgekit.recipe import Recipe
-from edgekit.stages.calibrate import calibrate
+from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import Exported, export, static_shape
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
 from edgekit.target import Target
@@ -43,13 +45,13 @@ def drafts(model: Model, targets: Sequence[Target], recipe: str | Path | None = 
     recipes = [_untrained(Recipe.parse(recipe or target.numerics.recommended)).resolve(target) for target in targets]
     made: dict[Recipe, Draft] = {}
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        lowered: dict[int, tuple[Exported, bytes, str]] = {}
+        lowered: dict[int, _Lowered] = {}
         for one in recipes:
             batch = one.convert.batch
             if batch not in lowered:
-                lowered[batch] = _lowered(export(model, batch, Path(folder, str(batch))))
+                lowered[batch] = _lowered(export(model, batch, Path(folder, str(batch))), batch)
             if one not in made:
-                made[one] = _draft(one, *lowered[batch])
+                made[one] = _draft(one, lowered[batch])
     return [made[one] for one in recipes]
 
 
@@ -62,13 +64,30 @@ def _untrained(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _lowered(exported: Exported) -> tuple[Exported, bytes, str]:
-    """The float32 file, and why it needs TensorFlow's operators; empty where it does not."""
+@dataclass(frozen=True)
+class _Lowered:
+    """A float32 file, and why it needs TensorFlow's operators: empty where it does not."""
+
+    exported: Exported
+    batch: int
+    file: bytes
+    missing: str = ""
+
+    @cached_property
+    def samples(self) -> list[np.ndarray[Any, Any]]:
+        return [_random(spec, self.batch) for spec in self.exported.inputs]
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        return calibrate(self.file, self.samples)
+
+
+def _lowered(exported: Exported, batch: int) -> _Lowered:
     try:
-        return exported, exported.lower(), ""
+        return _Lowered(exported, batch, exported.lower())
     except ModelError as cause:
         try:
-            return exported, exported.lower(_everything), cause.problem
+            return _Lowered(exported, batch, exported.lower(_everything), cause.problem)
         except ModelError:
             raise cause from None
 
@@ -81,12 +100,12 @@ def _everything(converter: Any) -> None:
     converter.allow_custom_ops = True
 
 
-def _draft(recipe: Recipe, exported: Exported, file: bytes, missing: str) -> Draft:
-    if missing:
-        return Draft(file, "float32", missing)
-    stage, samples = recipe.quantize, [_random(spec, recipe.convert.batch) for spec in exported.inputs]
-    ranges = calibrate(file, samples) if stage.scheme in CALIBRATED else {}
-    return Draft(quantize(Source(file, ranges, lambda: exported, samples), stage), recipe.slug)
+def _draft(recipe: Recipe, lowered: _Lowered) -> Draft:
+    if lowered.missing:
+        return Draft(lowered.file, "float32", lowered.missing)
+    stage = recipe.quantize
+    ranges = lowered.ranges if stage.scheme in CALIBRATED else {}
+    return Draft(quantize(Source(lowered.file, ranges, lambda: lowered.exported, lowered.samples), stage), recipe.slug)
 
 
 def _random(spec: TensorSpec, batch: int) -> np.ndarray[Any, Any]:
