@@ -22,6 +22,8 @@ _COMMANDS = {
     "sbom": "Print the bill of materials of an artifact (CycloneDX).",
     "compile": "Compile a .tflite file for an Edge TPU or an Ethos-U, by the maker's compiler.",
     "package": "Package a .tflite file for a firmware build: C sources, arena, self-test, build files.",
+    "verify": "Check a package: that no file was changed, who signed it, and that its models compute what they should.",
+    "keygen": "Make a pair of keys to sign packages with.",
     "estimate": "Estimate latency on targets you do not own, from published figures.",
     "evaluate": "Measure the accuracy of a model on a data set.",
     "benchmark": "Measure latency and memory of .tflite files.",

@@ -22,7 +22,10 @@ from edgekit.tflite.numbers import to_real
 Array = npt.NDArray[Any]
 
 # What a file that is none, or was edited, makes the readers of JSON, zip and arrays raise.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, OverflowError, EOFError, zipfile.BadZipFile, msgspec.MsgspecError)
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, OverflowError, EOFError, MemoryError, RecursionError),
+    *(zipfile.BadZipFile, msgspec.MsgspecError),
+)
 
 
 class GoldenTensor(Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,9 +130,17 @@ def load_vectors(path: Path) -> GoldenVectors:
     """Read what `save` wrote as `.json` or `.npz`. Raises InputError for any other file."""
     try:
         data = path.read_bytes()
+    except OSError as cause:
+        raise InputError(f"{path}: {cause.strerror}", "give a file that can be read") from None
+    return read_vectors(data, str(path))
+
+
+def read_vectors(data: bytes, name: str) -> GoldenVectors:
+    """The golden vectors in the bytes of a `.json` or `.npz`. Raises InputError, with the name, for others."""
+    try:
         return _from_npz(data) if data.startswith(b"PK") else _from_json(data)
     except _DAMAGE as cause:
-        raise InputError(f"{path}: no golden vectors ({cause})", "give a .json or .npz of `edgekit vectors`") from None
+        raise InputError(f"{name}: no golden vectors ({cause})", "give a .json or .npz of `edgekit vectors`") from None
 
 
 def apart(one: Array, other: Array, tensor: TensorInfo) -> float:
