@@ -18,6 +18,7 @@ from typing import Any
 from edgekit.errors import OutputError
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.minisig"
 KIND = "edgekit package"
 
 
@@ -67,8 +68,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 def write_package(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """Bring a locked folder to these files, each whole or not at all, and give the names that changed.
 
-    Files of an earlier package that are no longer made are removed. Raises OutputError where the folder holds files of
-    someone else, or cannot be written.
+    Files of an earlier package that are no longer made are removed, and a signature of another manifest. Raises
+    OutputError where the folder holds files of someone else, or cannot be written.
     """
     old = read_manifest(folder)
     _refuse_foreign(folder, old)
@@ -81,7 +82,10 @@ def write_package(folder: Path, files: Mapping[str, bytes], manifest: Mapping[st
     for name in {*(old or {"files": {}})["files"]} - {*files}:
         if _inside(name):
             (folder / name).unlink(missing_ok=True)
-    return (*changed, *([MANIFEST] if write_if_changed(folder / MANIFEST, last) else []))
+    if not write_if_changed(folder / MANIFEST, last):
+        return tuple(changed)
+    (folder / SIGNATURE).unlink(missing_ok=True)
+    return (*changed, MANIFEST)
 
 
 def write_if_changed(path: Path, data: bytes) -> bool:

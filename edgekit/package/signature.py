@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from edgekit.errors import InputError, MissingDependency, OutputError
-from edgekit.package.folder import MANIFEST, write_if_changed
+from edgekit.package.folder import MANIFEST, SIGNATURE, write_if_changed
 
 if TYPE_CHECKING:
     import minisign
 
-SIGNATURE = f"{MANIFEST}.minisig"
 PASSPHRASE = "EDGEKIT_KEY_PASSPHRASE"
 """The environment variable with the passphrase of a key."""
 

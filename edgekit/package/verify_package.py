@@ -17,11 +17,10 @@ from msgspec import Struct
 
 from edgekit.errors import InputError
 from edgekit.finding import Finding
-from edgekit.package.folder import KIND, MANIFEST
+from edgekit.package.build import KINDS
+from edgekit.package.folder import KIND, MANIFEST, SIGNATURE
 from edgekit.package.package_files import PackageFiles, package_files
-from edgekit.package.signature import SIGNATURE, SignatureCheck, check_signature
-
-KINDS = ("android", "firmware", "ios", "linux")
+from edgekit.package.signature import SignatureCheck, check_signature
 
 _MOST_MANIFEST = 16 << 20
 _MOST_SIGNATURE = 1 << 16

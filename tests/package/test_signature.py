@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import InputError, OutputError
-from edgekit.package.signature import PASSPHRASE, SIGNATURE, check_signature, new_key, sign, sign_folder
+from edgekit.package.folder import SIGNATURE
+from edgekit.package.signature import PASSPHRASE, check_signature, new_key, sign, sign_folder
 
 DATA = b'{"kind": "edgekit package"}\n'
 Cli = Callable[..., subprocess.CompletedProcess[str]]

@@ -20,9 +20,9 @@ import tiny_models
 from edgekit.errors import InputError
 from edgekit.package import package_files
 from edgekit.package.archive import archive_bytes, zip_bytes
-from edgekit.package.folder import digest, write_package
+from edgekit.package.folder import SIGNATURE, digest, write_package
 from edgekit.package.golden import golden_vectors
-from edgekit.package.signature import SIGNATURE, new_key, sign_folder
+from edgekit.package.signature import new_key, sign_folder
 from edgekit.package.verify_package import PackageCheck, verify_package
 from edgekit.package.verify_run import run_package
 
@@ -32,9 +32,9 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 def made(folder: Path, files: dict[str, bytes], units: tuple[str, ...] = ("cpu",), **told: Any) -> Path:
     """A package of these files, as a kind of package would have it written."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     variants = [{"unit": unit, "file": "m.tflite", "sha256": digest(MODEL)} for unit in units]
-    facts = {"format_version": 1, "for": "linux", "name": "m", "version": "1.0.0", "variants": variants, **told}
+    facts = {"format_version": 1, "for": "firmware", "name": "m", "version": "1.0.0", "variants": variants, **told}
     write_package(folder, files, facts, "key")
     return folder
 
@@ -121,6 +121,15 @@ def test_a_key_demands_its_signature(package: Path, key: Path, tmp_path: Path) -
     assert verify_package(package).signature.state == "unchecked"
     new_key(tmp_path / "o.key", tmp_path / "o.pub", None)
     assert found(verify_package(package, str(tmp_path / "o.pub"))) == [("signature", SIGNATURE)]
+
+
+def test_a_package_that_is_made_anew_has_no_signature_of_the_old_one(package: Path, key: Path, vectors: bytes) -> None:
+    files = {"m.tflite": MODEL, "data/golden.json": vectors}
+    sign_folder(package, key)
+    made(package, files)
+    assert (package / SIGNATURE).is_file()
+    made(package, files, version="2.0.0")
+    assert not (package / SIGNATURE).exists()
 
 
 def test_a_manifest_that_was_made_to_fit_is_found_by_the_key_alone(package: Path, key: Path, tmp_path: Path) -> None:
