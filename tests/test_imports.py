@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "edgekit"
 # A module may import only modules of a lower layer, or of its own.
 LAYERS = (
     {"errors", "units", "versions", "talk"},
-    {"strict_toml", "limit", "tf", "environment", "python_reference"},
+    {"strict_toml", "limit", "new_file", "tf", "environment", "python_reference"},
     {"tflite", "device", "intervals", "formulas"},
     {"target", "target_files", "target_checks", "target_template", "operators", "figures", "latency_model"},
     {"forecast", "finding"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +10,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edgekit.bench.plan import Cores, Plan
-from edgekit.errors import InputError, OutputError
+from edgekit.errors import InputError
+from edgekit.new_file import new_file
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.memory_plan import plan_memory
 
@@ -327,12 +327,5 @@ class Results(Struct, frozen=True, forbid_unknown_fields=True):
 
 def write_new(path: Path, data: bytes, overwrite: bool = False) -> None:
     """Write a file whole or not at all. Raises OutputError if it exists (unless `overwrite`) or cannot be written."""
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists", "give another name, or --overwrite")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    except OSError as cause:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path}: {cause.strerror}", "give a place that can be written") from cause
+    with new_file(path, overwrite) as stream:
+        stream.write(data)

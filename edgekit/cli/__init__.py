@@ -19,6 +19,8 @@ _COMMANDS = {
     "memory": "Show the memory that the tensors of a .tflite file need, and what sets it.",
     "check": "Say whether a model will run on a target, and what to change.",
     "vectors": "Make golden vectors of a .tflite file, or check a runtime or device against them.",
+    "diff": "Write the delta from one version of a model to the next, to send instead of the whole file.",
+    "patch": "Make the new version of a model from the old one and a delta.",
     "sbom": "Print the bill of materials of an artifact (CycloneDX).",
     "compile": "Compile a .tflite file for an Edge TPU or an Ethos-U, by the maker's compiler.",
     "package": "Package a .tflite file for a firmware build: C sources, arena, self-test, build files.",

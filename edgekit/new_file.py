@@ -1,0 +1,33 @@
+"""A file that is there whole or not at all, whatever ends the writing: an error, a full disk, a kill, a power cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from edgekit.errors import OutputError
+
+
+@contextmanager
+def new_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """A stream whose bytes become `path` in one step when the block ends, and are thrown away if it raises.
+
+    Raises OutputError if `path` exists (unless `overwrite`) or cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists", "give another name, or --overwrite")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except OSError as cause:
+        raise OutputError(f"{path}: {cause.strerror}", "give a place that can be written") from cause
+    finally:
+        with suppress(OSError):
+            partial.unlink()
