@@ -39,6 +39,6 @@ def command(old: Path, delta: Path, out: Path, overwrite: bool, as_json: bool) -
 
     before, change = open_source(old).model, open_source(delta).model
     with new_file(out, overwrite) as stream:
-        head = apply_delta(before, change, stream)
+        head = apply_delta(before, change, stream, str(old))
     found = Report(out, head.new_sha256, head.new_bytes)
     emit(found, as_json, lambda made: f"{made.file}: {format_bytes(made.bytes)}, SHA-256 {made.sha256}")

@@ -76,14 +76,14 @@ def read_head(delta: bytes) -> DeltaHead:
     return DeltaHead(old.hex(), new.hex(), new_bytes)
 
 
-def apply_delta(old: bytes, delta: bytes, out: BinaryIO) -> DeltaHead:
-    """Write the new file, in pieces of at most 1 MiB, whatever the delta claims.
+def apply_delta(old: bytes, delta: bytes, out: BinaryIO, name: str = "the old file") -> DeltaHead:
+    """Write the new file, in pieces of at most 1 MiB, whatever the delta claims; `name` is the old one's in errors.
 
     Raises InputError for another old file, and for a delta that is damaged or makes another file than it says; what was
     written until then is to be thrown away.
     """
     head = read_head(delta)
-    _refuse_other(hashlib.sha256(old).hexdigest(), head)
+    _refuse_other(name, hashlib.sha256(old).hexdigest(), head)
     found = hashlib.sha256()
     for piece in _pieces(old, delta, head.new_bytes):
         found.update(piece)
@@ -93,13 +93,13 @@ def apply_delta(old: bytes, delta: bytes, out: BinaryIO) -> DeltaHead:
     return head
 
 
-def _refuse_other(sha256: str, head: DeltaHead) -> None:
+def _refuse_other(name: str, sha256: str, head: DeltaHead) -> None:
     if sha256 == head.old_sha256:
         return
     if sha256 == head.new_sha256:
-        raise InputError("the old file is already the one that the delta makes", "there is nothing to do")
+        raise InputError(f"{name} is already the file that the delta makes", "there is nothing to do")
     raise InputError(
-        f"the delta is for another old file: SHA-256 {head.old_sha256}, this one has {sha256}",
+        f"{name} is not the file that the delta is for: its SHA-256 is {sha256}, and not {head.old_sha256}",
         "give the version that it was made from, or make a delta from this one",
     )
 
