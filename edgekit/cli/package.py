@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, say
+from edgekit.cli.key_option import passphrase, sign_option
 from edgekit.package.build import KINDS, package_model, write_depfile
+from edgekit.package.signature import sign_folder
 
 
 class Report(Struct, frozen=True):
@@ -49,6 +51,7 @@ def _cmake_folder(context: click.Context, parameter: click.Parameter, asked: boo
 @click.option(
     "--target", "-t", shell_complete=complete.targets, help="Refuse what breaks the rules or the budget of this target."
 )
+@sign_option
 @click.option("--depfile", type=click.Path(path_type=Path), help="Write what was read, for Make or Ninja.")
 @click.option("--force", is_flag=True, help="Package it although --target refuses it.")
 @click.option(
@@ -60,7 +63,15 @@ def _cmake_folder(context: click.Context, parameter: click.Parameter, asked: boo
     help="Print the folder for find_package(edgekit), and stop.",
 )
 @json_option
-def command(models: tuple[str, ...], kind: str, out: Path, depfile: Path | None, as_json: bool, **options: Any) -> None:
+def command(
+    models: tuple[str, ...],
+    kind: str,
+    out: Path,
+    key: Path | None,
+    depfile: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Package MODELs, .tflite files or artifact folders, with golden vectors, a self-test and what a build needs.
 
     Several variants of one model go into one package: UNIT is cpu, gpu or edgetpu, and the device uses the first that
@@ -72,6 +83,8 @@ def command(models: tuple[str, ...], kind: str, out: Path, depfile: Path | None,
     cmake -Dedgekit_DIR="$(edgekit package --cmake-dir)" ...
     """
     made = package_model(models, out, kind=kind, **options)
+    if key is not None:
+        sign_folder(out, key, passphrase())
     if depfile is not None:
         write_depfile(depfile, made)
     for notice in made.notices:
@@ -95,7 +108,8 @@ def command(models: tuple[str, ...], kind: str, out: Path, depfile: Path | None,
 def _render(report: Report) -> str:
     from edgekit.units import format_bytes
 
-    done = f"{len(report.written)} files written" if report.written else "nothing to do"
+    count = len(report.written)
+    done = f"{count} file{'s' * (count > 1)} written" if count else "nothing to do"
     lines = [f"{report.folder}: {report.name} for {report.kind}: {done}"]
     for one in report.variants:
         golden = one["golden"]
