@@ -19,6 +19,7 @@ _COMMANDS = {
     "memory": "Show the memory that the tensors of a .tflite file need, and what sets it.",
     "check": "Say whether a model will run on a target, and what to change.",
     "vectors": "Make golden vectors of a .tflite file, or check a runtime or device against them.",
+    "firmware": "Show flash and RAM of firmware from the linker's map: the model, its arena, the rest; and gate it.",
     "diff": "Write the delta from one version of a model to the next, to send instead of the whole file.",
     "patch": "Make the new version of a model from the old one and a delta.",
     "sbom": "Print the bill of materials of an artifact (CycloneDX).",
