@@ -1,0 +1,4 @@
+package com.google.android.gms.tasks;
+public abstract class Task<T> {
+    public abstract <C> Task<C> onSuccessTask(SuccessContinuation<T, C> continuation);
+}

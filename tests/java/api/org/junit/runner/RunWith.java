@@ -1,0 +1,2 @@
+package org.junit.runner;
+public @interface RunWith { Class<? extends Runner> value(); }

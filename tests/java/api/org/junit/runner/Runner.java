@@ -1,0 +1,1 @@
+package org.junit.runner; public abstract class Runner { }
