@@ -11,6 +11,7 @@ from msgspec import Struct
 from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, say
 from edgekit.cli.key_option import passphrase, sign_option
+from edgekit.cli.package_options import kind_options, take_options
 from edgekit.package.build import KINDS, package_model, write_depfile
 from edgekit.package.signature import sign_folder
 
@@ -62,6 +63,7 @@ def _cmake_folder(context: click.Context, parameter: click.Parameter, asked: boo
     callback=_cmake_folder,
     help="Print the folder for find_package(edgekit), and stop.",
 )
+@kind_options
 @json_option
 def command(
     models: tuple[str, ...],
@@ -82,7 +84,8 @@ def command(
     edgekit package gpu=float16.tflite cpu=int8.tflite --for android -o app/model --labels labels.txt
     cmake -Dedgekit_DIR="$(edgekit package --cmake-dir)" ...
     """
-    made = package_model(models, out, kind=kind, **options)
+    own = take_options(kind, options)
+    made = package_model(models, out, kind=kind, options=own, **options)
     if key is not None:
         sign_folder(out, key, passphrase())
     if depfile is not None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
 import msgspec
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from msgspec import Struct
 
 from edgekit.errors import ModelError
@@ -20,6 +18,7 @@ from edgekit.package.golden_file import Array, GoldenTensor, GoldenVectors
 from edgekit.package.micro_arena import find_arena, planned_arena
 from edgekit.package.micro_operators import registrations
 from edgekit.package.source import Source
+from edgekit.package.templating import filled
 from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import ModelContents, TensorInfo
 
@@ -167,26 +166,8 @@ def _plain(values: Array) -> list[int | float]:
 
 
 def _filled(template: str, facts: dict[str, Any]) -> bytes:
-    text: str = _environment().get_template(template).render(facts)
-    return text.encode()
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_text),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"c_string": c_text.string, "plain": _in_markdown}
-    return environment
+    return filled(template, facts, {"c_string": c_text.string, "plain": _in_markdown})
 
 
 def _in_markdown(name: str) -> str:
     return "`" + c_text.comment(name).replace("`", "'").replace("|", "/") + "`"
-
-
-def _text(name: str) -> str:
-    return (resources.files("edgekit.package") / "templates" / name).read_text(encoding="utf-8")
