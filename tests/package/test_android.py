@@ -19,7 +19,7 @@ from edgekit.errors import InputError, MissingDependency, ModelError, RunError
 from edgekit.package import java_text
 from edgekit.package.android import AndroidOptions, android_files
 from edgekit.package.android_aar import Jar
-from edgekit.package.build import Packaged, package
+from edgekit.package.build import Packaged, package_model
 from edgekit.package.bundle import Built
 
 LABELS = ("cat", 'a "dog"', "bird", "fish")
@@ -36,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def packaged(models: Path, out: Path, *words: str, **options: object) -> Packaged:
-    return package(
+    return package_model(
         [f"{word}={models / file}" for word, file in (one.split("=") for one in words)],
         out,
         kind="android",
@@ -178,18 +178,18 @@ def shaped(kind: int, shape: tuple[int, ...]) -> bytes:
 def test_what_no_app_can_run_is_refused_with_what_to_do(model: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "model.tflite").write_bytes(model)
     with pytest.raises(ModelError, match=words):
-        package([tmp_path / "model.tflite"], tmp_path / "out", kind="android")
+        package_model([tmp_path / "model.tflite"], tmp_path / "out", kind="android")
 
 
 def test_an_edge_tpu_is_in_no_phone(models: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="takes no model for the edgetpu"):
-        package([f"edgetpu={models / 'pets.tflite'}"], tmp_path / "out", kind="android")
+        package_model([f"edgetpu={models / 'pets.tflite'}"], tmp_path / "out", kind="android")
 
 
 def test_labels_that_are_too_few_are_refused(models: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("one\ntwo\n")
     with pytest.raises(InputError, match="2 labels, and the output has 4 places"):
-        package([models / "pets.tflite"], tmp_path / "out", kind="android", labels=tmp_path / "labels.txt")
+        package_model([models / "pets.tflite"], tmp_path / "out", kind="android", labels=tmp_path / "labels.txt")
 
 
 def test_only_a_gpu_file_is_noted() -> None:
