@@ -107,7 +107,9 @@ def render(report: Report) -> str:
     ]
     parts = [(one.name, format_bytes(one.flash_bytes), format_bytes(one.ram_bytes)) for one in report.parts]
     sums = [format_bytes(sum(one.used_bytes for one in report.regions if one.kind == kind)) for kind in KINDS]
-    greatest = [(format_bytes(one.bytes), one.region, one.part, one.section, one.object) for one in report.greatest]
+    greatest = [
+        (format_bytes(one.bytes), one.region, one.part, f"{one.object} {one.section}") for one in report.greatest
+    ]
     limits = [f"budget: {word} {format_bytes(most)}" for word, most in report.budgets.items()]
     return "\n".join(
         [
@@ -116,7 +118,7 @@ def render(report: Report) -> str:
             "",
             render_table(("part", "flash", "RAM"), [*parts, ("all", *sums)]),
             "",
-            render_table(("greatest", "memory", "part", "section", "object"), greatest),
+            render_table(("greatest", "memory", "part", "object and section"), greatest),
         ]
     )
 

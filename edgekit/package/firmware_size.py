@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -33,7 +33,7 @@ KINDS: tuple[Kind, ...] = ("flash", "ram")
 _NAMED = 4
 _FLASH_NAME = re.compile(r"flash|rom|xip|nvm|mram|code|text", re.IGNORECASE)
 _RAM_NAME = re.compile(r"(?<!prog)ram|tcm|ccm", re.IGNORECASE)
-_ZEROED = re.compile(r"\.?[st]?bss\b|.*[._]bss\b|COMMON|.*noinit|.*heap|.*stack", re.IGNORECASE)
+_ZEROED = re.compile(r"\.?[st]?bss\b|.*[._]bss\b|COMMON|\.?noinit|\.(heap|stack)\b", re.IGNORECASE)
 _WRITTEN = re.compile(r"\.?[st]?data\b|.*[._]dram|.*ramfunc|\.RamFunc", re.IGNORECASE)
 _STACK = re.compile(r".*[._](heap|stack)", re.IGNORECASE)
 _SYMBOL = re.compile(r"\.\w+\.(?:(?:rel(?:\.ro)?(?:\.local)?|startup|unlikely|hot|exit)\.)?(.+)")
@@ -121,7 +121,7 @@ def firmware_size(
     uses = tuple(
         Use(region, _part(piece, section, names, arenas, kind_of[region]), piece.section, piece.object, piece.size)
         for section in found.sections
-        for region in _regions(section, found.memories)
+        for region in _regions(section, found.memories, kind_of)
         for piece in section.pieces
     )
     regions = tuple(
@@ -130,7 +130,7 @@ def firmware_size(
         )
         for one in memories
     )
-    outside = tuple(one.name for one in found.sections if not [*_regions(one, found.memories)])
+    outside = tuple(one.name for one in found.sections if not _regions(one, found.memories, kind_of))
     return FirmwareSize(regions, uses, names, outside)
 
 
@@ -162,16 +162,18 @@ def _kind(memory: Memory) -> Kind:
     return "ram" if "w" in memory.attributes else "flash"
 
 
-def _regions(section: Section, memories: Sequence[Memory]) -> Iterator[str]:
-    """Where a section takes memory: where it runs, and where its first values lie in the image."""
+def _regions(section: Section, memories: Sequence[Memory], kind_of: Mapping[str, Kind]) -> list[str]:
+    """Where a section takes memory: in the RAM where it runs, and where its bytes lie in the image.
+
+    Flash that code runs from may be seen through a window at another address than it is loaded to.
+    """
     zeroed = _zeroed(section)
     if not memories:
-        written = _WRITTEN.match(section.name)
-        yield from ("ram",) if zeroed else ("flash", "ram") if written else ("flash",)
-        return
-    yield from _at(section.address, memories)
-    if section.load != section.address and not zeroed:
-        yield from (name for name in _at(section.load, memories) if name not in _at(section.address, memories))
+        return ["ram"] if zeroed else ["flash", "ram"] if _WRITTEN.match(section.name) else ["flash"]
+    runs, loads = _at(section.address, memories), _at(section.load, memories)
+    if zeroed or runs == loads or not loads:
+        return runs
+    return [*(name for name in runs if kind_of[name] == "ram"), *loads]
 
 
 def _at(address: int, memories: Iterable[Memory]) -> list[str]:
@@ -181,7 +183,9 @@ def _at(address: int, memories: Iterable[Memory]) -> list[str]:
 def _zeroed(section: Section) -> bool:
     """Whether it has no bytes in the image. The map does not say so; names do."""
     inputs = [piece.section for piece in section.pieces if piece.section != FILL]
-    return bool(_ZEROED.match(section.name)) or all(_ZEROED.match(name) for name in inputs)
+    return (
+        all(map(_ZEROED.match, inputs)) if inputs else bool(_ZEROED.match(section.name) or _STACK.match(section.name))
+    )
 
 
 def _part(piece: Piece, section: Section, names: Sequence[str], arenas: Sequence[str], kind: Kind) -> str:

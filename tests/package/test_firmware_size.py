@@ -166,6 +166,30 @@ def test_merged_strings_are_counted_once(tmp_path: Path) -> None:
     ]
 
 
+def test_flash_that_is_seen_through_a_window_is_counted_where_it_lies(tmp_path: Path) -> None:
+    """As on an ESP32: code runs from one region, lies in another, and some of it is copied to RAM at the start."""
+    path = tmp_path / "app.map"
+    path.write_text(
+        "Memory Configuration\n\nName Origin Length Attributes\n"
+        "ROM 0x0 0x1000 r\niram0_0_seg 0x4000 0x1000 xr\nirom0_0_seg 0x8000 0x1000 xr\ndram0_0_seg 0xc000 0x1000 rw\n"
+        "\nLinker script and memory map\n\n"
+        ".flash.text     0x00008020       0x80 load address 0x00000300\n .text.a        0x00008020       0x80 a.o\n"
+        ".iram0.text     0x00004000       0x40 load address 0x00000200\n .iram1         0x00004000       0x40 a.o\n"
+        "k_heap_area     0x0000c000       0x28 load address 0x00000280\n ._k_heap_area.static.x\n"
+        "                0x0000c000       0x28 a.o\n"
+        "noinit          0x0000c100       0x10 load address 0x00000380\n .noinit.b      0x0000c100       0x10 a.o\n"
+        "elsewhere       0x00100000       0x10\n .elsewhere     0x00100000       0x10 a.o\n"
+    )
+    size = firmware_size(read_link_map(path))
+    assert {one.name: (one.kind, one.used_bytes) for one in size.regions} == {
+        "ROM": ("flash", 0x80 + 0x40 + 0x28),
+        "iram0_0_seg": ("ram", 0x40),
+        "irom0_0_seg": ("flash", 0),
+        "dram0_0_seg": ("ram", 0x28 + 0x10),
+    }
+    assert size.outside == ("elsewhere",)
+
+
 def test_over_budget_is_a_gate_that_names_the_greatest_parts(package: Path, edgekit_cli: Run) -> None:
     path = MAPS / "gnu-ld-2.40.map"
     size = firmware_size(read_link_map(path), [package])
