@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -108,7 +109,8 @@ def render(report: Report) -> str:
     parts = [(one.name, format_bytes(one.flash_bytes), format_bytes(one.ram_bytes)) for one in report.parts]
     sums = [format_bytes(sum(one.used_bytes for one in report.regions if one.kind == kind)) for kind in KINDS]
     greatest = [
-        (format_bytes(one.bytes), one.region, one.part, f"{one.object} {one.section}") for one in report.greatest
+        (format_bytes(one.bytes), one.region, one.part, f"{_short(one.object)} {one.section}")
+        for one in report.greatest
     ]
     limits = [f"budget: {word} {format_bytes(most)}" for word, most in report.budgets.items()]
     return "\n".join(
@@ -121,6 +123,11 @@ def render(report: Report) -> str:
             render_table(("greatest", "memory", "part", "object and section"), greatest),
         ]
     )
+
+
+def _short(name: str) -> str:
+    """An object file without its folders, which may be long: `libc.a(lib_a-exit.o)`."""
+    return re.split(r"[/\\]", name)[-1]
 
 
 def _share(region: Region) -> str:

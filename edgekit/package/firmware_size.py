@@ -149,9 +149,9 @@ def _over(word: str, parts: Mapping[str, int], most: int) -> str:
 
 def _package_name(folder: Path) -> str:
     manifest = read_manifest(folder)
-    if manifest is None or not isinstance(manifest.get("name"), str):
+    if manifest is None or manifest.get("for") != "firmware" or not isinstance(manifest.get("identifier"), str):
         raise InputError(f"{folder}: no firmware package", "give a folder that `edgekit package --for firmware` wrote")
-    return str(manifest["name"])
+    return str(manifest["identifier"])
 
 
 def _kind(memory: Memory) -> Kind:
@@ -218,8 +218,8 @@ def _is_arena(symbol: str, arenas: Sequence[str]) -> bool:
 
 
 def _stem(name: str) -> str:
-    """`build/libapp.a(keyword.c.obj)` -> `keyword`."""
-    path = PurePath(name.rpartition("(")[2].rstrip(")"))
+    """`build/libapp.a(keyword.c.obj)` -> `keyword`, and `build\\keyword.o` as well."""
+    path = PurePath(re.split(r"[/\\(]", name.rstrip(")"))[-1])
     while path.suffix in _OBJECT_ENDINGS:
         path = path.with_suffix("")
     return path.name

@@ -12,7 +12,7 @@ import pytest
 import tiny_models
 
 from edgekit.errors import GateError, InputError
-from edgekit.package.firmware import package_firmware
+from edgekit.package.build import package_model
 from edgekit.package.firmware_size import Part, firmware_size, refuse_over
 from edgekit.package.link_map import Memory, read_link_map
 
@@ -30,7 +30,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x, y = (graph.tensor(*facts) for facts in (("x", (1, 32), 9, 0.05, 3), ("y", (1, 32), 9, 1 / 256, -128)))
     graph.operator(14, [x], [y])
     (folder / "curve.tflite").write_bytes(graph.bytes([x], [y]))
-    return package_firmware(folder / "curve.tflite", folder / "curve").folder
+    return package_model([folder / "curve.tflite"], folder / "curve", kind="firmware").folder
 
 
 def linked(package: Path, place: Path, compiling: list[str], linking: list[str]) -> Path:
@@ -247,7 +247,7 @@ def test_a_model_that_is_not_linked_is_said(tmp_path: Path, package: Path, edgek
     other = tmp_path / "other"
     shutil.copytree(package, other)
     manifest = json.loads((other / "manifest.json").read_text())
-    (other / "manifest.json").write_text(json.dumps({**manifest, "name": "other"}))
+    (other / "manifest.json").write_text(json.dumps({**manifest, "identifier": "other"}))
     done = edgekit_cli("firmware", "size", "--map", MAPS / "lld-14.map", "--package", other, "--arena", "none")
     assert done.returncode == 0
     assert "nothing of other" in done.stderr
