@@ -213,6 +213,9 @@ def _notices(bundle: Bundle, names: _Names) -> tuple[str, ...]:
         found.append(f"{bundle.name!r} is no name in Java: it became {names.asset}, with classes {names.classes}...")
     if all(variant.unit == "gpu" for variant in bundle.variants):
         found.append("no file for the CPU: a phone without a GPU that LiteRT knows runs the one for the GPU on its CPU")
+    for variant in bundle.variants:
+        if variant.golden is not None and not variant.golden.head.xnnpack_compared:
+            found.append(f"XNNPACK cannot run {variant.file}: the app runs it without, which is slower")
     return tuple(found)
 
 

@@ -21,8 +21,8 @@ from edgekit.errors import InputError, MissingDependency, RunError
 from edgekit.package.archive import zip_bytes
 from edgekit.package.templating import filled
 
-_JAVA = "8"
-"""Every Android Gradle plugin of today reads class files of this release."""
+_OPTIONS = "-J-XX:TieredStopAtLevel=1 --release 8 -Xlint:-options -proc:none -encoding UTF-8 -g:source,lines".split()
+"""Every Android Gradle plugin of today reads class files of Java 8; the first option halves the time to compile."""
 
 
 class Jar(Struct, frozen=True):
@@ -80,8 +80,7 @@ def compiled(sources: Mapping[str, bytes], classpath: tuple[Jar, ...]) -> tuple[
         jars = {f"classpath{number}.jar": jar.data for number, jar in enumerate(classpath)}
         for file, data in (*sources.items(), *jars.items()):
             (place / file).write_bytes(data)
-        options = ["--release", _JAVA, "-Xlint:-options", "-proc:none", "-encoding", "UTF-8", "-g:source,lines"]
-        command = [javac, *options, "-cp", ":".join(jars), "-d", "classes", *sorted(sources)]
+        command = [javac, *_OPTIONS, "-cp", ":".join(jars), "-d", "classes", *sorted(sources)]
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RunError(f"javac: {done.stderr.strip()[:500]}", "give android.jar and the classes of the runtime")

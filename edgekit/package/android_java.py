@@ -38,6 +38,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "numeric": variant.contents.numeric,
         "golden": f"golden/{Path(variant.file).stem}",
         "samples": golden.head.samples if golden else 0,
+        "xnnpack": golden is None or golden.head.xnnpack_compared,
         "runtime": java_text.comment(golden.head.runtime) if golden else "",
         **_ports(known, tolerances),
     }

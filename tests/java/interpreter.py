@@ -1,10 +1,13 @@
-"""LiteRT at the other end of a pipe: the model, then inputs again and again; each block has its size before it."""
+"""LiteRT at the other end of a pipe: the model, then inputs again and again; each block has its size before it.
+
+Its only argument is `xnnpack` or `plain`.
+"""
 
 import struct
 import sys
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 into, out = sys.stdin.buffer, sys.stdout.buffer
 
@@ -14,7 +17,8 @@ def block() -> bytes:
     return into.read(size)
 
 
-model = Interpreter(model_content=block())
+kinds = {"xnnpack": OpResolverType.AUTO, "plain": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+model = Interpreter(model_content=block(), experimental_op_resolver_type=kinds[sys.argv[1]])
 model.allocate_tensors()
 inputs, outputs = model.get_input_details(), model.get_output_details()
 while into.peek(1):

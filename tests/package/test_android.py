@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 import tiny_models
 from android_api import api, bundle_of, compiled
+from msgspec import structs
 
 from edgekit.errors import InputError, MissingDependency, ModelError, RunError
 from edgekit.package import java_text
@@ -197,6 +198,18 @@ def test_only_a_gpu_file_is_noted() -> None:
     alone = dataclasses.replace(both, variants=both.variants[:1])
     assert "no file for the CPU" in android_files(alone, AndroidOptions()).notices[0]
     assert not android_files(both, AndroidOptions()).notices
+
+
+def test_a_file_that_xnnpack_refuses_runs_without_it() -> None:
+    bundle = bundle_of(tiny_models.negative(), count=1)
+    (variant,) = bundle.variants
+    assert variant.golden is not None
+    assert b", 1, true," in android_files(bundle, AndroidOptions()).files["java/org/edgekit/pets/PetsProcessing.java"]
+    head = structs.replace(variant.golden.head, xnnpack_compared=False)
+    plain = dataclasses.replace(variant, golden=dataclasses.replace(variant.golden, head=head))
+    made = android_files(dataclasses.replace(bundle, variants=(plain,)), AndroidOptions())
+    assert b", 1, false," in made.files["java/org/edgekit/pets/PetsProcessing.java"]
+    assert "XNNPACK cannot run pets.tflite" in made.notices[0]
 
 
 def test_every_literal_is_read_back_as_it_was() -> None:

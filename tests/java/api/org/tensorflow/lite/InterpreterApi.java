@@ -6,14 +6,16 @@ public interface InterpreterApi extends AutoCloseable {
     class Options {
         public enum TfLiteRuntime { FROM_APPLICATION_ONLY, FROM_SYSTEM_ONLY, PREFER_SYSTEM_OVER_APPLICATION }
         private boolean gpu;
+        private boolean xnnpack = true;
         public Options setRuntime(TfLiteRuntime runtime) { return this; }
+        public Options setUseXNNPACK(boolean xnnpack) { this.xnnpack = xnnpack; return this; }
         public Options addDelegateFactory(DelegateFactory factory) { gpu = true; return this; }
     }
     static InterpreterApi create(ByteBuffer model, Options options) {
         if (options.gpu && "refuses".equals(System.getProperty("gpu"))) {
             throw new IllegalArgumentException("Internal error: Error applying delegate");
         }
-        return new InPython(model);
+        return new InPython(model, options.xnnpack);
     }
     void runForMultipleInputsOutputs(Object[] inputs, Map<Integer, Object> outputs);
     @Override void close();
@@ -22,9 +24,9 @@ public interface InterpreterApi extends AutoCloseable {
         private final Process child;
         private final DataOutputStream into;
         private final DataInputStream from;
-        InPython(ByteBuffer model) {
+        InPython(ByteBuffer model, boolean xnnpack) {
             try {
-                child = new ProcessBuilder(System.getProperty("python"), System.getProperty("child"))
+                child = new ProcessBuilder(System.getProperty("python"), System.getProperty("child"), xnnpack ? "xnnpack" : "plain")
                     .redirectError(ProcessBuilder.Redirect.INHERIT).start();
                 into = new DataOutputStream(new BufferedOutputStream(child.getOutputStream()));
                 from = new DataInputStream(new BufferedInputStream(child.getInputStream()));
