@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgekit.target import Target
     from edgekit.tflite.inspect import ModelContents
 
-KINDS = ("android", "firmware", "ios")
+KINDS = ("android", "firmware", "ios", "linux")
 """Each is a module of this package with a `KIND`."""
 
 _MADE_BY = ("edgekit", "ai-edge-litert", "tflite-runtime", "tflite-micro", "cyclonedx-python-lib")
