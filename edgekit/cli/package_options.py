@@ -38,6 +38,8 @@ _OPTIONS = (
         type=click.Path(path_type=Path),
         multiple=True,
     ),
+    _option("linux", "--form", "which archives to make; both if not given.", type=click.Choice(["both", "deb", "tar"])),
+    _option("linux", "--maintainer", "who answers for the .deb.", metavar="'NAME <ADDRESS>'"),
 )
 
 

@@ -166,7 +166,7 @@ def _plain(values: Array) -> list[int | float]:
 
 
 def _filled(template: str, facts: dict[str, Any]) -> bytes:
-    return filled(template, facts, {"c_string": c_text.string, "plain": _in_markdown})
+    return filled(f"firmware/{template}", facts, {"c_string": c_text.string, "plain": _in_markdown})
 
 
 def _in_markdown(name: str) -> str:
