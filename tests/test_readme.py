@@ -39,7 +39,15 @@ def test_every_recipe_phrase_is_one() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CONTRIBUTING.md", "docs/check.md", "docs/compression.md", "docs/data.md", "targets/README.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/check.md",
+        "docs/compression.md",
+        "docs/data.md",
+        "docs/package.md",
+        "targets/README.md",
+    ],
 )
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document

@@ -13,6 +13,7 @@ from edgekit.cli.common import emit, json_option, say
 from edgekit.cli.key_option import passphrase, sign_option
 from edgekit.cli.package_options import kind_options, take_options
 from edgekit.package.build import KINDS, package_model, write_depfile
+from edgekit.package.folder import SIGNATURE
 from edgekit.package.signature import sign_folder
 
 
@@ -86,8 +87,7 @@ def command(
     """
     own = take_options(kind, options)
     made = package_model(models, out, kind=kind, options=own, **options)
-    if key is not None:
-        sign_folder(out, key, passphrase())
+    signed = key is not None and sign_folder(out, key, passphrase())
     if depfile is not None:
         write_depfile(depfile, made)
     for notice in made.notices:
@@ -99,7 +99,7 @@ def command(
         made.folder,
         kind,
         made.name,
-        made.written,
+        (*made.written, *([SIGNATURE] if signed else [])),
         tuple(told["variants"]),
         told.get("arena"),
         made.forced,
