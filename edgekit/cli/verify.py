@@ -54,11 +54,11 @@ def command(package: Path, key: str | None, runs: bool, device: str, plan: Plan,
     idle = runs and check.passed and all(one.check is None for one in done)
     emit(Report(check.passed and not failed and not idle, check, done), as_json, _render)
     if not check.passed:
-        raise GateError(f"{package} is not what its maker made", check.findings[0].mend)
+        raise GateError(f"{package} is {_verdict(check)}", check.findings[0].mend)
     if failed:
         raise GateError(f"{package} does not compute its golden vectors", "see which output is off")
     if idle:
-        raise GateError(f"{package} has nothing that could be run here", "leave --run away, or see why")
+        raise GateError(f"{package} has nothing that could be run here", "leave --run away, or see above why")
 
 
 def _run(package: Path, manifest: PackageManifest, plan: Plan, device: str) -> tuple[VariantRun, ...]:
@@ -76,12 +76,19 @@ def _run(package: Path, manifest: PackageManifest, plan: Plan, device: str) -> t
 
 def _render(report: Report) -> str:
     check = report.check
-    lines = [f"{check.package}: {'as its maker made it' if check.passed else 'NOT as its maker made it'}"]
+    lines = [f"{check.package}: {_verdict(check)}"]
     if (told := check.manifest) is not None:
         lines.append(f"  {told.name} {told.version} for {told.kind}, {len(told.files)} files")
     lines.append(f"  {_signature(check.signature)}")
     lines += [f"  {one.code:10} {one.subject}: {one.problem}" for one in check.findings]
     return "\n".join([*lines, *(line for one in report.runs for line in _ran(one))])
+
+
+def _verdict(check: PackageCheck) -> str:
+    """Without a signature that was checked, only that the package is what its own manifest says."""
+    if not check.passed:
+        return "NOT what was signed" if check.manifest is None else "NOT what its manifest says"
+    return "what was signed" if check.signature.state == "valid" else "what its manifest says"
 
 
 def _signature(found: SignatureCheck) -> str:

@@ -120,6 +120,7 @@ def android_files(bundle: Bundle, options: AndroidOptions) -> Built:
         **_placed("java", names.package, sources),
         **_placed("androidTest", names.package, tests),
         **{name: _filled(template, facts) for name, template in texts.items()},
+        **{f"golden/{Path(one.file).stem}.json": one.golden.to_json() for one in bundle.variants if one.golden},
     }
     record = {"android": _record(options, names, compiler)}
     return Built(files, names.asset, aar, record, _notices(bundle, names))

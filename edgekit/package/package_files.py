@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import stat
 import tarfile
@@ -144,6 +145,8 @@ def _in_archive(name: str, file: IO[bytes], size: int, stack: ExitStack) -> Pack
     room = _Room(name, max(_LEAST_ROOM, _RATIO * size))
     if name.endswith((".zip", ".aar")):
         return _in_zip(file, room, stack)
+    if name.endswith(".deb"):
+        return _in_deb(file, stack)
     return _in_tar(file if name.endswith(".tar") else _inflated(file, room, stack), room)
 
 
@@ -155,6 +158,18 @@ def _in_zip(file: IO[bytes], room: _Room, stack: ExitStack) -> PackageFiles:
             # zipfile cuts a name at a zero byte, and other readers do not.
             _add(found, entry.orig_filename, _zip_fault(entry), partial(archive.open, entry))
     return found
+
+
+def _in_deb(file: IO[bytes], stack: ExitStack) -> PackageFiles:
+    """What a Debian package installs: an `ar` archive, headers of 60 bytes, has it as `data.tar` (deb(5))."""
+    if file.read(8) != b"!<arch>\n":
+        raise ValueError("it does not begin as an archive of ar does")
+    while header := file.read(60):
+        name, size = header[:16].decode("ascii").rstrip(" /"), int(header[48:58])
+        data = file.read(size + size % 2)[:size]
+        if name in ("data.tar", "data.tar.gz"):
+            return _in_archive(name, io.BytesIO(data), size, stack)
+    raise ValueError("it has no data.tar or data.tar.gz")
 
 
 def _zip_fault(entry: zipfile.ZipInfo) -> str:

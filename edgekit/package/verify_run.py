@@ -1,7 +1,7 @@
 """Run the golden vectors of a package through its models, wherever in the package either lies.
 
 A model is what has the SHA-256 that the manifest gives a variant, and golden vectors say themselves of which file they
-are; both are looked for in the package's files and in the archives among them (.aar, .zip, .tar, .tar.gz).
+are; both are looked for in the package's files and in the archives among them (.aar, .deb, .zip, .tar, .tar.gz).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgekit.package.golden_file import GoldenVectors, read_vectors
 from edgekit.package.package_files import PackageFiles, package_files
 from edgekit.package.verify_package import ModelFile, PackageManifest
 
-_ARCHIVES = (".aar", *SUFFIXES)
+_ARCHIVES = (".aar", ".deb", *SUFFIXES)
 _VECTORS = (".json", ".npz")
 _MARK = b"model_sha256"
 _HEAD_BYTES = 1000
@@ -51,6 +51,8 @@ def run_package(
 
     A file for the Edge TPU is run only by a plan with that delegate, which runs no other.
     """
+    if manifest.kind == "firmware":
+        return tuple(VariantRun(one.unit, one.file, None, "its self-test in C runs them") for one in manifest.variants)
     plan = plan or Plan()
     with package_files(package) as files:
         found = _Found()

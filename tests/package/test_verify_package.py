@@ -20,6 +20,7 @@ import tiny_models
 from edgekit.errors import InputError
 from edgekit.package import package_files
 from edgekit.package.archive import archive_bytes, zip_bytes
+from edgekit.package.build import KINDS, package_model
 from edgekit.package.folder import SIGNATURE, digest, write_package
 from edgekit.package.golden import golden_vectors
 from edgekit.package.signature import new_key, sign_folder
@@ -34,7 +35,7 @@ def made(folder: Path, files: dict[str, bytes], units: tuple[str, ...] = ("cpu",
     """A package of these files, as a kind of package would have it written."""
     folder.mkdir(exist_ok=True)
     variants = [{"unit": unit, "file": "m.tflite", "sha256": digest(MODEL)} for unit in units]
-    facts = {"format_version": 1, "for": "firmware", "name": "m", "version": "1.0.0", "variants": variants, **told}
+    facts = {"format_version": 1, "for": "linux", "name": "m", "version": "1.0.0", "variants": variants, **told}
     write_package(folder, files, facts, "key")
     return folder
 
@@ -263,11 +264,34 @@ def test_too_many_files_are_refused(package: Path, monkeypatch: pytest.MonkeyPat
         verify_package(package)
 
 
-@pytest.mark.parametrize("place", ["", ".zip", ".tar", ".tar.gz", ".aar"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_package_of_every_kind_verifies_and_runs(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "zoo.tflite").write_bytes(MODEL)
+    out = package_model([tmp_path / "zoo.tflite"], tmp_path / "out", kind=kind).folder
+    check = verify_package(out)
+    assert check.passed
+    assert check.manifest is not None
+    assert check.manifest.kind == kind
+    (done,) = run_package(out, check.manifest)
+    assert done.reason == ("its self-test in C runs them" if kind == "firmware" else "")
+    assert (kind == "firmware") if done.check is None else done.check.passed
+
+
+def debian(files: dict[str, bytes]) -> bytes:
+    """As deb(5) has it: headers of 60 bytes, odd members padded."""
+    members = {"debian-binary": b"2.0\n", "control.tar": b"odd", "data.tar.gz": archive_bytes(".tar.gz", files)}
+    entries = (
+        f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
+        for name, data in members.items()
+    )
+    return b"!<arch>\n" + b"".join(entries)
+
+
+@pytest.mark.parametrize("place", ["", ".zip", ".tar", ".tar.gz", ".aar", ".deb"])
 def test_the_golden_vectors_run_wherever_the_model_lies(place: str, vectors: bytes, tmp_path: Path) -> None:
     files = {"assets/m.tflite": MODEL, "assets/golden.json": vectors, "contract.json": b"{}"}
-    archive = {f"m{place}": archive_bytes(place if place != ".aar" else ".zip", files)} if place else files
-    check = verify_package(made(tmp_path / "p", archive))
+    packed = debian(files) if place == ".deb" else archive_bytes(place.replace(".aar", ".zip") or ".tar", files)
+    check = verify_package(made(tmp_path / "p", {f"m{place}": packed} if place else files))
     assert check.passed
     assert check.manifest is not None
     (done,) = run_package(tmp_path / "p", check.manifest)
@@ -284,6 +308,14 @@ def test_a_model_that_computes_something_else_fails(vectors: bytes, tmp_path: Pa
     (done,) = run_package(tmp_path / "p", check.manifest)
     assert done.check is not None
     assert not done.check.passed
+
+
+@pytest.mark.parametrize("name", ["m.zip", "m.aar", "m.deb", "m.tar", "m.tar.gz"])
+def test_a_damaged_archive_inside_is_a_clear_error(name: str, tmp_path: Path) -> None:
+    check = verify_package(made(tmp_path / "p", {name: b"!<arch>\nno archive"}))
+    assert check.manifest is not None
+    with pytest.raises(InputError, match=name):
+        run_package(tmp_path / "p", check.manifest)
 
 
 def test_what_cannot_be_run_is_said(vectors: bytes, tmp_path: Path) -> None:
