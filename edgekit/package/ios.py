@@ -16,7 +16,7 @@ import numpy as np
 
 from edgekit.artifact import Tensor
 from edgekit.data.spec import Preprocessing
-from edgekit.errors import ModelError
+from edgekit.errors import InputError, ModelError
 from edgekit.package.build import Kind
 from edgekit.package.bundle import Built, Bundle, Variant
 from edgekit.package.source import Source
@@ -41,7 +41,7 @@ _TEMPLATES = {
 
 
 def ios_files(bundle: Bundle, options: None = None) -> Built:
-    """The files of the Swift package; a name that is none of a module is changed with a notice."""
+    """The files of the Swift package; a name that is none of a module is changed with a notice. Raises InputError."""
     name = module_name(bundle.name)
     resources = _resources(bundle)
     first = bundle.variants[0].contract
@@ -84,12 +84,19 @@ def _resources(bundle: Bundle) -> dict[str, bytes]:
     contract = json.dumps(bundle.description(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     files = {"contract.json": contract.encode()}
     if labels := bundle.variants[0].contract.labels:
-        files["labels.txt"] = ("\n".join(labels) + "\n").encode()
+        files["labels.txt"] = _lines(labels)
     for variant in bundle.variants:
         files[variant.file] = variant.model
         if variant.golden is not None:
             files[f"{_stem(variant)}-golden.json"] = variant.golden.to_json()
     return files
+
+
+def _lines(labels: tuple[str, ...]) -> bytes:
+    for label in labels:
+        if "\n" in label or "\r" in label:
+            raise InputError(f"the label {label!r} has a line break", "give each label on one line")
+    return ("\n".join(labels) + "\n").encode()
 
 
 def _facts(variant: Variant) -> dict[str, Any]:

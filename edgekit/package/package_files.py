@@ -9,8 +9,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -33,12 +35,13 @@ _MOST_FILES = 100_000
 _LEAST_ROOM = 256 << 20
 _RATIO = 100
 _CHUNK = 1 << 20
+_AGAIN = "take the package from its maker again"
 _GIVE = f"give the folder of a package, or a {', '.join(SUFFIXES)} of one"
 
 # What a damaged or hostile archive makes its readers raise.
 _DAMAGE = (
-    *(OSError, EOFError, ValueError, OverflowError, RuntimeError, MemoryError, NotImplementedError, zlib.error),
-    *(zipfile.BadZipFile, tarfile.TarError),
+    *(OSError, EOFError, ValueError, LookupError, OverflowError, RuntimeError, MemoryError, NotImplementedError),
+    *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError),
 )
 
 
@@ -62,7 +65,7 @@ class PackageFiles:
         for chunk in self._chunks(name):
             data += chunk
             if len(data) > most:
-                raise InputError(f"{name} is larger than {format_bytes(most)}", "take the package from its maker again")
+                raise InputError(f"{name} is larger than {format_bytes(most)}", _AGAIN)
         return bytes(data)
 
     @contextmanager
@@ -75,7 +78,7 @@ class PackageFiles:
                 file.seek(0)
                 found = _in_archive(name, file, size, stack)
             except _DAMAGE as cause:
-                raise InputError(f"{name} cannot be read: {cause}", "take the package from its maker again") from None
+                raise InputError(f"{name} cannot be read: {_reason(cause)}", _AGAIN) from None
             yield found
 
     def _chunks(self, name: str) -> Iterator[bytes]:
@@ -84,7 +87,7 @@ class PackageFiles:
                 while chunk := file.read(_CHUNK):
                     yield chunk
         except _DAMAGE as cause:
-            raise InputError(f"{name} cannot be read: {cause}", "take the package from its maker again") from None
+            raise InputError(f"{name} cannot be read: {_reason(cause)}", _AGAIN) from None
 
 
 @dataclass
@@ -110,8 +113,7 @@ def package_files(path: Path) -> Iterator[PackageFiles]:
         try:
             found = _in_folder(path) if path.is_dir() else _below_one_folder(_opened(path, stack))
         except _DAMAGE as cause:
-            reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
-            raise InputError(f"{path}: {reason}", _GIVE) from None
+            raise InputError(f"{path}: {_reason(cause)}", _GIVE) from None
         if MANIFEST not in found.opens:
             raise InputError(f"{path}: no {MANIFEST} in it", "give what edgekit package made")
         yield found
@@ -153,7 +155,7 @@ def _in_archive(name: str, file: IO[bytes], size: int, stack: ExitStack) -> Pack
 def _in_zip(file: IO[bytes], room: _Room, stack: ExitStack) -> PackageFiles:
     archive, found = stack.enter_context(zipfile.ZipFile(file)), PackageFiles({}, {})
     for entry in archive.infolist():
-        if not entry.is_dir():
+        if not entry.orig_filename.endswith("/"):
             room.take(entry.file_size)
             # zipfile cuts a name at a zero byte, and other readers do not.
             _add(found, entry.orig_filename, _zip_fault(entry), partial(archive.open, entry))
@@ -243,3 +245,7 @@ def _count(found: PackageFiles) -> None:
 
 def _unreadable(cause: OSError) -> None:
     raise InputError(f"{cause.filename}: {cause.strerror}", "give a folder that can be read") from None
+
+
+def _reason(cause: BaseException) -> str:
+    return (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__

@@ -17,7 +17,7 @@ import tiny_models
 from artifacts import artifact
 
 from edgekit.data.spec import Preprocessing
-from edgekit.errors import ModelError
+from edgekit.errors import InputError, ModelError
 from edgekit.package import swift_text
 from edgekit.package.build import package_model
 from edgekit.package.golden_file import load_vectors
@@ -204,6 +204,12 @@ def test_names_of_tensors_are_text_in_code_and_in_the_readme(tmp_path: Path) -> 
     assert "| input `x\"/'\\(y)?` |" in (made.folder / "README.md").read_text()
     for path in swift_files(made.folder):
         assert not tree(path.read_bytes()).has_error, path.name
+
+
+def test_a_label_of_two_lines_is_refused(tmp_path: Path) -> None:
+    source = artifact(tmp_path / "a", tiny_models.negative((1, 2)), ("one\ntwo", "three"))
+    with pytest.raises(InputError, match="line break"):
+        package_model([source], tmp_path / "out", kind="ios")
 
 
 def test_what_swift_has_no_type_for_is_refused(tmp_path: Path) -> None:

@@ -203,10 +203,22 @@ def zipped(path: Path, entries: list[tuple[str, bytes]], method: int = zipfile.Z
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize("name", ["../evil", "/evil", "a\\b", "m.tflite", "./m.tflite", "a/../../evil"])
+@pytest.mark.parametrize("name", ["../evil", "/evil", "a\\b", "m.tflite", "./m.tflite", "a/../../evil", ".", "a\0b"])
 def test_names_in_a_zip_that_lead_elsewhere_or_twice(name: str, package: Path, tmp_path: Path) -> None:
-    archive = zipped(tmp_path / "p.zip", [*contents(package).items(), (name, b"x")])
+    known = name if "\0" not in name else "Zq0w"  # which zipfile itself would cut off
+    archive = zipped(tmp_path / "p.zip", [*contents(package).items(), (known, b"x")])
+    archive.write_bytes(archive.read_bytes().replace(b"Zq0w", b"a\0bc"))
     assert [code for code, _ in found(verify_package(archive))] == ["refused"]
+
+
+def test_an_entry_without_a_name(package: Path, tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "p.zip", [*contents(package).items(), ("Q", b"x")])
+    data = bytearray(archive.read_bytes())
+    start = data.rindex(b"PK\x01\x02")
+    assert data[start + 46 : start + 47] == b"Q"
+    data[start + 28 : start + 30], data[start + 30 : start + 32] = b"\0\0", b"\1\0"  # its letter is an extra field now
+    archive.write_bytes(data)
+    assert found(verify_package(archive)) == [("refused", "")]
 
 
 def test_links_and_devices_in_a_tar(package: Path, tmp_path: Path) -> None:
