@@ -21,17 +21,9 @@ from edgekit.errors import InputError, MissingDependency, RunError
 from edgekit.package.archive import zip_bytes
 from edgekit.package.templating import filled
 
-_OPTIONS = [
-    "-J-XX:TieredStopAtLevel=1",
-    "--release",
-    "8",
-    "-Xlint:-options",
-    "-proc:none",
-    "-encoding",
-    "UTF-8",
-    "-g:source,lines",
-]
-"""Every Android Gradle plugin of today reads class files of Java 8; the first option halves the time to compile."""
+_QUICK = "-J-XX:TieredStopAtLevel=1"
+_OPTIONS = (_QUICK, "--release", "8", "-Xlint:-options", "-proc:none", "-encoding", "UTF-8", "-g:source,lines")
+"""Every Android Gradle plugin of today reads class files of Java 8."""
 
 
 class Jar(Struct, frozen=True):
