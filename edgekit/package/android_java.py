@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgekit.artifact import Tensor
 from edgekit.data.spec import Preprocessing
 from edgekit.errors import InputError
@@ -22,6 +24,7 @@ def java_facts(bundle: Bundle) -> dict[str, Any]:
         "scale": [java_text.number(value) for value in known.preprocessing.scale],
         "channels_first": known.preprocessing.layout == "channels_first",
         "preparation": _in_words(known.preprocessing),
+        "prepared": known.preprocessing != Preprocessing(),
         "labels": len(known.labels),
         "variants": [_variant(variant) for variant in bundle.variants],
     }
@@ -60,7 +63,17 @@ def _tensor(tensor: Tensor, tolerance: float) -> dict[str, Any]:
         "zero_point": tensor.zero_point or 0,
         "tolerance": repr(float(tolerance)),
         "shape": [max(size, 1) for size in tensor.shape],
+        "range": _range(tensor),
     }
+
+
+def _range(tensor: Tensor) -> str:
+    """The real values that a quantized tensor has a number for; empty for any other."""
+    if tensor.scale is None:
+        return ""
+    limits = np.iinfo(tensor.dtype)
+    least, most = ((limit - (tensor.zero_point or 0)) * tensor.scale for limit in (int(limits.min), int(limits.max)))
+    return f"{least:.4g} to {most:.4g}"
 
 
 def _refuse_misfit(found: Preprocessing, tensor: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 import shutil
 import subprocess
 import zipfile
@@ -110,14 +111,38 @@ def test_the_model_runs_from_its_place_in_the_apk(place: int, apk: Path, pets: B
     assert check_vectors(model, variant.golden).passed
 
 
+README = """
+package NAME;
+import java.io.*;
+import java.util.List;
+import com.google.android.play.core.PACKS.*;
+abstract class Readme {
+    abstract void start();
+BODY
+}
+"""
+
+
+def in_readme(bundle: Bundle, name: str, options: dict[str, str]) -> bytes:
+    """A class with the Java of a README, each piece in a method."""
+    readme = android_files(bundle, AndroidOptions(**options)).files["README.md"].decode()
+    pieces = re.findall(r"```java\n(.*?)```", readme, re.DOTALL)
+    assert len(pieces) == (3 if options["runtime"] == "play" else 2)
+    head = "void piece{}(android.content.Context context, float[] sample) throws Exception {{\n{}\n}}"
+    body = "\n".join(head.format(place, piece) for place, piece in enumerate(pieces))
+    return README.replace("NAME", name).replace("PACKS", f"{options['pack']}packs").replace("BODY", body).encode()
+
+
 @pytest.fixture(scope="module")
 def app(pets: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The classes of the app, and the sources of every kind of package, compiled without a warning."""
+    """The classes of the app; and of every kind of package and the Java of its README, without a warning."""
     one, sources = bundle_of(tiny_models.negative()), {**api(), **java_of(pets), "App.java": text("App.java")}
     for runtime in ("app", "play"):
         for bundle in (one, pets):
             name = f"org.example.{runtime}{len(bundle.variants)}"
-            sources |= java_of(bundle, "androidTest/", runtime=runtime, java_package=name)
+            options = {"runtime": runtime, "java_package": name, "pack": "ai" if runtime == "app" else "asset"}
+            sources |= java_of(bundle, "androidTest/", **options)
+            sources |= {f"{name}/Readme.java": in_readme(bundle, name, options)}
     return compiled(tmp_path_factory.mktemp("app"), sources)
 
 
