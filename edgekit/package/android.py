@@ -58,10 +58,9 @@ class AndroidOptions(Struct, frozen=True):
     classpath: tuple[Jar, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.java_package and not java_text.is_package(self.java_package):
+        if self.java_package and (fault := java_text.package_fault(self.java_package)):
             raise InputError(
-                f"{self.java_package!r} is no Java package for Android",
-                "give words of ASCII letters, digits and _, with points between, such as org.example.digits",
+                f"{self.java_package!r} is no Java package for Android: {fault}", "give one such as org.example.digits"
             )
         if not _LEAST_SDK <= self.min_sdk <= _MOST_SDK:
             raise InputError(f"no LiteRT runs on API level {self.min_sdk}", f"give {_LEAST_SDK} or more")

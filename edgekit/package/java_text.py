@@ -15,27 +15,36 @@ _RESERVED = frozenset(
         *("if", "implements", "import", "instanceof", "int", "interface", "long", "native", "new", "null", "package"),
         *("private", "protected", "public", "return", "short", "static", "strictfp", "super", "switch", "synchronized"),
         *("this", "throw", "throws", "transient", "true", "try", "void", "volatile", "while"),
-        *("as", "fun", "in", "is", "object", "typealias", "typeof", "val", "var", "when"),
     }
 )
-"""Words that no part of a Java package is, and Kotlin's, which would need quotes there (JLS 3.9; Kotlin grammar)."""
+"""Words that no part of a Java package is (JLS 3.9)."""
+_KOTLIN = frozenset({"as", "fun", "in", "is", "object", "typealias", "typeof", "val", "var", "when"})
+"""Words that Kotlin quotes in a package, such as in.example: fine where a user asks for them."""
 _PART = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def reserved(word: str) -> bool:
     """Whether Java or Kotlin keep this word for themselves."""
-    return word in _RESERVED
+    return word in _RESERVED | _KOTLIN
 
 
-def is_package(name: str) -> bool:
-    """Whether this is a Java package that can be an Android namespace too: two parts or more, ASCII, no keyword.
+def package_fault(name: str) -> str:
+    """Why this is no Java package that can be an Android namespace too; empty if it is one.
 
-    >>> is_package("org.example.digits"), is_package("digits"), is_package("org.2d"), is_package("java.digits")
-    (True, False, False, False)
+    >>> package_fault("in.example.digits"), package_fault("digits"), package_fault("org.new")
+    ('', 'it has one part', "'new' is a word of Java")
     """
     parts = name.split(".")
-    legal = all(_PART.fullmatch(part) and not reserved(part) for part in parts)
-    return legal and len(parts) > 1 and parts[0] != "java"
+    if len(parts) < 2:
+        return "it has one part"
+    if parts[0] == "java":
+        return "java is kept for Java itself"
+    for part in parts:
+        if part in _RESERVED:
+            return f"{part!r} is a word of Java"
+        if not _PART.fullmatch(part):
+            return f"{part!r} is not made of ASCII letters, digits and _, a letter first"
+    return ""
 
 
 def class_name(identifier: str) -> str:

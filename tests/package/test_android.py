@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import io
 import json
 import re
@@ -134,18 +135,28 @@ def test_the_pack_is_a_gradle_module_of_its_own_kind(pack: str, plugin: str) -> 
 def test_a_name_becomes_one_that_java_and_aapt_take_and_says_so(name: str, asset: str, classes: str) -> None:
     out = built(name=name)
     assert out.name == asset
-    assert java_text.is_package(f"org.edgekit.{asset.lower()}")
+    assert not java_text.package_fault(f"org.edgekit.{asset.lower()}")
     assert f"java/org/edgekit/{asset.lower()}/{classes}Model.java" in out.files
     assert bool(out.notices) == (asset != name)
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["pets", "org.class", "java.pets", "org.2d", "org..x", "org.pets.", "org.größe", "org.x-y", "org._x", "a b.c"],
+    ("name", "reason"),
+    [
+        ("pets", "one part"),
+        ("org.class", "'class' is a word of Java"),
+        ("java.pets", "kept for Java"),
+        *((name, "not made of") for name in ("org.2d", "org..x", "org.x.", "org.größe", "org.x-y", "org._x", "a b.c")),
+    ],
 )
-def test_a_java_package_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="no Java package for Android"):
+def test_a_java_package_that_is_none_is_refused(name: str, reason: str) -> None:
+    with pytest.raises(InputError, match=f"no Java package for Android.*{reason}"):
         AndroidOptions(java_package=name)
+
+
+def test_a_java_package_that_kotlin_quotes_is_one() -> None:
+    files = built(java_package="in.example.pets").files
+    assert b"package in.example.pets;" in files["java/in/example/pets/PetsModel.java"]
 
 
 def test_options_that_no_phone_meets_are_refused() -> None:
@@ -213,6 +224,7 @@ def test_a_file_that_xnnpack_refuses_runs_without_it() -> None:
 
 
 def test_every_literal_is_read_back_as_it_was() -> None:
+    assert not doctest.testmod(java_text).failed
     assert java_text.string('a"\\\n😀') == '"a\\"\\\\\\u000a\\ud83d\\ude00"'
     assert java_text.comment("*/ \\u002a/") == "* / /u002a/"
     assert java_text.markdown("a|b`c") == "`a/b'c`"

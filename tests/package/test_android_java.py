@@ -60,6 +60,16 @@ def first(*values: float) -> Preprocessing:
     return Preprocessing(mean=values, scale=(1 / 127.5,), layout="channels_first")
 
 
+def drawn(seed: int) -> Case:
+    """A quantized input of drawn scale, zero point, mean and layout."""
+    random = np.random.RandomState(seed)
+    dtype = ("int8", "uint8", "int16")[seed % 3]
+    zero = 0 if dtype == "int16" else int(random.randint(-128, 128)) + 128 * (dtype == "uint8")
+    mean, scale = (tuple(random.normal(0, spread, 3).tolist()) for spread in (90, 0.02))
+    prepared = Preprocessing(mean, scale, ("channels_last", "channels_first")[seed // 3 % 2])
+    return Case(f"drawn{seed}", dtype, (1, 17, 11, 3), float(np.float32(random.lognormal(-4, 2))), zero, prepared)
+
+
 CASES = (
     Case("as_it_is", "float32", (1, 40)),
     Case("pixels", "float32", (1, 9, 7, 3), prepared=Preprocessing(MEAN, SCALE)),
@@ -76,6 +86,7 @@ CASES = (
     Case("places", "int32", (1, 5)),
     Case("long_places", "int64", (1, 5)),
     Case("switches", "bool", (1, 5)),
+    *map(drawn, range(6)),
 )
 
 
