@@ -22,7 +22,6 @@ from edgekit.package.android_aar import Jar, aar_bytes, compiled
 from edgekit.package.android_java import java_facts
 from edgekit.package.build import Kind
 from edgekit.package.bundle import Built, Bundle
-from edgekit.package.c_text import identifier
 from edgekit.package.source import Source
 from edgekit.package.templating import filled
 from edgekit.tflite.inspect import ModelContents
@@ -132,8 +131,7 @@ def _record(options: AndroidOptions, names: _Names, compiler: str | None) -> dic
 
 
 def _names(name: str, options: AndroidOptions) -> _Names:
-    asset = identifier(name)
-    asset = f"{asset}_model" if java_text.reserved(asset.lower()) else asset
+    asset = java_text.identifier(name)
     return _Names(asset, options.java_package or f"org.edgekit.{asset.lower()}", java_text.class_name(asset))
 
 

@@ -23,9 +23,15 @@ _KOTLIN = frozenset({"as", "fun", "in", "is", "object", "typealias", "typeof", "
 _PART = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-def reserved(word: str) -> bool:
-    """Whether Java or Kotlin keep this word for themselves."""
-    return word in _RESERVED | _KOTLIN
+def identifier(words: str) -> str:
+    """The nearest name for a folder of assets, a module of Gradle and, as it is or in camel case, in Java: ASCII.
+
+    >>> identifier("android-arm64/int8"), identifier("2d"), identifier("when")
+    ('android_arm64_int8', 'model_2d', 'when_model')
+    """
+    name = re.sub(r"[^A-Za-z0-9]+", "_", words).strip("_")
+    name = f"model_{name}".rstrip("_") if not name or name[0].isdigit() else name
+    return f"{name}_model" if name.lower() in _RESERVED | _KOTLIN else name
 
 
 def package_fault(name: str) -> str:

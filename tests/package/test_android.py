@@ -130,6 +130,8 @@ def test_the_pack_is_a_gradle_module_of_its_own_kind(pack: str, plugin: str) -> 
         ("_x", "x", "X"),
         ("Größe", "Gr_e", "GrE"),
         ("when", "when_model", "WhenModel"),
+        ("math", "math", "Math"),
+        ("日本", "model", "Model"),
     ],
 )
 def test_a_name_becomes_one_that_java_and_aapt_take_and_says_so(name: str, asset: str, classes: str) -> None:
