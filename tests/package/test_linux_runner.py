@@ -28,6 +28,7 @@ from edgekit.artifact import contract
 from edgekit.bench.run import infer
 from edgekit.data.spec import Images, Preprocessing
 from edgekit.package import linux_runner
+from edgekit.package.linux_runner import cli
 from edgekit.package.linux_runner.contract import Package, Tensor, load
 from edgekit.package.linux_runner.problem import Problem
 from edgekit.package.linux_runner.samples import quantized, read, real
@@ -328,3 +329,23 @@ def test_places_in_a_table_are_whole_numbers() -> None:
     np.testing.assert_array_equal(quantized(np.array([[1.0, 7.0]]), place, "x", pytest.fail), [[1, 7]])
     with pytest.raises(Problem, match="takes whole numbers"):
         quantized(np.array([[1.5, 7.0]]), place, "x", pytest.fail)
+
+
+def test_it_goes_on_in_the_environment_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this Python has no runtime, and only there."""
+    calls: list[list[str]] = []
+    monkeypatch.setattr(cli, "environment", lambda: tmp_path)
+    monkeypatch.setattr(cli, "NAME", "curve")
+    monkeypatch.setattr(os, "execv", lambda path, words: calls.append([path, *words]))
+    (tmp_path / "bin").mkdir()
+    cli._enter_environment(["info"])
+    monkeypatch.setattr(cli, "has_runtime", lambda: False)
+    cli._enter_environment(["info"])
+    assert calls == []
+    python = tmp_path / "bin/python3"
+    python.touch()
+    cli._enter_environment(["run", "x y.npy"])
+    assert calls == [[python, str(python), "-m", "curve", "run", "x y.npy"]]
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    cli._enter_environment(["info"])
+    assert len(calls) == 1

@@ -1,0 +1,129 @@
+"""A package for Linux on a Raspberry Pi stand-in: installed by its dpkg, run by its Python, removed without a trace."""
+
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from artifacts import artifact
+from emulated import Board, emulated
+
+from edgekit.device.wheels import Needs, resolve_wheels
+from edgekit.package.build import Packaged, package_model
+
+pytestmark = pytest.mark.emulated
+
+LIBRARIES = "/usr/lib/aarch64-linux-gnu"
+DIST = "usr/lib/python3/dist-packages/digits"
+DPKG = "PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg"
+INSTALL = f"{DPKG} --force-depends --install /root/digits.deb"
+Order = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """64 bits, with the system's numpy and dpkg, whose database has what mmdebstrap unpacked as not configured."""
+    setting = f"SetEnv LD_LIBRARY_PATH={LIBRARIES}/blas:{LIBRARIES}/lapack\nPermitRootLogin yes\n"
+    with emulated("arm64", tmp_path_factory.mktemp("arm64"), ",dpkg,diffutils,mount,python3,python3-numpy", setting) as board:
+        (board.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
+        (board.root / "root/.ssh/authorized_keys").write_bytes(
+            (board.root / "home/pi/.ssh/authorized_keys").read_bytes()
+        )
+        yield board
+
+
+@pytest.fixture(scope="module")
+def made(int8_file: bytes, tmp_path_factory: pytest.TempPathFactory) -> Packaged:
+    folder = tmp_path_factory.mktemp("package")
+    classes = tuple(f"digit {place}" for place in range(10))
+    return package_model([artifact(folder / "a", int8_file, classes)], folder / "out", kind="linux", name="digits")
+
+
+@pytest.fixture
+def order(pi: Board) -> Order:
+    """A command over ssh."""
+
+    def done(words: str, user: str = "pi") -> subprocess.CompletedProcess[str]:
+        command = ["ssh", "-F", str(pi.config), "-l", user, "pi", words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+    return done
+
+
+@pytest.fixture(scope="module")
+def installed(pi: Board, made: Packaged) -> Board:
+    """The package, by dpkg; `--force-depends` because nothing on this board is configured."""
+    (pi.root / "root/digits.deb").write_bytes(made.output.read_bytes())
+    command = ["ssh", "-F", str(pi.config), "-l", "root", "pi", INSTALL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return pi
+
+
+@pytest.fixture(scope="module")
+def with_runtime(installed: Board) -> Board:
+    """The runtime's wheels where pip would put them, but for numpy: the system's serves."""
+    needs = Needs((3, 11), "aarch64", 64, "2.36", {})
+    for wheel in resolve_wheels(needs, "the stand-in").files:
+        if not wheel.name.startswith("numpy-"):
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(installed.root / "usr/local/lib/python3.11/dist-packages")
+    return installed
+
+
+def test_without_a_runtime_it_names_the_commands(installed: Board, order: Order) -> None:
+    done = order("python3 -m digits selftest")
+    assert (done.returncode, "Traceback" in done.stderr) == (4, False)
+    assert "sudo python3 -m venv --system-site-packages /opt/digits && " in done.stderr
+    assert "sudo /opt/digits/bin/python3 -m pip install ai-edge-litert" in done.stderr
+
+
+def test_the_selftest_passes_there(with_runtime: Board, order: Order) -> None:
+    done = order("python3 -m digits selftest")
+    assert done.returncode == 0, done.stderr
+    assert "aarch64" in done.stdout
+    assert "pass: 4 golden vectors" in done.stdout.splitlines()[-1]
+
+
+def test_it_names_the_digit(with_runtime: Board, order: Order, digits: Path) -> None:
+    with np.load(digits / "digits.npz") as data:
+        x, y = data["x_test"][:20], data["y_test"][:20]
+    np.save(with_runtime.root / "home/pi/x.npy", x)
+    done = order("python3 -m digits run x.npy --top 1")
+    assert done.returncode == 0, done.stderr
+    named = [line.split()[2] for line in done.stdout.splitlines()]
+    assert np.mean([int(name) == label for name, label in zip(named, y, strict=True)]) > 0.9
+
+
+def test_a_changed_model_is_told(with_runtime: Board, order: Order) -> None:
+    path = with_runtime.root / DIST / "digits.tflite"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    try:
+        done = order("python3 -m digits selftest")
+        assert (done.returncode, "digits.tflite was changed: SHA-256" in done.stderr) == (1, True)
+        assert "digits.tflite" in order("dpkg --verify digits", "root").stdout
+    finally:
+        path.write_bytes(data)
+
+
+def test_a_full_disk_stops_dpkg_and_with_room_it_goes_well(with_runtime: Board, order: Order) -> None:
+    mount = "mkdir -p /mnt/small && mount -t tmpfs -o size=64k tmpfs /mnt/small"
+    full = order(f"{mount} && {INSTALL} --instdir=/mnt/small; code=$?; umount /mnt/small; exit $code", "root")
+    assert full.returncode
+    assert "No space left on device" in full.stderr
+    assert order(INSTALL, "root").returncode == 0
+    assert order("python3 -m digits selftest").returncode == 0
+
+
+def test_it_is_removed_without_a_trace(with_runtime: Board, order: Order) -> None:
+    assert order("python3 -m digits info", "root").returncode == 0, "root leaves compiled files behind"
+    assert list((with_runtime.root / DIST).glob("__pycache__/*.pyc"))
+    done = order(f"{DPKG} --purge digits", "root")
+    assert done.returncode == 0, done.stderr
+    left = [path for path in (with_runtime.root / "usr").rglob("*digits*") if "numpy" not in str(path)]
+    assert left == []
