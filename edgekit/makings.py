@@ -31,9 +31,11 @@ from edgekit.errors import RunError
 from edgekit.model import Model
 from edgekit.model.live import from_keras
 from edgekit.recipe import Compression, Recipe
-from edgekit.stages.calibrate import Ranges, calibrate
+from edgekit.stages.calibrate import Observed, Ranges, observe, ranges
+from edgekit.stages.calibration_methods import needs_histograms
 from edgekit.stages.convert import Exported, export, take_tflite
 from edgekit.stages.numerics import Quantize
+from edgekit.stages.observed import observed_from
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.quantize import CALIBRATED, Source, quantize, silent
 from edgekit.stages.quantize_aware import QuantizeAware
@@ -136,14 +138,26 @@ class Makings:
         key = [model.sha256, batch, self.tools]
         return self.work.remember("convert to float32", key, lambda: self.exported(model, batch).lower(), bytes)
 
-    def ranges(self, file: bytes, samples: int) -> Ranges:
+    def ranges(self, file: bytes, stage: Quantize) -> Ranges:
         """The ranges of all activations of a float32 file."""
+        found = self.observed(file, stage.calibration_samples)
+        self.silent.update(dict.fromkeys(silent(file, ranges(found))))
+        return ranges(found, stage.calibration, 16 if stage.scheme == "int16x8" else 8)
+
+    def observed(self, file: bytes, samples: int) -> Observed:
+        """What the activations of a float32 file were, in as much detail as the recipes ask for."""
         part = self.part("calibration").take(samples)
-        key = [artifacts.sha256(file), self.fingerprint, samples]
+        histograms = any(needs_histograms(recipe.quantize.calibration) for _, recipe in self.pairs)
+        key = [artifacts.sha256(file), self.fingerprint, samples, histograms]
         title = f"calibrate on {len(part)} samples"
-        found = self.work.remember(title, key, lambda: calibrate(file, part.array()), Ranges)
-        self.silent.update(dict.fromkeys(silent(file, found)))
-        return found
+
+        def seen() -> bytes:
+            found = observe(file, part.array(), histograms=histograms)
+            if found.slow:
+                self.say(f"calibration {found.slow}")
+            return found.to_bytes()
+
+        return observed_from(self.work.remember(title, key, seen, bytes), file)
 
     def integers(self, model: Model, recipe: Recipe, stage: QuantizeAware) -> _Integers:
         """The quantized file after its quantization-aware training."""
@@ -156,7 +170,7 @@ class Makings:
             if recipe.engine == "tfmot":
                 done = second_engine(model.keras, stage, replace(around, file=model.path))
                 return _Integers(self.quantized(self.made_by(done), 1, recipe.quantize), done.report)
-            ranges = self.ranges(file, recipe.quantize.calibration_samples)
+            ranges = self.ranges(file, recipe.quantize)
             with keeping(stage, self.work.stages):
                 return _Integers(*train_integers(model.keras, stage, around, recipe.quantize, file, ranges))
 
@@ -170,7 +184,7 @@ class Makings:
         calibrated = stage.scheme in CALIBRATED
         source = Source(
             model=file,
-            ranges=self.ranges(file, stage.calibration_samples) if calibrated else {},
+            ranges=self.ranges(file, stage) if calibrated else {},
             exported=None if model.kind == "tflite" else lambda: self.exported(model, batch),
             samples=self.part("calibration").take(stage.calibration_samples).array() if calibrated else (),
         )

@@ -8,12 +8,14 @@
             | "io=" ("float32" | "int8" | "uint8" | "int16")
             | "engine=" ("litert" | "converter" | "tfmot")
             | "keep-float=" OPERATOR { "+" OPERATOR }
-            | "calibration=" COUNT | "batch=" COUNT | "seed=" NUMBER
+            | "calibration=" ( COUNT | METHOD ) | "batch=" COUNT | "seed=" NUMBER
             | "epochs=" COUNT | "one-shot"
+    METHOD  = "minmax" | "moving_average" | "percentile" [ ":" PERCENT ] | "mse" | "entropy"
 
 `int8:io=uint8,per-tensor` reads: full int8, uint8 input and output, one scale for each weight tensor.
 `channels50-prune80-int8:epochs=5` reads: cut channels until half of the multiply-accumulates are left, then set 80 % of
 the weights to zero, each with 5 epochs of training; then full int8.
+`int8:calibration=mse,calibration=500`: ranges with the least squared error over 500 samples.
 `engine=tfmot` has tensorflow-model-optimization train; the other two are quantizers.
 """
 
@@ -27,6 +29,7 @@ import msgspec
 
 from edgekit.errors import RecipeError, did_you_mean
 from edgekit.recipe import LONGEST, Compression, Recipe, Stage
+from edgekit.stages.calibration_methods import METHODS
 from edgekit.stages.cluster import Cluster
 from edgekit.stages.convert import Convert
 from edgekit.stages.distill import Distill
@@ -157,7 +160,8 @@ class _Said:
     def read(self, option: str) -> None:
         """Take over one option."""
         key, _, value = option.partition("=")
-        field = _FLAGS[option][0] if option in _FLAGS else key
+        method = key == "calibration" and value.partition(":")[0] in METHODS
+        field = _FLAGS[option][0] if option in _FLAGS else "calibration method" if method else key
         if field in self._fields:
             raise self._error(f"{field} is said twice", _ONCE.get(field, "say each option once (keep-float=ADD+MUL)"))
         self._fields.add(field)
@@ -172,6 +176,8 @@ class _Said:
                 self._quantize(**{key: value})
         elif key == "keep-float":
             self._quantize(keep_float=tuple(map(self._operator, value.split("+"))))
+        elif method:
+            self._quantize(calibration=value)
         elif key in _COUNTS:
             self._number(key, self._count(key, value))
         elif option == "one-shot":
@@ -235,7 +241,8 @@ class _Said:
 
     def _count(self, key: str, value: str) -> int:
         if not re.fullmatch("[0-9]{1,9}", value) or (key != "seed" and int(value) == 0):
-            example = f"for example {key}={_COUNTS[key]}"
+            methods = f", or one of {', '.join(METHODS)}" if key == "calibration" else ""
+            example = f"for example {key}={_COUNTS[key]}{methods}"
             raise self._error(f"{key} must be a whole number of at most 9 digits, not {value!r}", example)
         return int(value)
 

@@ -29,6 +29,7 @@ def command(context: click.Context) -> None:
       options  per-tensor per-channel dense-per-tensor dense-per-channel
                io=float32|int8|uint8|int16  engine=litert|converter|tfmot
                keep-float=OPERATOR+OPERATOR  calibration=COUNT  batch=COUNT  seed=NUMBER
+               calibration=minmax|moving_average|percentile[:P]|mse|entropy
                epochs=COUNT  one-shot (no training)
                engine=tfmot: tensorflow-model-optimization prunes, clusters and
                trains a tf_keras model; litert and converter are quantizers

@@ -1,130 +1,182 @@
-"""Calibrate: the range (min, max) of every activation, from one batched pass over the float32 TFLite file.
+"""Calibrate: statistics of every activation from one batched pass over the float32 TFLite file, and ranges of them.
 
 Both quantizer engines take these ranges, so a model is calibrated once however many variants are made. The pass runs
-in a child process, without delegates (a delegate would not show its inner tensors).
+in a child process (`observing`), with XNNPACK: a copy of the file has every inner tensor as an output, so the delegate
+shows them, and runs in batches. What cannot run so runs sample by sample, and at last with the reference kernels.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgekit.errors import DataError, RunError
+from edgekit.stages import observing
+from edgekit.stages.calibration_methods import needs_histograms, ranges
+from edgekit.stages.observed import Observed, Ranges, load_observed
 from edgekit.stages.trained_ranges import noted_ranges
 from edgekit.tflite.batch import batched_twin
-from edgekit.tflite.inspect import read_contents
+from edgekit.tflite.inspect import ModelContents, read_contents
+from edgekit.tflite.taps import with_inner_outputs
 
-Ranges = dict[str, tuple[float, float]]
+__all__ = ["Observed", "Ranges", "calibrate", "load_observed", "observe", "ranges"]
 
-_BATCH = 16
+Array = np.ndarray[Any, Any]
+
+_BATCH_BYTES, _LARGEST_BATCH = 8 << 20, 64
+_PIPE_BYTES = 1 << 20
 
 
-def calibrate(model: bytes, samples: Sequence[np.ndarray[Any, Any]]) -> Ranges:
-    """Range of every float activation of `model`, by tensor name, over `samples`.
+def calibrate(model: bytes, samples: Sequence[Array], method: str = "minmax", bits: int = 8) -> Ranges:
+    """Range of every float activation of `model`, by tensor name, over `samples`, by a method of `ranges`.
 
-    `samples` holds one array `[samples, ...]` for each input, preprocessed as the model expects. Zero is always inside
-    a range, as the integer schemes demand (arXiv:1712.05877, section 2.1). Ranges that training left in the file stand
-    as they are.
+    `samples` holds one array `[samples, ...]` for each input, preprocessed as the model expects.
 
-    Raises DataError without samples or if a range is not finite, RunError if the model cannot be run.
+    Raises what `observe` and `ranges` raise.
+    """
+    return ranges(observe(model, samples, histograms=needs_histograms(method)), method, bits)
+
+
+def observe(model: bytes, samples: Sequence[Array], *, histograms: bool = True) -> Observed:
+    """Statistics of every float activation of `model` over `samples`, in one pass and bounded memory.
+
+    `samples` holds one array `[samples, ...]` for each input, preprocessed as the model expects. Without `histograms`
+    it takes about half the time and serves the methods `minmax` and `moving_average`.
+
+    Raises DataError without samples or where they do not fit the inputs, RunError if the model cannot be run.
     """
     if not samples or len(samples[0]) == 0:
         raise DataError("no calibration data", "full int8 needs samples: give data with at least a few of each kind")
-    constants = {tensor.name for tensor in read_contents(model).tensors if tensor.constant_bytes}
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        found = _in_child(Path(folder), model, samples)
-    ranges = {name: pair for name, pair in found.items() if name not in constants}
-    unsound = [name for name, pair in ranges.items() if not np.isfinite(pair).all()]
-    if unsound:
-        raise DataError(
-            f"calibration gives an infinite or undefined range for {unsound[0]!r} ({len(unsound)} tensors)",
-            "look for NaN or huge values in the calibration data or the weights",
+    contents = read_contents(model)
+    _refuse_unfit(contents, samples)
+    reasons: list[RunError] = []
+    for way in _ways(model, contents):
+        try:
+            found = _in_child(way, contents, samples, histograms)
+        except RunError as cause:
+            reasons.append(cause)
+            continue
+        names = tuple(contents.tensors[index].name for index in way.watched)
+        kept = np.isfinite(found["extremes"][:, 0]) | ~np.isposinf(found["extremes"][:, 0])  # inf: never written
+        return Observed(
+            hashlib.sha256(model).hexdigest(),
+            len(samples[0]),
+            tuple(name for name, seen in zip(names, kept, strict=True) if seen),
+            **{name: array[kept] for name, array in found.items()},
+            given=noted_ranges(model),
+            slow=f"{way.name}, because {reasons[0].problem}" if reasons else "",
         )
-    found = {name: (min(low, 0.0), max(high, 0.0)) for name, (low, high) in ranges.items()}
-    return found | {name: pair for name, pair in noted_ranges(model).items() if name in found}
+    raise reasons[-1]
 
 
-def _in_child(folder: Path, model: bytes, samples: Sequence[np.ndarray[Any, Any]]) -> Ranges:
-    (folder / "model.tflite").write_bytes(model)
-    (folder / "twin.tflite").write_bytes(batched_twin(model))
-    for index, array in enumerate(samples):
-        np.save(folder / f"input{index}.npy", array)
-    done = subprocess.run(
-        [sys.executable, "-m", __spec__.name, str(folder)], capture_output=True, text=True, check=False
+@dataclass(frozen=True)
+class _Way:
+    """How the samples go through a file: the bytes to run, and those that a batch is compared with."""
+
+    name: str
+    model: bytes
+    watched: tuple[int, ...]
+    batch: int
+    single: bytes = b""
+    reference: bool = False
+
+
+def _ways(model: bytes, contents: ModelContents) -> list[_Way]:
+    """The ways to run a file, the fastest first."""
+    own = contents.inputs[0].shape[:1] if contents.inputs else ()
+    fixed = max(own[0], 1) if own else 1
+    written = [index for op in contents.operators if op.subgraph == 0 for index in op.outputs if index >= 0]
+    watched = tuple(
+        index
+        for index in dict.fromkeys((*contents.input_indices, *written))
+        if contents.tensors[index].dtype == "float32" and contents.tensors[index].name
     )
-    if done.returncode != 0:
-        detail = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    tapped = with_inner_outputs(model)
+    ways = [
+        _Way("ran sample by sample", tapped, watched, fixed),
+        _Way("ran with the reference kernels", model, watched, fixed, reference=True),
+    ]
+    if all(tensor.shape[:1] in ((1,), (-1,)) for tensor in contents.inputs):
+        bytes_a_sample = sum(4 * contents.tensors[index].elements for index in watched)
+        batch = min(max(_BATCH_BYTES // max(bytes_a_sample, 1), 2), _LARGEST_BATCH)
+        ways.insert(0, _Way("ran in batches", with_inner_outputs(batched_twin(model)), watched, batch, single=tapped))
+    return ways
+
+
+def _refuse_unfit(contents: ModelContents, samples: Sequence[Array]) -> None:
+    if len(samples) != len(contents.inputs):
+        raise DataError(
+            f"the calibration data has {len(samples)} inputs, the model {len(contents.inputs)}",
+            f"give one array for each of: {', '.join(tensor.name for tensor in contents.inputs)}",
+        )
+    for array, tensor in zip(samples, contents.inputs, strict=True):
+        found, wanted = array.shape[1:], tensor.shape[1:]
+        if len(found) != len(wanted) or any(b not in (-1, a) for a, b in zip(found, wanted, strict=True)):
+            raise DataError(
+                f"calibration samples of shape {found} for the input {tensor.name!r} of shape {wanted}",
+                "give the data in the shape that the model takes",
+            )
+        if len(array) != len(samples[0]):
+            raise DataError(
+                f"{len(array)} calibration samples for {tensor.name!r}, {len(samples[0])} for the first input",
+                "give as many samples to each input",
+            )
+
+
+def _in_child(way: _Way, contents: ModelContents, samples: Sequence[Array], histograms: bool) -> dict[str, Array]:
+    inputs = [(array.shape[1:], tensor.dtype) for array, tensor in zip(samples, contents.inputs, strict=True)]
+    job = {
+        "samples": len(samples[0]),
+        "batch": way.batch,
+        "resized": bool(way.single),
+        "reference": way.reference,
+        "histograms": histograms,
+        "watched": way.watched,
+        "inputs": inputs,
+    }
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
+        folder = Path(name)
+        (folder / "model.tflite").write_bytes(way.model)
+        (folder / "single.tflite").write_bytes(way.single)
+        (folder / "job.json").write_text(json.dumps(job))
+        _feed(folder, way.batch, samples, [dtype for _, dtype in inputs])
+        with np.load(folder / "found.npz") as stored:
+            return dict(stored)
+
+
+def _feed(folder: Path, batch: int, samples: Sequence[Array], dtypes: Sequence[str]) -> None:
+    """Start the child, and send it batch after batch. Raises RunError where it does not end well."""
+    words = [sys.executable, "-m", observing.__name__, str(folder)]
+    with (folder / "said").open("w") as said:
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=said, stderr=said)
+    assert process.stdin is not None
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # the usual 64 KiB are less than a sample
+    try:
+        for start in range(0, len(samples[0]), batch):
+            for array, dtype in zip(samples, dtypes, strict=True):
+                process.stdin.write(np.ascontiguousarray(array[start : start + batch], dtype).data)
+        process.stdin.close()
+    except BrokenPipeError:
+        pass  # the child has ended before the samples did: its status and its last words tell
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.wait()
+    if process.returncode:
+        detail = (folder / "said").read_text(errors="replace").strip().splitlines()[-1:]
         raise RunError(
-            f"the model could not be run for calibration: {detail[0]}",
+            f"the model could not be run for calibration: {(detail or [f'exit code {process.returncode}'])[0]}",
             "run `edgekit benchmark` on the float32 file to see whether it runs at all",
         )
-    found: Ranges = json.loads((folder / "ranges.json").read_text())
-    return found
-
-
-def _observe(folder: Path) -> None:
-    """The child: run all samples, keep a running minimum and maximum of each tensor."""
-    count = len(list(folder.glob("input*.npy")))
-    samples = [np.load(folder / f"input{index}.npy", mmap_mode="r") for index in range(count)]
-    try:
-        interpreter, batch = _prepared(folder / "twin.tflite", samples, _BATCH), _BATCH
-    except (RuntimeError, ValueError):  # a constant besides RESHAPE holds the batch: one sample at a time
-        interpreter, batch = _prepared(folder / "model.tflite", samples, 0), 1
-    details = interpreter.get_input_details()
-    batch = int(details[0]["shape"][0]) if batch == 1 else batch
-    watched = [d for d in interpreter.get_tensor_details() if d["dtype"] == np.float32 and d["name"]]
-    ranges: dict[str, list[float]] = {}
-    for start in range(0, len(samples[0]), batch):
-        for detail, array in zip(details, samples, strict=True):
-            interpreter.set_tensor(detail["index"], _padded(array[start : start + batch], batch, detail["dtype"]))
-        interpreter.invoke()
-        for detail in watched:
-            _widen(ranges, interpreter, detail)
-    (folder / "ranges.json").write_text(json.dumps(ranges))
-
-
-def _prepared(path: Path, samples: list[np.ndarray[Any, Any]], batch: int) -> Any:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_path=str(path),
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        experimental_preserve_all_tensors=True,
-        num_threads=2,
-    )
-    if batch:
-        for detail, array in zip(interpreter.get_input_details(), samples, strict=True):
-            interpreter.resize_tensor_input(detail["index"], [batch, *array.shape[1:]])
-    interpreter.allocate_tensors()
-    if batch:
-        interpreter.invoke()
-    return interpreter
-
-
-def _padded(array: np.ndarray[Any, Any], batch: int, dtype: Any) -> np.ndarray[Any, Any]:
-    """The last batch is filled up with its own last sample, which changes no range."""
-    missing = batch - len(array)
-    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]).astype(dtype, copy=False)
-
-
-def _widen(ranges: dict[str, list[float]], interpreter: Any, detail: dict[str, Any]) -> None:
-    try:
-        values = interpreter.get_tensor(detail["index"])
-    except ValueError:  # never written: a weight that was packed away, or a branch not taken
-        return
-    if not values.size:
-        return
-    low, high = float(values.min()), float(values.max())
-    known = ranges.setdefault(detail["name"], [low, high])
-    known[0], known[1] = min(known[0], low), max(known[1], high)
-
-
-if __name__ == "__main__":
-    _observe(Path(sys.argv[1]))

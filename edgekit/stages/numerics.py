@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from edgekit.errors import RecipeError
+from edgekit.errors import RecipeError, did_you_mean
+from edgekit.stages.calibration_methods import METHOD_PATTERN, METHODS
 from edgekit.target import Target
 
 Scheme = Literal["float32", "float16", "dynamic-int8", "int8", "int16x8"]
@@ -34,6 +36,13 @@ class Quantize(Struct, frozen=True, forbid_unknown_fields=True, tag="quantize", 
     calibration_samples: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Samples that set the activation ranges.")
     ] = 200
+    calibration: Annotated[
+        str,
+        Meta(
+            pattern=METHOD_PATTERN,
+            description="How ranges come from samples: minmax, moving_average, percentile:99.9, mse or entropy.",
+        ),
+    ] = "minmax"
     keep_float: Annotated[
         tuple[Annotated[str, Meta(pattern="^[A-Z0-9_]+$")], ...],
         Meta(description="TFLite operator types that stay in float, such as DIV."),
@@ -43,8 +52,20 @@ class Quantize(Struct, frozen=True, forbid_unknown_fields=True, tag="quantize", 
         allowed = _IO_ALLOWED.get(self.scheme, ("float32",))
         if self.keep_float and self.scheme not in _IO_ALLOWED:
             raise ValueError(f"keep_float goes with int8 and int16x8, not with scheme {self.scheme!r}")
+        _refuse_method(self.calibration, self.scheme)
         if self.io != "auto" and self.io not in allowed:
             raise ValueError(f"io {self.io!r} does not go with scheme {self.scheme!r}: use {' or '.join(allowed)}")
+
+
+def _refuse_method(method: str, scheme: Scheme) -> None:
+    if method != "minmax" and scheme not in _IO_ALLOWED:
+        raise ValueError(f"calibration {method!r} goes with int8 and int16x8, not with scheme {scheme!r}")
+    if method == "entropy" and scheme == "int16x8":
+        raise ValueError("calibration 'entropy' weighs 255 levels: use mse, or minmax, for int16x8")
+    if not re.match(METHOD_PATTERN, method):
+        raise ValueError(f"unknown calibration method {method!r}; {did_you_mean(method.partition(':')[0], METHODS)}")
+    if not 50 <= float(method.partition(":")[2] or 100) <= 100:
+        raise ValueError(f"calibration {method!r}: say 50 to 100 percent of the values")
 
 
 def resolve_quantize(stage: Quantize, target: Target) -> Quantize:

@@ -172,7 +172,9 @@ def quantize_aware(
         float_file = ranges = None
     start = without_negation(float_file or lowered(flat))
     made = plan(model, stage, start)
-    source = Source(start, ranges or calibrate(start, data.part("calibration").array()), keep=made.kept)
+    width = 16 if numerics.scheme == "int16x8" else 8
+    samples = data.part("calibration")
+    source = Source(start, ranges or calibrate(start, samples.array(), numerics.calibration, width), keep=made.kept)
     whole = structs.replace(numerics, io="int8" if numerics.scheme == "int8" else "int16")
     graph = read_graph(quantize(source, whole, rescaled=False), start)
     weights = weights_of(graph, unfrozen(model) if stage.training.unfreeze else model)
