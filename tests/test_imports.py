@@ -18,6 +18,7 @@ LAYERS = (
     {"tflite", "device", "intervals", "formulas"},
     {"target", "target_files", "target_checks", "target_template", "operators", "figures", "latency_model"},
     {"forecast", "finding"},
+    {"surgery"},
     {"advice", "check_rules", "placement_findings", "quantization_findings"},
     {"check", "estimate", "data", "metrics", "bench"},
     {"model", "dataset", "compare", "graph"},

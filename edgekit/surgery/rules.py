@@ -1,0 +1,108 @@
+"""Which rewrites make a file faster under XNNPACK, as a table: operator -> rules, each with its reason and source.
+
+Facts from LiteRT 2.3 (tflite/delegates/xnnpack/xnnpack_delegate.cc) and the XNNPACK that it holds. A rule is tried on
+operators that the forecast says XNNPACK leaves, or, where it is not about that, on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from edgekit.surgery.activations import hard_swish, relu
+from edgekit.surgery.convolutions import in_bands
+from edgekit.surgery.edit import Edit
+from edgekit.surgery.islands import FLOAT_ONLY, island
+from edgekit.surgery.moves import joined_in_steps, stride_for_pooling
+from edgekit.surgery.pooling import weighted
+from edgekit.surgery.weights import unpacked
+
+_DELEGATE = "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc"
+_WINDOWS = "https://github.com/google/XNNPACK/blob/master/src/configs/dwconv-config.c"
+
+
+class Rule(NamedTuple):
+    """A rewrite: `change` edits the graph around one operator and says whether it did.
+
+    `exact` rules change no value beyond the rounding of the arithmetic that they use; what the others may change is in
+    their own docstrings. A rule `everywhere` does not wait for the operator to be left by XNNPACK.
+    """
+
+    name: str
+    operators: frozenset[str]
+    change: Callable[[Edit, Any], bool]
+    becomes: str
+    reason: str
+    source: str
+    exact: bool = True
+    everywhere: bool = False
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "relu-as-scale",
+        frozenset({"RELU", "RELU6"}),
+        relu,
+        "QUANTIZE",
+        "XNNPACK has no int8 RELU, and an int8 grid that starts at zero is one",
+        f"{_DELEGATE} : VisitUnaryNode",
+    ),
+    Rule(
+        "hard-swish-as-product",
+        frozenset({"HARD_SWISH"}),
+        hard_swish,
+        "ADD and MUL",
+        "XNNPACK has no int8 HARD_SWISH",
+        f"{_DELEGATE} : VisitUnaryNode",
+        exact=False,
+    ),
+    Rule(
+        "stride-for-pooling",
+        frozenset({"AVERAGE_POOL_2D", "MAX_POOL_2D"}),
+        stride_for_pooling,
+        "the stride of the next convolution",
+        "XNNPACK has no pooling with a stride above its window",
+        f"{_DELEGATE} : CheckPoolingParams",
+    ),
+    Rule(
+        "pooling-as-weights",
+        frozenset({"AVERAGE_POOL_2D", "MAX_POOL_2D"}),
+        weighted,
+        "DEPTHWISE_CONV_2D",
+        "XNNPACK has no int8 AVERAGE_POOL_2D, and no pooling with a stride above its window",
+        f"{_DELEGATE} : VisitAveragePool2DNode, CheckPoolingParams",
+    ),
+    Rule(
+        "joined-in-steps",
+        frozenset({"CONCATENATION"}),
+        joined_in_steps,
+        "two of at most 5",
+        "XNNPACK joins at most 5 tensors at a time",
+        f"{_DELEGATE} : VisitConcatenationNode",
+    ),
+    Rule(
+        "window-in-bands",
+        frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"}),
+        in_bands,
+        "a sum of smaller DEPTHWISE_CONV_2D",
+        "the depthwise kernels of XNNPACK end at 25 weights a window; above, it runs at a fifth of the speed",
+        _WINDOWS,
+        everywhere=True,
+    ),
+    Rule(
+        "unpacked-weights",
+        frozenset({"DEPTHWISE_CONV_2D"}),
+        unpacked,
+        "weights unpacked at the start",
+        "XNNPACK has no depthwise convolution of float data with int8 weights, but unpacks constants when it starts",
+        f"{_DELEGATE} : VisitDepthwiseConv2DNode, PrepareOpsToDelegate",
+    ),
+    Rule(
+        "float-island",
+        FLOAT_ONLY,
+        island,
+        "float32 between casts",
+        "XNNPACK has it in float32 only, and outside of XNNPACK it would cut the graph in two",
+        f"{_DELEGATE} : VisitUnaryNode, VisitBinaryNode, VisitAveragePool2DNode, VisitSoftmaxNode",
+    ),
+)
