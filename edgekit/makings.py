@@ -39,6 +39,7 @@ from edgekit.stages.observed import observed_from
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.quantize import CALIBRATED, Source, quantize, silent
 from edgekit.stages.quantize_aware import QuantizeAware
+from edgekit.surgery.rewrite import Rewritten, rewrite, rules_for
 from edgekit.talk import Say
 from edgekit.target import Target
 from edgekit.tflite.inspect import inspect_model
@@ -191,6 +192,14 @@ class Makings:
         key = [artifacts.sha256(file), self.fingerprint if calibrated else "", stage, self.tools]
         title = f"quantize to {stage.scheme} ({stage.engine})"
         return self.work.remember(title, key, lambda: quantize(source, stage), bytes)
+
+    def rewritten(self, file: bytes, target: Target) -> Rewritten:
+        """The file in the operators that the target's runtime runs fastest."""
+        rules = rules_for(target)
+        if not rules:
+            return Rewritten(file)
+        key = [artifacts.sha256(file), [rule.name for rule in rules], self.tools]
+        return self.work.remember("rewrite the graph", key, lambda: rewrite(file, rules), Rewritten)
 
     def float_outputs(self) -> tuple[Array, ...]:
         """What the float model says about the test part."""

@@ -9,7 +9,7 @@
             | "engine=" ("litert" | "converter" | "tfmot")
             | "keep-float=" OPERATOR { "+" OPERATOR }
             | "calibration=" ( COUNT | METHOD ) | "batch=" COUNT | "seed=" NUMBER
-            | "epochs=" COUNT | "one-shot"
+            | "epochs=" COUNT | "one-shot" | "no-rewrite"
     METHOD  = "minmax" | "moving_average" | "percentile" [ ":" PERCENT ] | "mse" | "entropy"
 
 `int8:io=uint8,per-tensor` reads: full int8, uint8 input and output, one scale for each weight tensor.
@@ -146,7 +146,7 @@ _FLAGS: dict[str, tuple[str, str]] = {
 _CHOICES: dict[str, tuple[str, ...]] = {"io": get_args(IoType)[1:], "engine": (*get_args(Engine)[1:], "tfmot")}
 _ONCE = {"engine": "a phrase names who trains (tfmot) or who quantizes (litert, converter); a TOML file may say both"}
 _COUNTS = {"calibration": 200, "batch": 1, "seed": 1, "epochs": 10}
-_OPTIONS = {*_FLAGS, *_CHOICES, *_COUNTS, "keep-float", "one-shot"}
+_OPTIONS = {*_FLAGS, *_CHOICES, *_COUNTS, "keep-float", "one-shot", "no-rewrite"}
 
 
 class _Said:
@@ -180,6 +180,8 @@ class _Said:
             self._quantize(calibration=value)
         elif key in _COUNTS:
             self._number(key, self._count(key, value))
+        elif option == "no-rewrite":
+            self.convert = msgspec.structs.replace(self.convert, rewrite=False)
         elif option == "one-shot":
             trainings = (Distill, FineTune, QuantizeAware)
             self.steps = tuple(one_shot(stage) for stage in self._trained() if not isinstance(stage, trainings))
@@ -216,7 +218,7 @@ class _Said:
         if key == "calibration":
             self._quantize(calibration_samples=number)
         elif key == "batch":
-            self.convert = Convert(batch=number)
+            self.convert = msgspec.structs.replace(self.convert, batch=number)
         elif key == "seed":
             self.seed = number
         else:

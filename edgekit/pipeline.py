@@ -1,6 +1,7 @@
 """The pipeline: the only place where stages are composed.
 
-load -> plan -> compress -> convert -> calibrate -> quantize -> verify -> check -> measure -> artifacts and report
+load -> plan -> compress -> convert -> calibrate -> quantize -> rewrite -> verify -> check -> measure
+     -> artifacts and report
 
 A model is compressed once for all recipes that begin alike, converted once and calibrated once; every variant is made
 from that one float32 file. Variants that are equal for several targets are made, verified and measured once.
@@ -258,7 +259,12 @@ class _Job:
         if aware:
             done = make.integers(model, recipe, aware)
             found.append(_Made(name_of(aware), done.report.detail, done.file, done.report))
-        return found
+        return found + (self.rewritten(target, found[-1].file) if recipe.convert.rewrite else [])
+
+    def rewritten(self, target: Target, file: bytes) -> list[_Made]:
+        """The finished file in operators that the target runs faster, where there are any."""
+        done = self.makings.rewritten(file, target)
+        return [_Made("rewrite", str(done), done.file)] if done.applied else []
 
     def history(
         self,

@@ -30,6 +30,9 @@ class Convert(Struct, frozen=True, forbid_unknown_fields=True, tag="convert", ta
     """Convert the model to a float32 TFLite file, once; every quantized variant is made from that file."""
 
     batch: Annotated[int, Meta(ge=1, le=65_536, description="Static batch size of the deployed file.")] = 1
+    rewrite: Annotated[
+        bool, Meta(description="Rewrite the finished file into operators that the target's runtime runs faster.")
+    ] = True
 
 
 @dataclass(frozen=True)

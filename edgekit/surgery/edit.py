@@ -156,6 +156,18 @@ class Edit:
         self.graph.operators[place : place + 1] = others
         self._index()
 
+    def drop_unread_casts(self) -> None:
+        """Remove each QUANTIZE and DEQUANTIZE of which nobody reads the result any more."""
+        wanted = {int(index) for index in self.graph.outputs}
+        kept = []
+        for operator in reversed(self.graph.operators):
+            cast = self.name(operator) in ("QUANTIZE", "DEQUANTIZE")
+            if not cast or wanted.intersection(map(int, operator.outputs)):
+                kept.append(operator)
+                wanted.update(map(int, operator.inputs))
+        self.graph.operators = kept[::-1]
+        self._index()
+
     def done(self) -> bytes:
         """The edited file, without tensors that nobody reads or writes."""
         kept = self._used()

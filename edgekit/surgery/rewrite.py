@@ -75,6 +75,7 @@ def rewrite(model: bytes, rules: Sequence[Rule] = RULES) -> Rewritten:
             Applied(rule, operator, count, named[rule].becomes, named[rule].reason)
             for (rule, operator), count in done.items()
         )
+        edit.drop_unread_casts()
         return Rewritten(edit.done(), tuple(applied))
 
 
