@@ -22,6 +22,7 @@ from edgekit.tflite import flatbuffer
 from edgekit.tflite.graph import Graph, read_graph
 
 _WHOLE_FILE = ("cycle", "file", "kernel")
+_CASTS = ("QUANTIZE", "DEQUANTIZE")
 
 
 class Applied(Struct, frozen=True):
@@ -87,9 +88,11 @@ def _first(edit: Edit, operator: Any, name: str, cuts: bool, rules: Sequence[Rul
 def _cutting(graph: Graph, forecast: Forecast) -> set[int]:
     """Operators that XNNPACK leaves and whose results it takes up again: each ends a piece and begins another.
 
-    The last ones of a graph cut nothing; nor is there anything to cut where XNNPACK takes no operator.
+    The last ones of a graph cut nothing, whether or not their results are cast; nor is there anything to cut where
+    XNNPACK takes no operator.
     """
-    taken = {placement.index for placement in forecast.placements if placement.taken}
+    rim = {op.index for op in graph.operators if op.name in _CASTS and {*op.outputs} <= {*graph.outputs}}
+    taken = {placement.index for placement in forecast.placements if placement.taken} - rim
     left = {each.index for each in forecast.left if each.taken is False and each.code not in _WHOLE_FILE}
     wanted: set[int] = set()
     found = set()

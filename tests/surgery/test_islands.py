@@ -11,6 +11,7 @@ from scipy.special import erf
 from toys import Toy
 
 from edgekit.surgery.rewrite import rewrite
+from edgekit.tflite.surgery import with_io_type
 
 GRID = (0.05, -3)
 
@@ -89,6 +90,8 @@ def test_constants_of_an_island_become_float_constants() -> None:
 def test_the_last_operator_of_a_graph_cuts_nothing_and_stays() -> None:
     file = surrounded("SOFTMAX", last=True)
     assert rewrite(file).file is file
+    cast = with_io_type(file, "float32")
+    assert rewrite(cast).file is cast
     assert [found.operator for found in rewrite(surrounded("SOFTMAX")).applied] == ["SOFTMAX"]
 
 

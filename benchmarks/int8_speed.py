@@ -1,0 +1,226 @@
+"""Is int8 faster: `python benchmarks/int8_speed.py FOLDER`, where FOLDER keeps the files that are made.
+
+Thirteen architectures of keras.applications, random weights, 96x96: edgekit's int8 file against those of the TFLite
+converter and of litert-quantizer, each by its own defaults and its own calibration on the same samples, and against the
+float32 file. All interpreters of an architecture take turns, call by call. Writes results/int8_speed.md. Exit code 1 if
+a bound is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from int8_files import NAMES, prepare
+from msgspec import Struct
+
+from edgekit.forecast.xnnpack import forecast_xnnpack
+from edgekit.report.table import render_table
+from edgekit.surgery.edit import Edit
+from edgekit.surgery.rewrite import rewrite
+from edgekit.tflite.graph import read_graph
+from edgekit.units import format_seconds
+from edgekit.versions import versions
+
+HERE = Path(__file__).resolve().parent
+PEERS = ("converter", "litert-quantizer")
+GEOMETRIC_MEAN, LEAST_RATIO = 1.4, 0.98
+
+Array = np.ndarray[Any, Any]
+
+
+class Row(Struct, frozen=True):
+    """One architecture on so many threads: medians in seconds and ratios of pairs, by variant; pieces; noise in dB."""
+
+    name: str
+    threads: int
+    seconds: dict[str, float]
+    ratios: dict[str, float]
+    pieces: dict[str, int]
+    rewritten: str
+    noise: dict[str, float]
+
+    @property
+    def best_peer(self) -> float:
+        """How many times as long the faster of the peers takes."""
+        return min(self.ratios[peer] for peer in PEERS)
+
+    @property
+    def holds(self) -> bool:
+        """Whether no peer is faster, nor the float file."""
+        return min(self.best_peer, self.ratios["float32"]) >= LEAST_RATIO
+
+
+def turns(files: Mapping[str, bytes], threads: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of a call of each file, round by round, the order reversed each time.
+
+    In its turn a file is called twice, and the second call counts: the first brings its values back into the cache.
+    """
+    interpreters = {name: _loaded(file, threads) for name, file in files.items()}
+    found: dict[str, list[float]] = {name: [] for name in files}
+    for number in range(rounds):
+        for name in list(files)[:: 1 if number % 2 else -1]:
+            interpreters[name].invoke()
+            began = time.perf_counter()
+            interpreters[name].invoke()
+            found[name].append(time.perf_counter() - began)
+    return found
+
+
+def _loaded(file: bytes, threads: int) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=file, num_threads=threads)
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+        rng = np.random.default_rng(0)
+        whole = detail["dtype"] != np.float32
+        values = rng.integers(-128, 128, detail["shape"]) if whole else rng.uniform(-1, 1, detail["shape"])
+        interpreter.set_tensor(detail["index"], values.astype(detail["dtype"]))
+    return interpreter
+
+
+def compared(name: str, files: Mapping[str, bytes], threads: int, rounds: int, samples: Array | None) -> Row:
+    """Measure the variants of one architecture; noise is left out without samples."""
+    done = rewrite(files["before"])
+    variants = {**files, "edgekit": done.file}
+    found = turns(variants, threads, rounds)
+    ratios = {key: float(np.median(np.divide(values, found["edgekit"]))) for key, values in found.items()}
+    return Row(
+        name,
+        threads,
+        {key: float(np.median(values)) for key, values in found.items()},
+        ratios,
+        {key: forecast_xnnpack(read_graph(file)).partitions for key, file in variants.items()},
+        str(done),
+        {} if samples is None else noises(variants, samples),
+    )
+
+
+def noises(files: Mapping[str, bytes], samples: Array) -> dict[str, float]:
+    """Signal over quantization noise, in dB, of what goes into the last SOFTMAX, before the rewriting and after it."""
+    answers = {key: _logits(files[key], samples) for key in ("float32", "before", "edgekit")}
+    signal = answers["float32"]
+    return {
+        key: float(10 * np.log10((signal**2).sum() / ((answers[key] - signal) ** 2).sum()))
+        for key in ("before", "edgekit")
+    }
+
+
+def _logits(file: bytes, samples: Array) -> Array:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=_before_softmax(file))
+    interpreter.allocate_tensors()
+    (first,), (last,) = interpreter.get_input_details(), interpreter.get_output_details()
+    found = []
+    for sample in samples:
+        interpreter.set_tensor(first["index"], _stored(sample[None], first))
+        interpreter.invoke()
+        values = interpreter.get_tensor(last["index"]).astype(np.float64)
+        scale, zero = last["quantization"]
+        found.append((values - zero) * scale if scale else values)
+    return np.array(found)
+
+
+def _stored(values: Array, detail: Mapping[str, Any]) -> Array:
+    scale, zero = detail["quantization"]
+    return np.clip(np.round(values / scale) + zero, -128, 127).astype(np.int8) if scale else values.astype(np.float32)
+
+
+def _before_softmax(file: bytes) -> bytes:
+    """The graph up to the input of its last SOFTMAX: the probabilities of a thousand classes are all zero in int8."""
+    edit = Edit(file)
+    last = [each for each in edit.graph.operators if edit.name(each) == "SOFTMAX"][-1]
+    wanted = {int(last.inputs[0])}
+    kept = []
+    for operator in reversed(edit.graph.operators):
+        if wanted.intersection(map(int, operator.outputs)):
+            kept.append(operator)
+            wanted.update(map(int, operator.inputs))
+    edit.graph.operators, edit.graph.outputs = kept[::-1], np.array([last.inputs[0]], np.int32)
+    edit.tree.signatureDefs = []
+    return edit.done()
+
+
+def report(rows: Sequence[Row]) -> str:
+    """The page of results."""
+    parts = ["# int8 against int8, and against float32", "", _setting(), ""]
+    for threads in sorted({row.threads for row in rows}):
+        mine = [row for row in rows if row.threads == threads]
+        mean = geometric_mean(row.best_peer for row in mine)
+        parts += [f"## {threads} thread{'s' if threads > 1 else ''}", "", "```", _table(mine), "```", ""]
+        parts += [f"Best peer over edgekit: geometric mean {mean:.2f}, least {min(r.best_peer for r in mine):.2f}.", ""]
+    first = [row for row in rows if row.threads == rows[0].threads]
+    parts += ["## What was rewritten, and what it did to the values", "", "```", _rewriting(first), "```", ""]
+    return "\n".join(parts)
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """The n-th root of the product."""
+    return float(np.exp(np.mean(np.log([*values]))))
+
+
+def _setting() -> str:
+    tools = versions()
+    named = ", ".join(f"{name} {tools[name]}" for name in ("ai-edge-litert", "litert-quantizer", "tensorflow"))
+    return (
+        f"`python benchmarks/int8_speed.py FOLDER` on the build host (x86-64, {os.cpu_count()} cores), {named}. "
+        "Random weights with normalization statistics of the samples, 96x96, batch 1. Medians of calls in turns; a "
+        "ratio is the median of the ratios of each round. `before` is edgekit's file before it was rewritten."
+    )
+
+
+def _table(rows: Sequence[Row]) -> str:
+    shown = ("float32", *PEERS, "before", "edgekit")
+    head = ["architecture", *shown, "best peer / edgekit", "float32 / edgekit", "pieces before", "after"]
+    return render_table(
+        head,
+        [
+            [
+                row.name,
+                *(format_seconds(row.seconds[key]) for key in shown),
+                f"{row.best_peer:.2f}",
+                f"{row.ratios['float32']:.2f}",
+                str(row.pieces["before"]),
+                str(row.pieces["edgekit"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _rewriting(rows: Sequence[Row]) -> str:
+    noise = [(row.noise.get("before"), row.noise.get("edgekit")) for row in rows]
+    words = [[("" if value is None else f"{value:.1f} dB") for value in pair] for pair in noise]
+    lines = [[row.name, *pair, row.rewritten or "nothing"] for row, pair in zip(rows, words, strict=True)]
+    return render_table(["architecture", "SQNR before", "after", "rewritten"], lines)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Make what is missing, measure, write the page; 1 if a bound is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the files are kept")
+    parser.add_argument("--only", nargs="*", default=NAMES, choices=NAMES, metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "int8_speed.md")
+    options = parser.parse_args(words)
+    rows = []
+    for name in options.only:
+        files, samples = prepare(name, options.folder)
+        for threads in (1, 2):
+            rows.append(compared(name, files, threads, options.rounds, samples if threads == 1 else None))
+            print(f"{name}, {threads} threads: {rows[-1].ratios}", file=sys.stderr, flush=True)
+    options.output.write_text(report(rows))
+    means = [geometric_mean(row.best_peer for row in rows if row.threads == threads) for threads in (1, 2)]
+    return int(min(means) < GEOMETRIC_MEAN or not all(row.holds for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
