@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from edgekit.errors import ModelError, RecipeError
 from edgekit.model import Model, TensorSpec
@@ -22,6 +22,7 @@ from edgekit.recipe import Recipe
 from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import Exported, export, static_shape
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
+from edgekit.surgery.rewrite import rewrite, rules_for
 from edgekit.target import Target
 
 _SAMPLES = 4
@@ -52,7 +53,12 @@ def drafts(model: Model, targets: Sequence[Target], recipe: str | Path | None = 
                 lowered[batch] = _lowered(export(model, batch, Path(folder, str(batch))), batch)
             if one not in made:
                 made[one] = _draft(one, lowered[batch])
-    return [made[one] for one in recipes]
+    return [_rewritten(made[one], one, target) for one, target in zip(recipes, targets, strict=True)]
+
+
+def _rewritten(draft: Draft, recipe: Recipe, target: Target) -> Draft:
+    rules = rules_for(target) if recipe.convert.rewrite and not draft.missing else ()
+    return structs.replace(draft, data=rewrite(draft.data, rules).file) if rules else draft
 
 
 def _untrained(recipe: Recipe) -> Recipe:

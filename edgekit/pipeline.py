@@ -40,6 +40,7 @@ from edgekit.report.estimates import forecasts
 from edgekit.report.html import render_report
 from edgekit.run import Reference, Run
 from edgekit.source_check import check_file
+from edgekit.speed import slower
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import CALIBRATED
 from edgekit.talk import Say
@@ -192,7 +193,7 @@ class _Job:
             reference=reference,
             artifacts=manifests,
             measurements=measurements,
-            warnings=tuple(self.warnings(request)),
+            warnings=(*self.warnings(request), *slower(self.makings, manifests, reference, measurements, self.files)),
             gates=tuple(fault for manifest in manifests for fault in self.unmet(manifest, gate)),
             max_drop=gate.max_drop if gate else None,
             compression={

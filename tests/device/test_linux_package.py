@@ -28,7 +28,9 @@ Order = Callable[..., subprocess.CompletedProcess[str]]
 def pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     """64 bits, with the system's numpy and dpkg, whose database has what mmdebstrap unpacked as not configured."""
     setting = f"SetEnv LD_LIBRARY_PATH={LIBRARIES}/blas:{LIBRARIES}/lapack\nPermitRootLogin yes\n"
-    with emulated("arm64", tmp_path_factory.mktemp("arm64"), ",dpkg,diffutils,mount,python3,python3-numpy", setting) as board:
+    with emulated(
+        "arm64", tmp_path_factory.mktemp("arm64"), ",dpkg,diffutils,mount,python3,python3-numpy", setting
+    ) as board:
         (board.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
         (board.root / "root/.ssh/authorized_keys").write_bytes(
             (board.root / "home/pi/.ssh/authorized_keys").read_bytes()
