@@ -32,6 +32,7 @@ LAYERS = (
     {"evaluate", "real_inputs", "workspace", "gate", "run"},
     {"makings"},
     {"speed"},
+    {"doctor"},
     {"package"},
     {"report"},
     {"pipeline"},

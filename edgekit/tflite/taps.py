@@ -1,6 +1,9 @@
-"""Look inside a deployed file: the same operators, with the tensors between them as outputs."""
+"""Look inside a deployed file: the same operators, with the tensors between them as outputs or as inputs."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
@@ -21,4 +24,24 @@ def with_inner_outputs(model: bytes) -> bytes:
     graph = tree.subgraphs[0]
     graph.outputs = np.asarray(list(dict.fromkeys(numeric)), graph.outputs.dtype)
     tree.signatureDefs = []  # they name the outputs as they were
+    return pack(tree)
+
+
+def with_operators_apart(model: bytes, tensors: Sequence[int]) -> bytes:
+    """The model with each of `tensors` (of its main graph, by index) fed: what was read from it is read from an input.
+
+    The new inputs come after those that there are, in the order of `tensors`. Each tensor is still written, under its
+    old number: so a run gives what each operator alone makes of what it is fed.
+    """
+    tree = unpack(model)
+    graph, fed = tree.subgraphs[0], {}
+    for index in tensors:
+        twin = copy(graph.tensors[index])
+        twin.name = b"fed_" + (twin.name or b"")
+        graph.tensors.append(twin)
+        fed[index] = len(graph.tensors) - 1
+    for operator in graph.operators:
+        operator.inputs = np.array([fed.get(int(index), int(index)) for index in operator.inputs], np.int32)
+    graph.inputs = np.array([*graph.inputs, *fed.values()], np.int32)
+    tree.signatureDefs = []  # they name the inputs as they were
     return pack(tree)
