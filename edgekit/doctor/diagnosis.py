@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from edgekit.data.parts import Dataset, Part
-from edgekit.doctor.cause import causes
+from edgekit.doctor.cause import causes, suffered
 from edgekit.doctor.defects import unsound_scales
 from edgekit.doctor.layer_error import Array, LayerError, look_inside
 from edgekit.doctor.mismatch import mismatches
@@ -23,7 +23,8 @@ LOOKED_AT = 32
 class Diagnosis(Struct, frozen=True):
     """What was found. Scores are None without labels or where the file cannot be run.
 
-    `layers` are in the order of harm, the worst first; empty where a defect makes running pointless.
+    `layers` are in the order of harm, the worst first; empty where a defect makes running pointless. `suffered` says
+    whether more than a hundredth of an output is noise.
     """
 
     part: str
@@ -33,6 +34,7 @@ class Diagnosis(Struct, frozen=True):
     int8_score: float | None
     findings: tuple[Finding, ...]
     layers: tuple[LayerError, ...]
+    suffered: bool
 
 
 def diagnose(
@@ -50,13 +52,15 @@ def diagnose(
     outputs = run_file(source, part).arrays
     before = _score(data, part, outputs)
     if defects:
-        return Diagnosis(part.name, len(part), data.metric, before, _if_it_runs(quantized, data, part), defects, ())
+        return Diagnosis(
+            part.name, len(part), data.metric, before, _if_it_runs(quantized, data, part), defects, (), True
+        )
     after = _score(data, part, run_file(quantized, part).arrays)
     say("doctor: look inside both files")
     look = look_inside(quantized, source, part.take(LOOKED_AT).array())
     inputs = tuple(pairing.int8.tensors[index] for index in pairing.int8.inputs)
     found = (*mismatches(source, data, part, inputs, outputs), *causes(look))
-    return Diagnosis(part.name, len(part), data.metric, before, after, found, look.ranked)
+    return Diagnosis(part.name, len(part), data.metric, before, after, found, look.ranked, suffered(look))
 
 
 def judging_part(data: Dataset) -> Part:

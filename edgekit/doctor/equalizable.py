@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgekit.stages.integer_graph import WEIGHTED
 from edgekit.tflite.graph import Graph, Operator
 
@@ -57,8 +59,14 @@ def _reader(graph: Graph, operator: Operator, readers: dict[int, list[Operator]]
 
 
 def _keeps_channels(graph: Graph, operator: Operator) -> bool:
+    """Whether the last axis still counts the same channels."""
     ends = graph.tensors[operator.inputs[0]].shape, graph.tensors[operator.outputs[0]].shape
-    return bool(ends[0] and ends[1]) and ends[0][-1] == ends[1][-1] and (operator.name != "MEAN" or len(ends[0]) > 2)
+    if not ends[0] or not ends[1] or ends[0][-1] != ends[1][-1]:
+        return False
+    if operator.name != "MEAN":
+        return True
+    axes = graph.tensors[operator.inputs[1]].values()
+    return axes is not None and len(ends[0]) - 1 not in np.ravel(axes) % len(ends[0])
 
 
 def _fits(graph: Graph, first: Operator, second: Operator) -> bool:

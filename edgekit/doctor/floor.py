@@ -1,0 +1,41 @@
+"""Floor: the least score that is accepted of a file."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from edgekit.errors import DataError
+from edgekit.gate import Gate
+from edgekit.metrics import higher_is_better
+
+
+class Floor(Struct, frozen=True):
+    """A bound in the unit of the metric: the least score, or the greatest where less is better."""
+
+    bound: float
+    percent: bool = False
+
+    @classmethod
+    def parse(cls, text: str | float) -> Floor:
+        """`0.9`, `"0.9"` or `"90%"`. Raises DataError for anything else."""
+        try:
+            found = Gate.parse(text)
+        except DataError:
+            raise DataError(f"{text!r} is no score", "write --floor 0.9, or 90%") from None
+        return cls(found.max_drop, found.percent)
+
+    def check(self, metric: str | None, float_score: float | None) -> None:
+        """Raise DataError where there is nothing to hold against, or the float model itself does not reach it."""
+        if metric is None or float_score is None:
+            raise DataError("a floor needs labelled data", "give --data with labels, or no --floor")
+        if not self.met(metric, float_score):
+            raise DataError(
+                f"the float model itself scores {float_score:.4f} {metric}, and the floor is {self.bound:g}",
+                "set a floor that the float model reaches, or train it further: int8 does not improve on it",
+            )
+
+    def met(self, metric: str | None, score: float | None) -> bool:
+        """Whether a score is accepted; none is not."""
+        if metric is None or score is None:
+            return False
+        return score >= self.bound if higher_is_better(metric) else score <= self.bound
