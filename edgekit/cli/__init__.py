@@ -36,7 +36,7 @@ _COMMANDS = {
     "devices": "List your devices, and see what they are.",
     "targets": "List, show, validate and write targets.",
     "recipes": "List, show and validate recipes.",
-    "doctor": "Check this environment: versions, runtimes, tools, with the mend for each lack.",
+    "doctor": "Check this environment; or explain, and repair, an int8 file that lost accuracy.",
     "completion": "Print the completion script for bash, zsh or fish.",
 }
 

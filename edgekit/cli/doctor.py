@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, progress, results_only
 from edgekit.cli.model_options import collect, data_options, trust_option
-from edgekit.errors import GateError
+from edgekit.errors import GateError, OutputError
 
 if TYPE_CHECKING:
+    from edgekit.doctor.case import Case
     from edgekit.doctor.diagnosis import Diagnosis
-    from edgekit.doctor.layer_error import LayerError
-
-_SHOWN = 8
-_NO_CAUSE = (
-    "an output has more than a hundredth of noise, and no single operator is to blame: many add a little\n"
-    "  mend: more calibration samples; per-channel weights; or quantization-aware training (the recipe `qat-int8`)"
-)
+    from edgekit.doctor.floor import Floor
 
 
 @click.command("doctor")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete.files)
 @click.option("--float", "source", metavar="FLOAT", help="The float model of MODEL: .tflite, .keras, .h5, SavedModel.")
 @data_options()
 @click.option("--floor", metavar="SCORE", help="The least score that is accepted, 0.9 or 90%: exit code 1 below it.")
+@click.option("--repair", is_flag=True, help="Repair MODEL, by the cheapest measures that reach the floor.")
+@click.option("-o", "out", type=click.Path(path_type=Path), metavar="OUT", help="Where the repaired file goes.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@click.option("--target", "-t", shell_complete=complete.targets, help="What says which repairs are permitted.")
 @trust_option
 @json_option
 def command(
@@ -33,41 +34,53 @@ def command(
     source: str | None,
     data: str | None,
     floor: str | None,
+    repair: bool,
+    out: Path | None,
+    overwrite: bool,
+    target: str | None,
     trust: bool,
     metric: str | None,
     task: str | None,
     pairs: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Check this environment; or explain why the int8 file MODEL is worse than its float model.
+    """Check this environment; or explain, and repair, an int8 file MODEL that is worse than its float model.
 
     \b
     edgekit doctor
     edgekit doctor model_int8.tflite --float model.keras --data digits.npz
+    edgekit doctor model_int8.tflite --float model.keras --data digits.npz --repair -o repaired.tflite
 
-    Without MODEL: Python, packages, runtimes, tools; exit code 1 if edgekit itself cannot work.
+    Without MODEL: Python, packages, runtimes, tools; exit code 1 if edgekit itself cannot work. The default floor of a
+    repair is half a point below the float score.
     """
     if model is None:
-        if source or data or floor:
-            raise click.UsageError("--float, --data and --floor go with a MODEL: edgekit doctor MODEL.tflite ...")
+        if any((source, data, floor, repair, out, target)):
+            raise click.UsageError("these options go with a MODEL: edgekit doctor MODEL.tflite --float F --data D")
         _environment(as_json)
         return
     if source is None or data is None:
         raise click.UsageError("MODEL is explained against its float model on data: give --float and --data")
+    if repair != bool(out):
+        raise click.UsageError("--repair writes a file: give --repair and -o OUT.tflite together")
+    _refuse_place(out, overwrite)
     from edgekit.doctor.case import open_case
-    from edgekit.doctor.diagnosis import diagnose
     from edgekit.doctor.floor import Floor
 
     bound = None if floor is None else Floor.parse(floor)
     with results_only():
         case = open_case(model, source, data, trust=trust, data_options=collect(metric, task, pairs))
-        found = diagnose(case.quantized, case.source, case.data, say=progress)
-    progress("")
-    if bound:
-        bound.check(found.metric, found.float_score)
-    emit(found, as_json, render)
-    if bound and not bound.met(found.metric, found.int8_score):
-        raise GateError(f"the int8 file scores {_score(found.int8_score)}, below {floor}", "see the causes above")
+    if out:
+        _repair(case, bound, out, target, as_json)
+    else:
+        _explain(case, bound, as_json)
+
+
+def _refuse_place(out: Path | None, overwrite: bool) -> None:
+    if out and out.exists() and not overwrite:
+        raise OutputError(f"{out} is there already", "give --overwrite, or another file")
+    if out and not out.parent.is_dir():
+        raise OutputError(f"{out.parent}: no such folder", "make it first, or choose another file")
 
 
 def _environment(as_json: bool) -> None:
@@ -87,48 +100,42 @@ def _environment(as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def render(found: Diagnosis) -> str:
-    """The scores, the causes with their mends, and the layers that add most."""
-    head = f"on {found.samples} {found.part} samples"
-    if found.metric and found.float_score is not None:
-        head = f"{found.metric} {_score(found.float_score)} in float, {_score(found.int8_score)} in int8, {head}"
-    parts = [head, *(_cause(one.code, one.subject, one.problem, one.mend) for one in found.findings)]
-    if not found.findings:
-        parts.append(_NO_CAUSE if found.suffered else "nothing to mend: each output has less than a hundredth of noise")
-    return "\n\n".join([*parts, *([_layers(found.layers)] if found.layers else [])])
+def _diagnosed(case: Case) -> Diagnosis:
+    from edgekit.doctor.diagnosis import diagnose
+
+    with results_only():
+        found = diagnose(case.quantized, case.source, case.data, say=progress)
+    progress("")
+    return found
 
 
-def _cause(code: str, subject: str, problem: str, mend: str) -> str:
-    return f"{code} at {subject}\n  {problem}\n  mend: {mend}"
+def _explain(case: Case, floor: Floor | None, as_json: bool) -> None:
+    from edgekit.report.doctor import diagnosis_text
+
+    found = _diagnosed(case)
+    if floor:
+        floor.check(found.metric, found.float_score)
+    emit(found, as_json, diagnosis_text)
+    if floor and not floor.met(found.metric, found.int8_score):
+        scored = "does not run" if found.int8_score is None else f"scores {found.int8_score:.4f}"
+        raise GateError(f"the int8 file {scored}, and the floor is {floor.bound:g}", "see the causes, or --repair")
 
 
-def _layers(layers: tuple[LayerError, ...]) -> str:
-    from edgekit.doctor.cause import brief
-    from edgekit.report.table import render_table
+def _repair(case: Case, floor: Floor | None, out: Path, target: str | None, as_json: bool) -> None:
+    from edgekit.bench.result import write_new
+    from edgekit.doctor.repair import repair
+    from edgekit.report.doctor import repair_text
+    from edgekit.target import load_target
 
-    header = ("#", "operator", "tensor", "alone dB", "channels dB", "in the run dB", "cosine", "cut off", "shift")
-    rows = [
-        (
-            str(one.index),
-            one.operator,
-            brief(one.tensor),
-            _db(one.isolated_db),
-            _db(one.channel_db),
-            _db(one.accumulated_db),
-            f"{one.cosine:.4f}",
-            f"{one.saturation:.1%}",
-            f"{one.bias:.0%}",
+    board = load_target(target) if target else None
+    found = _diagnosed(case)
+    with results_only():
+        file, done = repair(case.quantized, case.source, case.data, floor, target=board, say=progress)
+    progress("")
+    write_new(out, file, overwrite=True)
+    result: dict[str, Any] = {"diagnosis": found, "repair": done, "file": str(out)}
+    emit(result, as_json, lambda _: repair_text(found, done, str(out)))
+    if not done.met:
+        raise GateError(
+            f"{out} does not reach the floor of {done.floor:.4g}", "train as the integer file computes: `qat-int8`"
         )
-        for one in layers[:_SHOWN]
-    ]
-    more = f"the {_SHOWN} of {len(layers)} operators that add most noise" if len(layers) > _SHOWN else "all operators"
-    notes = f"{more}, worst first; signal to noise in dB, each operator alone (of channels: each counts the same)"
-    return f"{render_table(header, rows)}\n{notes}"
-
-
-def _db(value: float | None) -> str:
-    return "no noise" if value is None else f"{value:.1f}"
-
-
-def _score(value: float | None) -> str:
-    return "does not run" if value is None else f"{value:.4f}"

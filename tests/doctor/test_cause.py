@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 
 import nets
 import numpy as np
@@ -20,18 +19,6 @@ SAMPLES = 32
 OF_DATA = ("labels", "preprocessing")
 OF_SCALES = ("unsound-scale",)
 
-Once = Callable[[str, Callable[[Path], None]], Path]
-
-
-@pytest.fixture(scope="session")
-def sound(once: Once, float_file: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, nets.Net]:
-    folder = tmp_path_factory.mktemp("doctor")
-    return {
-        "digits": nets.Net(float_file, nets.digits_arrays(), folder),
-        "branched": nets.net(once, nets.branched, nets.digits_arrays(), folder),
-        "measuring": nets.net(once, nets.measuring, nets.measures(), folder),
-    }
-
 
 def _codes(patient: Patient) -> list[str]:
     samples = patient.data.part("test").take(SAMPLES).array()
@@ -41,14 +28,14 @@ def _codes(patient: Patient) -> list[str]:
 @pytest.mark.parametrize(
     "fault", [one for one in PLANTED if one.code not in (*OF_DATA, *OF_SCALES)], ids=lambda one: one.plant.__name__
 )
-def test_the_planted_cause_comes_first(fault: Planted, sound: dict[str, nets.Net]) -> None:
+def test_the_planted_cause_comes_first(fault: Planted, sound: Mapping[str, nets.Net]) -> None:
     assert _codes(fault.plant(sound[fault.net]))[:1] == [fault.code]
 
 
 @pytest.mark.parametrize(
     "fault", [one for one in PLANTED if one.code in (*OF_DATA, *OF_SCALES)], ids=lambda one: one.plant.__name__
 )
-def test_what_needs_no_look_inside_comes_first_too(fault: Planted, sound: dict[str, nets.Net]) -> None:
+def test_what_needs_no_look_inside_comes_first_too(fault: Planted, sound: Mapping[str, nets.Net]) -> None:
     patient = fault.plant(sound[fault.net])
     found = diagnose(patient.quantized, patient.source, patient.data)
     assert found.findings[0].code == fault.code
@@ -57,19 +44,21 @@ def test_what_needs_no_look_inside_comes_first_too(fault: Planted, sound: dict[s
 
 @pytest.mark.parametrize("granularity", ["per-channel", "per-tensor"])
 @pytest.mark.parametrize("name", ["digits", "branched", "measuring"])
-def test_nothing_is_said_of_a_sound_file(name: str, granularity: str, sound: dict[str, nets.Net]) -> None:
+def test_nothing_is_said_of_a_sound_file(name: str, granularity: str, sound: Mapping[str, nets.Net]) -> None:
     net = sound[name]
     assert not _codes(Patient(net.file, net.int8(granularity), net.data()))
 
 
-def test_a_disparity_that_per_channel_weights_can_hold_is_no_cause_in_the_weights(sound: dict[str, nets.Net]) -> None:
+def test_a_disparity_that_per_channel_weights_can_hold_is_no_cause_in_the_weights(
+    sound: Mapping[str, nets.Net],
+) -> None:
     """The other side of the rule: the same network, with one scale for each channel, has no starved kernel."""
     patient = planted.outlier_weight_channel(sound["digits"])
     net = sound["digits"].with_file(patient.source)
     assert "outlier-weight-channel" not in _codes(Patient(net.file, net.int8("per-channel"), net.data()))
 
 
-def test_every_finding_has_numbers_and_a_mend(sound: dict[str, nets.Net]) -> None:
+def test_every_finding_has_numbers_and_a_mend(sound: Mapping[str, nets.Net]) -> None:
     patient = planted.scale_disparity(sound["digits"])
     (first, *_) = causes(look_inside(patient.quantized, patient.source, [sound["digits"].arrays["x_test"][:SAMPLES]]))
     assert any(letter.isdigit() for letter in first.problem)
@@ -77,14 +66,14 @@ def test_every_finding_has_numbers_and_a_mend(sound: dict[str, nets.Net]) -> Non
     assert "arXiv:1906.04721" in first.source
 
 
-def test_an_output_suffers_only_where_it_is_noisy(sound: dict[str, nets.Net]) -> None:
+def test_an_output_suffers_only_where_it_is_noisy(sound: Mapping[str, nets.Net]) -> None:
     net, samples = sound["branched"], [sound["branched"].arrays["x_test"][:SAMPLES]]
     assert not suffered(look_inside(net.int8(), net.file, samples))
     sick = planted.saturated_sigmoid(net)
     assert suffered(look_inside(sick.quantized, sick.source, samples))
 
 
-def test_files_of_unlike_networks_are_refused(sound: dict[str, nets.Net]) -> None:
+def test_files_of_unlike_networks_are_refused(sound: Mapping[str, nets.Net]) -> None:
     data = sound["digits"].data()
     with pytest.raises(ModelError, match=r"not the same network|unlike outputs"):
         diagnose(sound["branched"].int8(), sound["digits"].file, data)
@@ -103,6 +92,8 @@ def test_files_of_unlike_networks_are_refused(sound: dict[str, nets.Net]) -> Non
         ([np.zeros((4, 8, 8, 1), np.float32)] * 2, "2 inputs"),
     ],
 )
-def test_samples_that_do_not_fit_are_refused(samples: list[np.ndarray], said: str, sound: dict[str, nets.Net]) -> None:
+def test_samples_that_do_not_fit_are_refused(
+    samples: list[np.ndarray], said: str, sound: Mapping[str, nets.Net]
+) -> None:
     with pytest.raises(DataError, match=said):
         look_inside(sound["digits"].int8(), sound["digits"].file, samples)

@@ -1,0 +1,159 @@
+"""Repair: a ladder of measures against a bad int8 file, the cheapest first, until a floor is met.
+
+Each rung is tried on top of what has helped so far, scored, and kept only if the score rises (or stays, with less noise
+in the outputs). The file is made anew from its float file: nothing is trained.
+
+1. calibrate anew, on the calibration part, with the granularity and the rims of the file as it was;
+2. equalize channels between layers (`equalize`); 3. correct biases (`bias_correction`);
+4. one weight scale for each channel, where the target permits; 5. the worst layers in float, 1, 2, 4, where it does.
+"""
+
+from __future__ import annotations
+
+import time
+
+from msgspec import Struct
+
+from edgekit.data.parts import Dataset
+from edgekit.doctor.defects import overflowing_biases, unsound_scales
+from edgekit.doctor.floor import Floor
+from edgekit.doctor.mismatch import mismatches
+from edgekit.doctor.pairing import paired
+from edgekit.doctor.workshop import Measure, State, Tried, Workshop, measures
+from edgekit.errors import DataError, EdgekitError, ModelError, RunError
+from edgekit.metrics import higher_is_better
+from edgekit.talk import Say
+from edgekit.target import Target
+
+
+class Rung(Struct, frozen=True):
+    """One measure and its bill: the score with it, the bytes of the file, the seconds it took, and whether it stays.
+
+    `score` is None where the measure could not be tried, and `note` says why, or what it did.
+    """
+
+    name: str
+    score: float | None
+    file_bytes: int
+    seconds: float
+    kept: bool
+    note: str = ""
+
+
+class HeldOut(Struct, frozen=True):
+    """Scores on the test part, by which nothing was chosen: of the float file, of the file as it came, and repaired."""
+
+    samples: int
+    float_score: float
+    before: float | None
+    after: float
+
+
+class Repair(Struct, frozen=True):
+    """What the ladder gave, rung by rung; the first is the file as it came. Scores are those of `part`."""
+
+    metric: str
+    part: str
+    samples: int
+    float_score: float
+    floor: float
+    rungs: tuple[Rung, ...]
+    held_out: HeldOut | None = None
+
+    @property
+    def score(self) -> float | None:
+        """That of the last rung that was kept."""
+        return next(rung.score for rung in reversed(self.rungs) if rung.kept)
+
+    @property
+    def met(self) -> bool:
+        """Whether the floor is reached."""
+        return Floor(self.floor).met(self.metric, self.score)
+
+
+def repair(
+    quantized: bytes,
+    source: bytes,
+    data: Dataset,
+    floor: Floor | None = None,
+    *,
+    target: Target | None = None,
+    say: Say = lambda _: None,
+) -> tuple[bytes, Repair]:
+    """The best file of the ladder, and what each rung gave; `source` is the float32 file, `data` was matched to it.
+
+    Without a floor it is half a point below the float score (of metrics that are no share, one per cent). A target
+    says what is permitted; without one all is. Raises DataError without labels or calibration data, for a floor that
+    the float model does not reach, or for data that it was not made for; ModelError where the files are no pair.
+    """
+    graph = paired(quantized, source).int8
+    inputs = [graph.tensors[index] for index in graph.inputs]
+    shop = Workshop(source, data)
+    for wrong in mismatches(source, data, shop.part, inputs, shop.float_outputs):
+        raise DataError(wrong.problem, wrong.mend)
+    bound = floor or default_floor(shop.metric, shop.float_score)
+    bound.check(shop.metric, shop.float_score)
+    best, rungs = _climb(shop, quantized, bound, target, say)
+    held_out = _held_out(shop, data, quantized, best)
+    name, count = shop.part.name, len(shop.part)
+    return best, Repair(shop.metric, name, count, shop.float_score, bound.bound, tuple(rungs), held_out)
+
+
+def default_floor(metric: str, score: float) -> Floor:
+    """Half a point below a share, one per cent from anything else."""
+    if 0 <= score <= 1 and higher_is_better(metric):
+        return Floor(max(0.0, score - 0.005))
+    slack = 0.01 * abs(score)
+    return Floor(score - slack if higher_is_better(metric) else score + slack)
+
+
+def _climb(shop: Workshop, given: bytes, floor: Floor, target: Target | None, say: Say) -> tuple[bytes, list[Rung]]:
+    begun = time.monotonic()
+    state, best = State.of(given, shop.source), _as_given(shop, given)
+    rungs = [
+        Rung("as given", None if best is None else best.score, len(given), time.monotonic() - begun, best is not None)
+    ]
+    for measure in measures(target):
+        if best is not None and floor.met(shop.metric, best.score):
+            break
+        say(f"doctor: {measure.name}")
+        rung, tried = _tried(shop, measure, state, best)
+        rungs.append(rung)
+        if tried is not None and rung.kept:
+            state, best = tried.state, tried
+    if best is None:
+        raise RunError("neither the file nor any repair of it runs", "see `edgekit doctor` without --repair")
+    return best.file, rungs
+
+
+def _tried(shop: Workshop, measure: Measure, state: State, best: Tried | None) -> tuple[Rung, Tried | None]:
+    begun = time.monotonic()
+    try:
+        tried = shop.tried(measure.change(shop, state, best))
+    except (ModelError, RunError) as cause:
+        return Rung(measure.name, None, 0, time.monotonic() - begun, False, cause.problem), None
+    kept = best is None or shop.better(tried, best)
+    rung = Rung(measure.name, tried.score, len(tried.file), time.monotonic() - begun, kept, measure.note)
+    return rung, tried
+
+
+def _as_given(shop: Workshop, file: bytes) -> Tried | None:
+    """The file as it came; None where its numbers are unsound, or the runtime refuses it or dies of it."""
+    pairing = paired(file, shop.source)
+    if [*unsound_scales(pairing.int8), *overflowing_biases(pairing)]:
+        return None
+    try:
+        return shop.judged(State.of(file, shop.source), file)
+    except RunError:
+        return None
+
+
+def _held_out(shop: Workshop, data: Dataset, before: bytes, after: bytes) -> HeldOut | None:
+    test = data.test
+    if test is None or test.labels is None or shop.part.name == "test":
+        return None
+    try:
+        came: float | None = shop.score(before, test)
+    except EdgekitError:
+        came = None
+    return HeldOut(len(test), shop.score(shop.source, test), came, shop.score(after, test))

@@ -1,0 +1,220 @@
+"""What repairs: exact in float, better in int8, the cheapest that suffices, and refused where it cannot help."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import nets
+import numpy as np
+import planted
+import pytest
+
+from edgekit.doctor.bias_correction import correct_biases
+from edgekit.doctor.equalizable import links
+from edgekit.doctor.equalize import equalize
+from edgekit.doctor.floor import Floor
+from edgekit.doctor.layer_error import look_inside
+from edgekit.doctor.repair import default_floor, repair
+from edgekit.doctor.workshop import State, measures
+from edgekit.errors import DataError, ModelError
+from edgekit.target import load_target
+from edgekit.tflite.constants import with_constants
+from edgekit.tflite.graph import read_graph
+from edgekit.verify import run_file
+
+Sound = Mapping[str, nets.Net]
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_links_are_where_a_scale_passes(sound: Sound) -> None:
+    """A chain of ReLU layers links each with the next; a join, a gate and a ReLU6 link nothing."""
+    chain = links(read_graph(sound["digits"].file))
+    assert [(link.first.index, link.second.index) for link in chain] == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 6)]
+    assert not links(read_graph(sound["branched"].file))
+
+
+@pytest.mark.parametrize("name", ["digits", "measuring"])
+def test_equalizing_is_exact_in_float_and_done_once(name: str, sound: Sound) -> None:
+    net = sound[name]
+    part, even = net.data().part("test").take(64), equalize(net.file)
+    before, after = (run_file(file, part).arrays[0] for file in (net.file, even))
+    assert np.abs(before - after).max() <= 1e-5 * np.abs(before).max()
+    once, twice = (_kernels(file) for file in (even, equalize(even)))
+    assert all(np.allclose(a, b, rtol=0.02) for a, b in zip(once, twice, strict=True))
+
+
+def _kernels(file: bytes) -> list[np.ndarray]:
+    graph = read_graph(file)
+    found = [graph.tensors[op.inputs[1]].values() for op in graph.operators if len(op.inputs) == 3]
+    return [values for values in found if values is not None]
+
+
+def test_equalizing_takes_back_any_scaling_of_channels(sound: Sound) -> None:
+    """Whatever scales the channels had, one network is equalized to the same weights."""
+    scaled = planted.scale_disparity(sound["digits"]).source
+    first, second = (_kernels(equalize(file)) for file in (sound["digits"].file, scaled))
+    assert all(np.allclose(a, b, rtol=0.02, atol=1e-6) for a, b in zip(first, second, strict=True))
+
+
+def test_a_network_without_links_stays_as_it_is(sound: Sound) -> None:
+    assert equalize(sound["branched"].file) == sound["branched"].file
+
+
+def test_corrected_biases_take_the_shift_away(sound: Sound) -> None:
+    net = sound["branched"]
+    sick = planted.biased_error(net).quantized
+    samples = [net.arrays["x_train"][:32]]
+    before, after = (
+        look_inside(file, net.file, samples).layers for file in (sick, correct_biases(sick, net.file, samples))
+    )
+    shifts = [_shift(layers) for layers in (before, after)]
+    assert shifts[1] < shifts[0] / 3
+
+
+def _shift(layers: tuple) -> float:
+    """The mean shift of the layers with weights, as a share of their signal."""
+    weighted = [one for one in layers if one.error.operator in ("CONV_2D", "FULLY_CONNECTED")]
+    return float(np.mean([abs((one.alone - one.real).mean()) / np.abs(one.real).mean() for one in weighted]))
+
+
+def test_correcting_a_sound_file_changes_biases_only(sound: Sound) -> None:
+    net = sound["digits"]
+    file = net.int8("per-tensor")
+    corrected = correct_biases(file, net.file, [net.arrays["x_train"][:32]])
+    for one, other in zip(read_graph(file).tensors, read_graph(corrected).tensors, strict=True):
+        assert one.dtype == "int32" or one.data == other.data
+
+
+def test_a_disparity_is_repaired_with_weights_still_per_tensor(sound: Sound) -> None:
+    """What folded normalizations do to MobileNets: more than 20 points lost, all but one of them back."""
+    patient = planted.scale_disparity(sound["digits"])
+    file, done = repair(patient.quantized, patient.source, patient.data)
+    assert done.held_out is not None
+    assert done.held_out.before < done.held_out.float_score - 0.2
+    assert done.held_out.after > done.held_out.float_score - 0.01
+    assert [rung.name for rung in done.rungs if rung.kept][-1] == "equalize"
+    graph = read_graph(file)
+    assert all(len(graph.tensors[op.inputs[1]].scales) == 1 for op in graph.operators if "CONV" in op.name)
+
+
+def test_a_wrong_range_is_repaired_by_calibrating_anew(sound: Sound) -> None:
+    patient = planted.infinite_scale(sound["digits"])
+    _, done = repair(patient.quantized, patient.source, patient.data)
+    assert [(rung.name, rung.kept) for rung in done.rungs] == [("as given", False), ("calibrate anew", True)]
+    assert done.rungs[0].score is None
+    assert done.met
+
+
+@pytest.mark.slow
+def test_a_saturated_sigmoid_needs_float_and_gets_it(sound: Sound) -> None:
+    patient = planted.saturated_sigmoid(sound["branched"])
+    _, done = repair(patient.quantized, patient.source, patient.data)
+    assert done.met
+    assert "in float" in [rung.name for rung in done.rungs if rung.kept][-1]
+
+
+def test_a_target_says_what_is_permitted() -> None:
+    names = {target: [measure.name for measure in measures(load_target(target))] for target in ("coral-usb", "host")}
+    assert "1 in float" in names["host"]
+    assert not any("in float" in name for name in names["coral-usb"])
+
+
+def test_a_sound_file_is_given_back(sound: Sound) -> None:
+    net = sound["digits"]
+    file = net.int8()
+    same, done = repair(file, net.file, net.data())
+    assert same == file
+    assert [rung.name for rung in done.rungs] == ["as given"]
+
+
+def test_the_data_are_mended_first(sound: Sound) -> None:
+    patient = planted.labels(sound["digits"])
+    with pytest.raises(DataError, match="numbered otherwise"):
+        repair(patient.quantized, patient.source, patient.data)
+
+
+def test_a_floor_above_float_is_refused(sound: Sound) -> None:
+    net = sound["branched"]
+    with pytest.raises(DataError, match="the float model itself scores"):
+        repair(net.int8(), net.file, net.data(), Floor(0.9999))
+
+
+@pytest.mark.parametrize(("text", "bound"), [("0.9", 0.9), ("90%", 0.9), (3, 3.0)])
+def test_floors_as_they_are_written(text: str | float, bound: float) -> None:
+    assert Floor.parse(text).bound == pytest.approx(bound)
+
+
+@pytest.mark.parametrize("text", ["", "much", "-3%", "9 MB"])
+def test_what_is_no_floor(text: str) -> None:
+    with pytest.raises(DataError, match="no score"):
+        Floor.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "bound"), [("accuracy", 0.9, 0.895), ("mae", 2.0, 2.02), ("accuracy", 0.001, 0.0)]
+)
+def test_the_floor_where_none_is_given(metric: str, score: float, bound: float) -> None:
+    floor = default_floor(metric, score)
+    assert floor.bound == pytest.approx(bound)
+    assert floor.met(metric, score)
+
+
+def test_the_settings_of_a_file_are_read_from_it(sound: Sound) -> None:
+    net = sound["digits"]
+    for granularity in ("per-channel", "per-tensor"):
+        stage = State.of(net.int8(granularity), net.file).stage
+        assert (stage.granularity, stage.io) == (granularity, "int8")
+    with pytest.raises(ModelError, match="repairs are for int8 files"):
+        State.of(net.file, net.file)
+
+
+def test_constants_keep_shape_and_type(sound: Sound) -> None:
+    graph = read_graph(sound["digits"].file)
+    kernel = graph.operators[0].inputs[1]
+    with pytest.raises(ModelError, match="cannot hold"):
+        with_constants(sound["digits"].file, {kernel: np.zeros(3, np.float32)})
+    with pytest.raises(ModelError, match="cannot hold"):
+        with_constants(sound["digits"].file, {graph.inputs[0]: np.zeros((1, 8, 8, 1), np.float32)})
+
+
+@pytest.fixture
+def files(sound: Sound, tmp_path: Path) -> Path:
+    patient = planted.scale_disparity(sound["digits"])
+    (tmp_path / "int8.tflite").write_bytes(patient.quantized)
+    (tmp_path / "float.tflite").write_bytes(patient.source)
+    np.savez(tmp_path / "data.npz", **sound["digits"].arrays)
+    return tmp_path
+
+
+def test_the_command_explains_and_repairs(files: Path, edgekit_cli: Cli) -> None:
+    words = ("doctor", "int8.tflite", "--float", "float.tflite", "--data", "data.npz")
+    told = edgekit_cli(*words, "--floor", "99%")
+    assert told.returncode == 1
+    assert "scale-disparity at" in told.stdout
+    assert "--repair" in told.stderr
+    done = edgekit_cli(*words, "--repair", "-o", "mended.tflite")
+    assert done.returncode == 0, done.stderr
+    assert "reaches the floor" in done.stdout
+    assert (files / "mended.tflite").stat().st_size
+    again = edgekit_cli(*words, "--repair", "-o", "mended.tflite")
+    assert (again.returncode, "is there already" in again.stderr) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--float", "float.tflite"), 2, "go with a MODEL"),
+        (("int8.tflite", "--data", "data.npz"), 2, "--float and --data"),
+        (("int8.tflite", "--float", "float.tflite", "--data", "data.npz", "--repair"), 2, "-o OUT"),
+        (("float.tflite", "--float", "float.tflite", "--data", "data.npz"), 3, "no quantized activation"),
+        (("int8.tflite", "--float", "int8.tflite", "--data", "data.npz"), 3, "quantized itself"),
+        (("int8.tflite", "--float", "float.tflite", "--data", "data.npz", "--floor", "lots"), 3, "no score"),
+    ],
+)
+def test_the_command_refuses(words: tuple[str, ...], code: int, said: str, files: Path, edgekit_cli: Cli) -> None:
+    done = edgekit_cli("doctor", *words)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert not done.stdout
