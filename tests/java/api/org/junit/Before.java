@@ -1,0 +1,1 @@
+package org.junit; public @interface Before { }
