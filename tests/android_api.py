@@ -26,7 +26,10 @@ from edgekit.tflite.inspect import read_contents
 
 JAVA = Path(__file__).parent / "java"
 AS_IT_IS = Preprocessing()
-needs_java = pytest.mark.skipif(not (shutil.which("javac") and shutil.which("java")), reason="no JDK is installed")
+needs_java = pytest.mark.skipif(
+    not (shutil.which("javac") and shutil.which("java")),
+    reason="no JDK is installed (apt-get install openjdk-17-jdk-headless)",
+)
 
 
 def api() -> dict[str, bytes]:

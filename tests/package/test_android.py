@@ -15,8 +15,10 @@ from xml.etree import ElementTree
 import pytest
 import tiny_models
 from android_api import api, bundle_of, compiled
+from artifacts import artifact
 from msgspec import structs
 
+from edgekit.data.spec import Preprocessing
 from edgekit.errors import InputError, MissingDependency, ModelError, RunError
 from edgekit.package import java_text
 from edgekit.package.android import AndroidOptions, android_files
@@ -204,6 +206,18 @@ def test_labels_that_are_too_few_are_refused(models: Path, tmp_path: Path) -> No
     (tmp_path / "labels.txt").write_text("one\ntwo\n")
     with pytest.raises(InputError, match="2 labels, and the output has 4 places"):
         package_model([models / "pets.tflite"], tmp_path / "out", kind="android", labels=tmp_path / "labels.txt")
+
+
+def test_what_an_artifact_records_is_repeated_in_the_sources(tmp_path: Path) -> None:
+    prepared = Preprocessing((1.5,), (1 / 255,))
+    made = artifact(tmp_path / "artifact", tiny_models.negative(), LABELS, prepared)
+    out = package_model([made], tmp_path / "out", kind="android", name="pets").folder
+    source = (out / "java/org/edgekit/pets/PetsProcessing.java").read_text()
+    for line in ("MEAN = {1.5f};", "SCALE = {0.003921569f};", "CHANNELS_FIRST = false;", "LABELS = 4;"):
+        assert line in source
+    readme = (out / "README.md").read_text()
+    assert "minus 1.5, then times 0.00392156863" in readme
+    assert "model.classify(sample, 3)" in readme
 
 
 def test_only_a_gpu_file_is_noted() -> None:

@@ -13,7 +13,9 @@ import pytest
 import tiny_models
 from android_api import api, bundle_of, compiled, java_of, needs_java, run, text
 
+from edgekit.errors import InputError
 from edgekit.package.android import AndroidOptions, android_files
+from edgekit.package.build import package_model
 from edgekit.package.bundle import Bundle
 from edgekit.package.golden import check_vectors
 
@@ -170,3 +172,33 @@ def test_an_app_opens_the_folder_of_a_pack(app: Path, folder: Path) -> None:
 @needs_java
 def test_an_app_says_that_a_compressed_model_cannot_be_mapped(app: Path, folder: Path, tmp_path: Path) -> None:
     assert "probably compressed" in run(app, "App", linked(folder, tmp_path / "app.apk"))
+
+
+REAL = """
+        try ({name}Model model = {name}Model.open(new {name}Files.Folder(new File(root, "{place}")))) {{
+            System.out.println(model.selfTest().passed() + " " + model.selfTest());
+        }}
+""".replace("{name}M", "{package}.{name}M").replace("{name}F", "{package}.{name}F")
+
+
+@pytest.mark.slow
+@needs_java
+def test_real_models_pass_their_self_test_in_java(shared_data: Path, tmp_path: Path) -> None:
+    """Ten and more files of others: stateful ones, 8-bit of 2018, one that XNNPACK refuses, several outputs."""
+    sources, body, refused = api(), "", []
+    for path in sorted((shared_data / "models").rglob("*.tflite")):
+        try:
+            made = package_model([path], tmp_path / path.stem, kind="android", name=path.stem)
+        except InputError as refusal:
+            refused.append(refusal.problem)
+            continue
+        told = made.manifest["android"]
+        root = made.folder / "java"
+        sources |= {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*.java")}
+        place = f"{path.stem}/assets/edgekit/{made.name}"
+        body += REAL.format(name=told["classes"], package=told["java_package"], place=place)
+    sources["Real.java"] = text("Real.java").replace(b"BODY", body.encode())
+    lines = run(compiled(tmp_path, sources), "Real", tmp_path).splitlines()
+    assert not [problem for problem in refused if not re.search("edgetpu|custom operator", problem)]
+    assert len(lines) > 10
+    assert not [line for line in lines if not line.startswith("true ")]
