@@ -43,13 +43,15 @@ _TEMPLATES = {
 def ios_files(bundle: Bundle, options: None = None) -> Built:
     """The files of the Swift package; a name that is none of a module is changed with a notice. Raises InputError."""
     name = module_name(bundle.name)
-    resources = _resources(bundle)
+    resources, vectors = _resources(bundle), _vectors(bundle)
     first = bundle.variants[0].contract
     facts = {
         "name": name,
         "bundle": bundle,
         "variants": [_facts(one) for one in bundle.variants],
         "resources": sorted(resources),
+        "vectors": sorted(vectors),
+        "gpu": any(one.unit == "gpu" for one in bundle.variants),
         "labels": first.labels,
         "mean": [float(np.float32(value)) for value in first.preprocessing.mean or (0.0,)],
         "scale": [float(np.float32(value)) for value in first.preprocessing.scale or (1.0,)],
@@ -59,9 +61,18 @@ def ios_files(bundle: Bundle, options: None = None) -> Built:
         file.format(name=name): filled(f"ios/{template}", facts, _FILTERS) for template, file in _TEMPLATES.items()
     }
     files |= {f"Sources/{name}/Resources/{file}": data for file, data in resources.items()}
-    changed = name.casefold() != bundle.name.casefold()
-    notices = (f"{bundle.name!r} is no name of a Swift module: it became {name}",) if changed else ()
-    return Built(files, name, "Package.swift", {}, notices)
+    files |= {f"Tests/{name}Tests/Resources/{file}": data for file, data in vectors.items()}
+    return Built(files, name, "Package.swift", {}, _notices(bundle, name))
+
+
+def _notices(bundle: Bundle, name: str) -> tuple[str, ...]:
+    found = []
+    if name.casefold() != bundle.name.casefold():
+        found.append(f"{bundle.name!r} is no name of a Swift module: it became {name}")
+    for variant in bundle.variants:
+        if variant.golden is not None and not variant.golden.head.xnnpack_compared:
+            found.append(f"XNNPACK cannot run {variant.file}: the app asks for none of it, which is slower")
+    return tuple(found)
 
 
 def refuse_what_swift_has_no_type_for(source: Source, contents: ModelContents) -> None:
@@ -85,11 +96,13 @@ def _resources(bundle: Bundle) -> dict[str, bytes]:
     files = {"contract.json": contract.encode()}
     if labels := bundle.variants[0].contract.labels:
         files["labels.txt"] = _lines(labels)
-    for variant in bundle.variants:
-        files[variant.file] = variant.model
-        if variant.golden is not None:
-            files[f"{_stem(variant)}-golden.json"] = variant.golden.to_json()
-    return files
+    return files | {variant.file: variant.model for variant in bundle.variants}
+
+
+def _vectors(bundle: Bundle) -> dict[str, bytes]:
+    """Golden vectors by name: for tests only, since the numbers as text are often larger than the model."""
+    found = ((_stem(variant), variant.golden) for variant in bundle.variants)
+    return {f"{stem}-golden.json": golden.to_json() for stem, golden in found if golden is not None}
 
 
 def _lines(labels: tuple[str, ...]) -> bytes:
@@ -108,7 +121,7 @@ def _facts(variant: Variant) -> dict[str, Any]:
         "sha256": variant.sha256,
         "size": len(variant.model),
         "numeric": variant.contents.numeric,
-        "golden": variant.golden,
+        "xnnpack": variant.golden is None or variant.golden.head.xnnpack_compared,
         "inputs": [_input(one, known.preprocessing) for one in known.inputs],
         "outputs": [_tensor(one) for one in known.outputs],
     }

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from edgekit.bench.plan import Plan
 from edgekit.device.protocol import Device
@@ -88,4 +88,6 @@ def _run(one: ModelFile, variants: Iterable[ModelFile], found: _Found, plan: Pla
         return VariantRun(
             one.unit, one.file, None, "it is for the Edge TPU" if not coral else "it is for the processor"
         )
+    if not vectors.head.xnnpack_compared:  # it cannot run this file
+        plan = structs.replace(plan, xnnpack=False)
     return VariantRun(one.unit, one.file, check_vectors(model, vectors, plan, device))

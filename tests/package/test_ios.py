@@ -64,11 +64,12 @@ def test_the_package_is_whole(built: Path) -> None:
     assert names == {
         *("Package.swift", "README.md", "manifest.json", "sbom.cdx.json", "Tests/MyNetTests/GoldenTests.swift"),
         *(f"Sources/MyNet/{name}.swift" for name in ("MyNet", "Tensor", "SelfTest")),
-        *(f"{inside}/my-net-{unit}{end}" for unit in ("cpu", "gpu") for end in (".tflite", "-golden.json")),
+        *(f"{inside}/my-net-{unit}.tflite" for unit in ("cpu", "gpu")),
+        *(f"Tests/MyNetTests/Resources/my-net-{unit}-golden.json" for unit in ("cpu", "gpu")),
         *(f"{inside}/contract.json", f"{inside}/labels.txt", "Adapters/MyNetTensorFlowLiteRunner.swift"),
     }
     copied = re.findall(r'\.copy\("([^"]+)"\)', (built / "Package.swift").read_text())
-    assert {f"Sources/MyNet/{name}" for name in copied} == {name for name in names if name.startswith(inside)}
+    assert sorted(copied) == sorted(f"Resources/{Path(name).name}" for name in names if "/Resources/" in name)
 
 
 def test_every_source_is_parsed_without_an_error(built: Path) -> None:
@@ -117,9 +118,19 @@ def test_resources_are_those_of_the_contract(built: Path) -> None:
         assert hashlib.sha256(model).hexdigest() == one["sha256"]
         assert f'sha256: "{one["sha256"]}"' in source
         assert f'resource: "{one["file"].removesuffix(".tflite")}"' in source
-        golden = load_vectors(inside / f"{Path(one['file']).stem}-golden.json")
+        golden = load_vectors(built / "Tests/MyNetTests/Resources" / f"{Path(one['file']).stem}-golden.json")
         assert golden.head.model_sha256 == one["sha256"]
     assert source.index("unit: .gpu") < source.index("unit: .cpu")
+
+
+def test_metal_is_asked_for_where_there_is_a_file_for_it(built: Path, tmp_path: Path) -> None:
+    (tmp_path / "zoo.tflite").write_bytes(tiny_models.negative((1, 4)))
+    plain = package_model([tmp_path / "zoo.tflite"], tmp_path / "out", kind="ios").folder
+    for folder, asked in ((built, True), (plain, False)):
+        (adapter,) = (folder / "Adapters").iterdir()
+        assert not tree(adapter.read_bytes()).has_error
+        assert ("metal" in adapter.read_text().casefold()) == asked
+        assert ("metal" in (folder / "README.md").read_text().casefold()) == asked
 
 
 def test_it_verifies_and_its_golden_vectors_run(built: Path) -> None:
