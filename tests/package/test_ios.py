@@ -198,14 +198,17 @@ def test_every_name_becomes_one_of_a_module(asked: str, name: str) -> None:
     assert not tree(f"import {name}\npublic final class {name}Model {{}}\n".encode()).has_error
 
 
-def test_a_changed_name_is_told(tmp_path: Path, edgekit_cli: Cli) -> None:
+def test_a_changed_name_is_told_and_another_case_is_not(tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(tiny_models.negative((1, 4)))
-    words = ("package", "m.tflite", "--for", "ios", "-o")
-    told = edgekit_cli(*words, "a", "--name", "2nd try")
-    assert told.returncode == 0, told.stderr
-    assert "it became Model2ndTry" in told.stderr
-    assert "became" not in edgekit_cli(*words, "b", "--name", "digits").stderr
-    assert "nothing to do" in edgekit_cli(*words, "b", "--name", "digits").stdout
+    told = package_model([tmp_path / "m.tflite"], tmp_path / "a", kind="ios", name="2nd try")
+    assert told.notices == ("'2nd try' is no name of a Swift module: it became Model2ndTry",)
+    assert package_model([tmp_path / "m.tflite"], tmp_path / "b", kind="ios", name="digits").notices == ()
+
+
+def test_the_command_makes_it_once(tmp_path: Path, edgekit_cli: Cli) -> None:
+    (tmp_path / "zoo.tflite").write_bytes(tiny_models.negative((1, 4)))
+    assert "Zoo for ios: 12 files written" in edgekit_cli("package", "zoo.tflite", "--for", "ios", "-o", "a").stdout
+    assert "nothing to do" in edgekit_cli("package", "zoo.tflite", "--for", "ios", "-o", "a").stdout
 
 
 def test_names_of_tensors_are_text_in_code_and_in_the_readme(tmp_path: Path) -> None:

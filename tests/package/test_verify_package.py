@@ -7,6 +7,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import tiny_models
 
+from edgekit.cli import main
 from edgekit.errors import InputError
 from edgekit.package import package_files
 from edgekit.package.archive import archive_bytes, zip_bytes
@@ -343,25 +345,42 @@ def test_what_cannot_be_run_is_said(vectors: bytes, tmp_path: Path) -> None:
     assert cpu.check is not None
 
 
+@pytest.fixture
+def edgekit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """The command line in this process, in an empty folder: exit code, standard output, standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["edgekit", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return int(stopped.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
 def test_the_command_says_it_and_ends_as_gates_do(
-    package: Path, key: Path, tmp_path: Path, edgekit_cli: Cli, vectors: bytes
+    package: Path, key: Path, tmp_path: Path, edgekit: Callable[..., tuple[int, str, str]]
 ) -> None:
     sign_folder(package, key)
-    good = edgekit_cli("verify", "p", "--key", "k.pub", "--run")
-    assert good.returncode == 0, good.stderr
-    assert "signed by the key" in good.stdout
-    assert "cpu m.tflite: passed, 3 samples on local" in good.stdout
+    code, said, _ = edgekit("verify", "p", "--key", "k.pub", "--run")
+    assert code == 0
+    assert "p: what was signed\n" in said
+    assert "cpu m.tflite: passed, 3 samples on local" in said
+    assert edgekit("verify", "p")[1].startswith("p: what its manifest says\n")
     (package / "m.tflite").write_bytes(b"\x1b[31m")
-    bad = edgekit_cli("verify", "p", "--run", "--json")
-    assert bad.returncode == 1
-    told = json.loads(bad.stdout)
-    assert (told["passed"], told["runs"]) == (False, [])
+    code, said, _ = edgekit("verify", "p", "--run", "--json")
+    told = json.loads(said)
+    assert (code, told["passed"], told["runs"]) == (1, False, [])
     assert [one["subject"] for one in told["check"]["findings"]] == ["m.tflite"]
     bare = made(tmp_path / "bare", {"m.tflite": MODEL})
-    assert edgekit_cli("verify", bare).returncode == 0
-    assert edgekit_cli("verify", bare, "--run").returncode == 1
-    assert edgekit_cli("verify", bare, "--device", "pi4").returncode == 2
-    assert edgekit_cli("verify", "nothing").returncode == 3
+    assert edgekit("verify", bare)[0] == 0
+    code, said, mend = edgekit("verify", bare, "--run")
+    assert (code, "not run, its golden vectors" in said, "nothing that could be run" in mend) == (1, True, True)
+    assert edgekit("verify", bare, "--device", "pi4")[0] == 2
+    assert edgekit("verify", "nothing")[0] == 3
 
 
 def test_a_hostile_name_drives_no_terminal(package: Path, edgekit_cli: Cli) -> None:
