@@ -126,7 +126,7 @@ def _passphrase(key: Path, ask: Ask | None) -> str:
 def _public_key(key: str) -> minisign.PublicKey:
     library = _minisign()
     try:
-        if _PUBLIC_KEY.fullmatch(key) and not Path(key).exists():
+        if _PUBLIC_KEY.fullmatch(key):  # even where a file has that name: the package may have brought it
             return library.PublicKey.from_base64(key)
         return library.PublicKey.from_bytes(_read(Path(key)))
     except library.Error as cause:

@@ -60,6 +60,20 @@ def test_another_key_is_named(key: Path, tmp_path: Path) -> None:
     assert found.key_id in found.problem
 
 
+def test_a_key_that_is_given_as_a_line_is_read_from_no_file(
+    key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made the package could have put a file of that name beside it, with a key of their own."""
+    monkeypatch.chdir(tmp_path)
+    line = "/"
+    while "/" in line:
+        line = new_key(tmp_path / "mine.key", tmp_path / "mine.pub", None)
+        (tmp_path / "mine.key").unlink()
+        (tmp_path / "mine.pub").rename(tmp_path / "mine")
+    (tmp_path / line).write_bytes(key.with_suffix(".pub").read_bytes())
+    assert check_signature(DATA, sign(DATA, key), line).state == "invalid"
+
+
 def test_without_a_key_nothing_is_claimed(key: Path) -> None:
     assert check_signature(DATA, sign(DATA, key), None).state == "unchecked"
     assert check_signature(DATA, None, None).state == "absent"
