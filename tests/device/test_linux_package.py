@@ -20,7 +20,7 @@ pytestmark = pytest.mark.emulated
 LIBRARIES = "/usr/lib/aarch64-linux-gnu"
 DIST = "usr/lib/python3/dist-packages/digits"
 DPKG = "PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg"
-INSTALL = f"{DPKG} --force-depends --install /root/digits.deb"
+INSTALL = "--force-depends --install /root/digits.deb"
 Order = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -60,7 +60,7 @@ def order(pi: Board) -> Order:
 def installed(pi: Board, made: Packaged) -> Board:
     """The package, by dpkg; `--force-depends` because nothing on this board is configured."""
     (pi.root / "root/digits.deb").write_bytes(made.output.read_bytes())
-    command = ["ssh", "-F", str(pi.config), "-l", "root", "pi", INSTALL]
+    command = ["ssh", "-F", str(pi.config), "-l", "root", "pi", f"{DPKG} {INSTALL}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return pi
@@ -115,10 +115,10 @@ def test_a_changed_model_is_told(with_runtime: Board, order: Order) -> None:
 
 def test_a_full_disk_stops_dpkg_and_with_room_it_goes_well(with_runtime: Board, order: Order) -> None:
     mount = "mkdir -p /mnt/small && mount -t tmpfs -o size=64k tmpfs /mnt/small"
-    full = order(f"{mount} && {INSTALL} --instdir=/mnt/small; code=$?; umount /mnt/small; exit $code", "root")
+    full = order(f"{mount} && {DPKG} --instdir=/mnt/small {INSTALL}; code=$?; umount /mnt/small; exit $code", "root")
     assert full.returncode
     assert "No space left on device" in full.stderr
-    assert order(INSTALL, "root").returncode == 0
+    assert order(f"{DPKG} {INSTALL}", "root").returncode == 0
     assert order("python3 -m digits selftest").returncode == 0
 
 

@@ -130,7 +130,7 @@ def test_a_coral_that_does_not_work_is_warned_of_and_the_cpu_used(
     assert reason in why
     assert (unit, passed) == ("cpu", True)
     assert len(warnings) == 1
-    assert warnings[0].startswith("warning: a Coral on USB, 2-1, and is not used: ")
+    assert warnings[0].startswith("warning: a Coral on USB, 2-1 is not used: ")
     assert reason in warnings[0]
     with pytest.raises(Problem, match=reason):
         chosen(package, root, "edgetpu")
@@ -164,6 +164,15 @@ def test_compiled_files_are_packaged_with_their_cpu_files(name: str, shared_data
     assert (found["unit"], found["why"], found["passed"]) == ("cpu", "no Coral on USB or PCIe", True)
     np.save(tmp_path / "x.npy", np.full((128, 128, 3), 0.5) if "128" in name else np.full((160, 160, 3), 0.5))
     assert len(board.said("run", tmp_path / "x.npy")["results"][0]["outputs"].popitem()[1]) == 1001
+
+
+def test_what_xnnpack_refuses_runs_without_it(shared_data: Path, tmp_path: Path) -> None:
+    """The XNNPACK of ai-edge-litert cannot make a RESIZE_BILINEAR of this file ready."""
+    file = shared_data / "models/coral_pairs/deeplabv3_mnv2_dm05_pascal_quant.tflite"
+    board = unpacked(packaged(tmp_path / "out", file, name="deeplab"), tmp_path)
+    done = board.run("selftest")
+    assert done.returncode == 0, done.stderr
+    assert "warning: XNNPACK is not used: the model cannot be made ready: " in done.stderr
 
 
 def test_there_is_no_linux_package_for_a_gpu(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from .problem import INPUT, REFUSED, RUNTIME, Problem
 from .runtime import open_runtime
 
 T = TypeVar("T")
+_CPU = edgetpu.Found(True, "runs everywhere")
 Job = Callable[[Variant, Model], T]
 
 
@@ -36,27 +37,35 @@ def with_best(
 ) -> tuple[Chosen, T]:
     """Do a job with the best variant for `unit` (`auto`, or one by name).
 
-    With `auto`, a unit that is there and refuses is warned of, and the next variant does the whole job. Raises Problem
-    where none is left.
+    What is there and refuses is warned of, and the next way does the whole job: with `auto` the CPU instead of the Edge
+    TPU, then plain kernels instead of XNNPACK. Raises Problem where none is left.
     """
     reasons: list[str] = []
-    for variant in _named(package, unit):
-        found = edgetpu.find(root) if variant.unit == "edgetpu" else edgetpu.Found(True, "runs everywhere")
+    ways = [
+        (one, xnnpack) for one in _named(package, unit) for xnnpack in (True, False) if one.unit == "cpu" or xnnpack
+    ]
+    for variant, xnnpack in ways:
+        found = edgetpu.find(root) if variant.unit == "edgetpu" else _CPU
         if not found.usable:
             reasons.append(found.words)
             continue
         try:
-            model = Model(open_runtime(variant.unit), package.model(variant), variant.unit, threads)
+            model = Model(open_runtime(variant.unit), package.model(variant), variant.unit, threads, xnnpack)
             result = job(variant, model)
         except Problem as problem:
-            if problem.code not in (REFUSED, RUNTIME) or variant == package.variants[-1] or unit != "auto":
+            if (variant, xnnpack) == ways[-1] or not _worth_another(problem, variant):
                 raise
             reasons.append(problem.problem)
-            warn(f"warning: {found.words}, and is not used: {problem}")
+            warn(f"warning: {found.words if variant.unit == 'edgetpu' else 'XNNPACK'} is not used: {problem}")
             continue
         why = "; ".join(reasons) or ("asked for" if unit != "auto" else found.words)
         return Chosen(variant, why, str(model.runtime)), result
     raise Problem("; ".join(reasons), "plug one in, or choose --unit cpu", REFUSED)
+
+
+def _worth_another(problem: Problem, variant: Variant) -> bool:
+    """Whether it is this way that failed; a wrong input or a damaged file would fail in each."""
+    return problem.code == REFUSED or (problem.code == RUNTIME and variant.unit == "edgetpu")
 
 
 def _named(package: Package, unit: str) -> tuple[Variant, ...]:

@@ -20,16 +20,17 @@ _REFUSALS = (RuntimeError, ValueError, OSError, AttributeError)
 class Model:
     """An interpreter. Raises Problem with what the runtime, or its delegate, says."""
 
-    def __init__(self, runtime: Runtime, path: Path, unit: str, threads: int | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime, path: Path, unit: str, threads: int | None = None, xnnpack: bool = True
+    ) -> None:
         self.runtime = runtime
-        delegates = [_edgetpu(runtime)] if unit == "edgetpu" else None
-        self._interpreter = _asked(
-            f"{path.name} cannot be loaded",
-            runtime.module.Interpreter,
-            model_path=str(path),
-            num_threads=threads,
-            experimental_delegates=delegates,
-        )
+        options: dict[str, Any] = {"model_path": str(path), "num_threads": threads}
+        if unit == "edgetpu":
+            options["experimental_delegates"] = [_edgetpu(runtime)]
+        if not xnnpack:
+            plain = runtime.module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            options["experimental_op_resolver_type"] = plain
+        self._interpreter = _asked(f"{path.name} cannot be loaded", runtime.module.Interpreter, **options)
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Outputs `[samples, ...]` for inputs `[samples, ...]`, each as stored, samples in their order."""
