@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,24 +18,32 @@ from edgekit.package.build import Packaged, package_model
 
 pytestmark = pytest.mark.emulated
 
-LIBRARIES = "/usr/lib/aarch64-linux-gnu"
+LIBRARIES = {"arm64": "/usr/lib/aarch64-linux-gnu", "armhf": "/usr/lib/arm-linux-gnueabihf"}
+NEEDS = {
+    "arm64": Needs((3, 11), "aarch64", 64, "2.36", {}),
+    "armhf": Needs((3, 11), "armv7l", 32, "2.36", {"numpy": "1.24.2"}),
+}
+RUNTIME = {"arm64": "ai-edge-litert", "armhf": "tflite-runtime==2.14.0 'numpy<2'"}
+PACKAGES = ",dpkg,diffutils,mount,python3,python3-numpy"
 DIST = "usr/lib/python3/dist-packages/digits"
 DPKG = "PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg"
 INSTALL = "--force-depends --install /root/digits.deb"
 Order = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="module", params=["arm64", "armhf"])
+def architecture(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
-    """64 bits, with the system's numpy and dpkg, whose database has what mmdebstrap unpacked as not configured."""
-    setting = f"SetEnv LD_LIBRARY_PATH={LIBRARIES}/blas:{LIBRARIES}/lapack\nPermitRootLogin yes\n"
-    with emulated(
-        "arm64", tmp_path_factory.mktemp("arm64"), ",dpkg,diffutils,mount,python3,python3-numpy", setting
-    ) as board:
+def pi(architecture: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """With the system's numpy and dpkg, whose database has what mmdebstrap unpacked as not configured."""
+    libraries = LIBRARIES[architecture]
+    setting = f"SetEnv LD_LIBRARY_PATH={libraries}/blas:{libraries}/lapack\nPermitRootLogin yes\n"
+    with emulated(architecture, tmp_path_factory.mktemp(architecture), PACKAGES, setting) as board:
         (board.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
-        (board.root / "root/.ssh/authorized_keys").write_bytes(
-            (board.root / "home/pi/.ssh/authorized_keys").read_bytes()
-        )
+        shutil.copy(board.root / "home/pi/.ssh/authorized_keys", board.root / "root/.ssh")
         yield board
 
 
@@ -67,27 +76,26 @@ def installed(pi: Board, made: Packaged) -> Board:
 
 
 @pytest.fixture(scope="module")
-def with_runtime(installed: Board) -> Board:
+def with_runtime(installed: Board, architecture: str) -> Board:
     """The runtime's wheels where pip would put them, but for numpy: the system's serves."""
-    needs = Needs((3, 11), "aarch64", 64, "2.36", {})
-    for wheel in resolve_wheels(needs, "the stand-in").files:
+    for wheel in resolve_wheels(NEEDS[architecture], "the stand-in").files:
         if not wheel.name.startswith("numpy-"):
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(installed.root / "usr/local/lib/python3.11/dist-packages")
     return installed
 
 
-def test_without_a_runtime_it_names_the_commands(installed: Board, order: Order) -> None:
+def test_without_a_runtime_it_names_the_commands(installed: Board, order: Order, architecture: str) -> None:
     done = order("python3 -m digits selftest")
     assert (done.returncode, "Traceback" in done.stderr) == (4, False)
     assert "sudo python3 -m venv --system-site-packages /opt/digits && " in done.stderr
-    assert "sudo /opt/digits/bin/python3 -m pip install ai-edge-litert" in done.stderr
+    assert f"sudo /opt/digits/bin/python3 -m pip install {RUNTIME[architecture]}\n" in done.stderr
 
 
-def test_the_selftest_passes_there(with_runtime: Board, order: Order) -> None:
+def test_the_selftest_passes_there(with_runtime: Board, order: Order, architecture: str) -> None:
     done = order("python3 -m digits selftest")
     assert done.returncode == 0, done.stderr
-    assert "aarch64" in done.stdout
+    assert NEEDS[architecture].machine in done.stdout
     assert "pass: 4 golden vectors" in done.stdout.splitlines()[-1]
 
 
