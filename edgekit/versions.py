@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 
 PACKAGES = ("edgekit", "tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "tflite-runtime", "numpy")
 
@@ -20,3 +21,12 @@ def version(package: str) -> str | None:
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """The installed ones of some packages, by default of those that decide what a converted file looks like."""
     return {package: found for package in packages if (found := version(package))}
+
+
+def install_folders(packages: tuple[str, ...]) -> tuple[Path, ...]:
+    """Folders whose time changes when another version of one of these packages is installed, or any other package.
+
+    They stay, where the files that say a version go with it: CMake's Makefiles never forget what a build depended on.
+    """
+    found = (Path(str(metadata.distribution(package).locate_file(""))) for package in versions(packages))
+    return tuple(dict.fromkeys(path.resolve() for path in found))

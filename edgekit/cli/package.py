@@ -12,7 +12,7 @@ from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, say
 from edgekit.cli.key_option import passphrase, sign_option
 from edgekit.cli.package_options import kind_options, take_options
-from edgekit.package.build import KINDS, package_model, write_depfile
+from edgekit.package.build import KINDS, package_model, write_depfile, write_stamp
 from edgekit.package.folder import SIGNATURE
 from edgekit.package.signature import sign_folder
 
@@ -55,6 +55,9 @@ def _cmake_folder(context: click.Context, parameter: click.Parameter, asked: boo
 )
 @sign_option
 @click.option("--depfile", type=click.Path(path_type=Path), help="Write what was read, for Make or Ninja.")
+@click.option(
+    "--stamp", type=click.Path(path_type=Path), help="Renew the time of this file, for Make; --depfile is of it then."
+)
 @click.option("--force", is_flag=True, help="Package it although --target refuses it.")
 @click.option(
     *("--cmake-dir", "asked"),
@@ -72,6 +75,7 @@ def command(
     out: Path,
     key: Path | None,
     depfile: Path | None,
+    stamp: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -89,7 +93,9 @@ def command(
     made = package_model(models, out, kind=kind, options=own, **options)
     signed = key is not None and sign_folder(out, key, passphrase())
     if depfile is not None:
-        write_depfile(depfile, made)
+        write_depfile(depfile, made, stamp)
+    if stamp is not None:
+        write_stamp(stamp)
     for notice in made.notices:
         say(f"note: {notice}")
     for problem in made.forced:

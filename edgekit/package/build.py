@@ -15,10 +15,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import InputError, did_you_mean
+from edgekit.errors import InputError, OutputError, did_you_mean
 from edgekit.package import folder
 from edgekit.package.source import UNITS, Source, open_source
-from edgekit.versions import versions
+from edgekit.versions import install_folders, versions
 
 if TYPE_CHECKING:
     from edgekit.package.bundle import Built, Bundle
@@ -143,9 +143,27 @@ def package_model(
     return Packaged(out, manifest["identifier"], out / manifest["output"], written, manifest, read)
 
 
-def write_depfile(path: Path, made: Packaged) -> bool:
-    """Write the rule that the output depends on what was read, unless the file says so already. Raises OutputError."""
-    return folder.write_if_changed(path, folder.depfile(str(made.output), [str(file) for file in made.inputs]))
+def write_depfile(path: Path, made: Packaged, output: Path | None = None) -> bool:
+    """Write the rule that the output depends on what was read, unless the file says so already. Raises OutputError.
+
+    What was read are the models, the user's other files, and the folders where the packages that made it are installed;
+    by absolute names, since Ninja reads the file in another folder.
+    """
+    inputs = [os.path.abspath(file) for file in (*made.inputs, *install_folders(_MADE_BY))]
+    return folder.write_if_changed(path, folder.depfile(str(output or made.output), inputs))
+
+
+def write_stamp(path: Path) -> None:
+    """Renew the time of an empty file, which says that a package is as it should be. Raises OutputError.
+
+    Files that did not change keep their times, so that nothing is compiled again; a build has to know all the same that
+    there is nothing to do.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as cause:
+        raise OutputError(f"{path}: {cause.strerror}", "give a place that can be written") from cause
 
 
 def _made(order: Order, out: Path, key: str) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -109,10 +109,14 @@ def write_if_changed(path: Path, data: bytes) -> bool:
 def depfile(output: str, inputs: list[str]) -> bytes:
     r"""A rule `output: inputs` as Make and Ninja read it. Raises OutputError for a name that it cannot hold.
 
+    Each input has a rule without anything, so that one that is gone is a reason to build and no error.
+
     >>> depfile("a b.c", ["x#1", "$y"])
-    b'a\\ b.c: \\\n  x\\#1 \\\n  $$y\n'
+    b'a\\ b.c: \\\n  x\\#1 \\\n  $$y\nx\\#1:\n$$y:\n'
     """
-    return " \\\n  ".join([f"{_escaped(output)}:", *map(_escaped, inputs)]).encode() + b"\n"
+    names = list(map(_escaped, inputs))
+    rule = " \\\n  ".join([f"{_escaped(output)}:", *names])
+    return "\n".join([rule, *(f"{name}:" for name in names), ""]).encode()
 
 
 def _escaped(name: str) -> str:

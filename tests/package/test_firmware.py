@@ -244,6 +244,8 @@ target_link_libraries(app PRIVATE edgekit::curve)
     again = subprocess.run(["cmake", "--build", build], check=True, capture_output=True, text=True)
     assert "Packaging the model" in again.stdout
     assert (build / "app").stat().st_mtime_ns == first
+    last = subprocess.run(["cmake", "--build", build], check=True, capture_output=True, text=True)
+    assert "Packaging the model" not in last.stdout
 
 
 def test_a_second_build_writes_nothing_and_loads_little(model: Path, tmp_path: Path, edgekit_cli: Run) -> None:

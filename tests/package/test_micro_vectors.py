@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import tiny_models
 from edgekit.errors import RunError
 from edgekit.package.golden import golden_vectors
 from edgekit.package.micro_arena import find_arena, planned_arena
+from edgekit.package.micro_run import run_micro
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.recorded_arena import runs_in
 
@@ -30,6 +32,7 @@ SLOW = [
 
 MICRO = """
 import sys
+import time
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 given = np.load(sys.argv[2])
@@ -75,3 +78,18 @@ def test_two_inputs_and_two_outputs_keep_their_order() -> None:
 def test_what_micro_cannot_run_is_told() -> None:
     with pytest.raises(RunError, match="TensorFlow Lite Micro did not run the vectors"):
         golden_vectors(tiny_models.wide((2, 2)), kernels="tflite-micro")
+
+
+def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a model with an endless loop does: another package of that name sleeps at its first call."""
+    inner = tmp_path / "tflite_micro" / "python" / "tflite_micro"
+    inner.mkdir(parents=True)
+    for folder in (inner, *inner.parents[:2]):
+        (folder / "__init__.py").touch()
+    (inner / "runtime.py").write_text("import time\ntime.sleep(3600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    model = tiny_models.negative()
+    started = time.monotonic()
+    with pytest.raises(RunError, match="for 1 s without an end"):
+        run_micro(model, read_contents(model), [np.zeros((1, 4), np.float32)], seconds=1.0)
+    assert time.monotonic() - started < 30

@@ -33,7 +33,6 @@ function(add_edgekit_model)
 
   get_filename_component(model "${ARG_MODEL}" ABSOLUTE BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
   set(folder "${CMAKE_CURRENT_BINARY_DIR}/edgekit/${ARG_TARGET}")
-  set(depfile "${CMAKE_CURRENT_BINARY_DIR}/edgekit/${ARG_TARGET}.d")
   set(first "${model}")
   if(IS_DIRECTORY "${model}")
     set(first "${model}/manifest.json")
@@ -43,21 +42,24 @@ function(add_edgekit_model)
     set(board --target "${ARG_FOR}")
   endif()
 
+  # Sources that stay the same keep their times, so that nothing is compiled again; the stamp's time is renewed, so that
+  # nothing is asked for again. Make does not know what it was asked the last time: the options are a file.
+  file(CONFIGURE OUTPUT "${folder}.options" CONTENT "${EDGEKIT_EXECUTABLE}\n${model}\n${ARG_FOR}\n" @ONLY)
   add_custom_command(
-    OUTPUT "${folder}/${ARG_TARGET}.c"
-    BYPRODUCTS "${folder}/${ARG_TARGET}.h" "${folder}/${ARG_TARGET}_ops.h"
+    OUTPUT "${folder}.stamp"
+    BYPRODUCTS "${folder}/${ARG_TARGET}.c" "${folder}/${ARG_TARGET}.h" "${folder}/${ARG_TARGET}_ops.h"
       "${folder}/${ARG_TARGET}_selftest.c" "${folder}/${ARG_TARGET}_selftest.h"
     COMMAND "${EDGEKIT_EXECUTABLE}" package "${model}" --for firmware -o "${folder}" --name "${ARG_TARGET}" ${board}
-      --depfile "${depfile}"
-    DEPENDS "${first}"
-    DEPFILE "${depfile}"
+      --stamp "${folder}.stamp" --depfile "${folder}.d"
+    DEPENDS "${first}" "${folder}.options"
+    DEPFILE "${folder}.d"
     WORKING_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}"
     COMMENT "Packaging the model ${ARG_TARGET}"
     VERBATIM)
+  add_custom_target(edgekit_${ARG_TARGET}_package DEPENDS "${folder}.stamp")
 
-  set_source_files_properties("${folder}/${ARG_TARGET}_selftest.c" PROPERTIES
-    GENERATED TRUE OBJECT_DEPENDS "${folder}/${ARG_TARGET}.c")
   add_library(edgekit_${ARG_TARGET} STATIC "${folder}/${ARG_TARGET}.c" "${folder}/${ARG_TARGET}_selftest.c")
+  add_dependencies(edgekit_${ARG_TARGET} edgekit_${ARG_TARGET}_package)
   target_include_directories(edgekit_${ARG_TARGET} PUBLIC "${folder}")
   add_library(edgekit::${ARG_TARGET} ALIAS edgekit_${ARG_TARGET})
   cmake_policy(POP)
