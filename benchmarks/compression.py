@@ -156,7 +156,7 @@ def run(name: str, of: str, seed: int, work: Path, rows: list[str]) -> None:
     wanted = [row for row in rows if (seed, row) not in done and (of in CHAINS or not row.startswith(UNEQUAL))]
     if not wanted:
         return
-    case = _case(name, of, seed, work)
+    case = trained_case(name, of, seed, work)
     for row in wanted:
         started = time.monotonic()
         base = row.removesuffix(QAT)
@@ -182,7 +182,8 @@ def _save(model: Any, place: Path) -> None:
     partial.rename(place)
 
 
-def _case(name: str, of: str, seed: int, work: Path) -> Case:
+def trained_case(name: str, of: str, seed: int, work: Path) -> Case:
+    """The float model of a row, trained or found, with its data."""
     data, place = task(name, SHARED, work), work / f"{name}-{of}-{seed}.keras"
     plan = trainings(name, of)
     shape = data.part("train").inputs[0].shape[1:]

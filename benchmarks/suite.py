@@ -147,17 +147,26 @@ def _verification(name: str, file: bytes, samples: np.ndarray[Any, Any]) -> Iter
 
 
 def calibration(folder: Path) -> Iterator[Claim]:
-    """One batched pass against the calibrators of the two quantizers, 200 samples."""
-    file = subjects.float_file(subjects.mobilenet(0.35), folder / "calibrated")
-    samples = subjects.images(200, (96, 96, 3))
+    """One batched pass against the calibrators of the two quantizers, 1,000 samples."""
+    networks = {"mobilenet": subjects.mobilenet(0.35), "resnet-8": subjects.resnet8()}
+    for name, network in networks.items():
+        file = subjects.float_file(network, folder / f"calibrated-{name}")
+        yield from _calibration(name, file, subjects.images(1000, network.input_shape[1:]))
+
+
+def _calibration(name: str, file: bytes, samples: np.ndarray[Any, Any]) -> Iterator[Claim]:
     works = [
         lambda: calibrate(file, [samples]),
+        lambda: calibrate(file, [samples], "mse"),
         lambda: _converter_calibrates(file, samples),
         lambda: _litert_calibrates(file, samples),
     ]
-    ours, converter, litert = _turns(works, 7)
-    yield _claim("calibrate-converter", "samples/s: edgekit / TFLite converter, 200 samples", converter / ours)
-    yield _claim("calibrate-litert", "samples/s: edgekit / litert-quantizer, 200 samples", litert / ours)
+    minmax, mse, converter, litert = _turns(works, 5)
+    ours = "samples/s: edgekit / "
+    yield _claim(f"calibrate-{name}-converter", f"{ours}TFLite converter", converter / minmax, at_least=4)
+    yield _claim(f"calibrate-{name}-litert", f"{ours}litert-quantizer", litert / minmax, at_least=8)
+    yield _claim(f"calibrate-{name}-mse-converter", f"{ours}TFLite converter, with histograms", converter / mse)
+    yield _claim(f"calibrate-{name}-mse-litert", f"{ours}litert-quantizer, with histograms", litert / mse)
 
 
 def compression(folder: Path) -> Iterator[Claim]:

@@ -24,6 +24,7 @@ from edgekit.tflite.inspect import ModelContents, read_contents
 
 Array = npt.NDArray[Any]
 
+_MOST_TRAINING = 2000
 FEWEST = 50
 """With n samples, a new one lies outside of what n have reached with a chance of 2 / (n + 1): 4 % for 50."""
 
@@ -57,19 +58,21 @@ def lint(
             f"{len(labels)} labels for {len(calibration[0])} calibration samples", "give one for each sample"
         )
     contents = read_contents(model) if model is not None else None
+    if contents and len(contents.inputs) != len(calibration):
+        names = ", ".join(tensor.name for tensor in contents.inputs)
+        raise DataError(
+            f"the calibration data has {len(calibration)} inputs, the model has: {names}", "give all of them"
+        )
     found = list(_few(len(calibration[0])))
     for place, values in enumerate(calibration):
-        name = contents.inputs[place].name if contents and place < len(contents.inputs) else f"input {place}"
+        name = contents.inputs[place].name if contents else f"input {place}"
         before = train[place] if train is not None else None
         expected = expected_input(model, place) if model is not None and train is None else None
-        found += _input(name, values, before, _shape(contents, place), preprocessing, expected)
+        wanted = contents.inputs[place].shape[1:] if contents else None
+        found += _input(name, values, before, wanted, preprocessing, expected)
     found += _classes(labels, train_labels, contents)
     found += _unchecked(train, labels)
     return tuple(found)
-
-
-def _shape(contents: ModelContents | None, place: int) -> tuple[int, ...] | None:
-    return contents.inputs[place].shape[1:] if contents and place < len(contents.inputs) else None
 
 
 def _input(
@@ -81,19 +84,20 @@ def _input(
     expected: Expected | None,
 ) -> Iterator[Finding]:
     """All about one input; what makes the rest meaningless ends it."""
-    for stopping in (_shaped(name, values, train, wanted), _finite(name, values), _constant(name, values)):
+    trained = _finite(f"{name}, training data", train) if train is not None else ()
+    for stopping in (_shaped(name, values, train, wanted), _finite(name, values), trained, _constant(name, values)):
         if told := list(stopping):
             yield from told
             return
     repeated = list(_repeated(name, values, train))
     yield from repeated
     ours = samples_of(values)
-    yield from _blank(name, ours, samples_of(train) if train is not None else None)
+    yield from _blank(name, ours, samples_of(train, _MOST_TRAINING) if train is not None else None)
     if train is None:
         yield from _unlike_expected(name, ours, expected)
         yield from outliers(name, ours)
         return
-    for one in unlike_training(name, ours, samples_of(train), preprocessing):
+    for one in unlike_training(name, ours, samples_of(train, _MOST_TRAINING), preprocessing):
         if not (repeated and one.code == "calibration-alike"):  # it has been said
             yield one
 
@@ -178,7 +182,7 @@ def _unlike_expected(name: str, ours: Samples, expected: Expected | None) -> Ite
 
 def _classes(labels: Array | None, train_labels: Array | None, contents: ModelContents | None) -> Iterator[Finding]:
     """Classes with so few samples that chance does not explain it (binomial, for each class one in 10,000)."""
-    if labels is None or np.asarray(labels).ndim != 1 or np.asarray(labels).dtype.kind not in "iub":
+    if not _are_classes(labels):
         return
     labels = np.asarray(labels).astype(int)
     shares = _shares(labels, train_labels, contents)
@@ -196,6 +200,10 @@ def _classes(labels: Array | None, train_labels: Array | None, contents: ModelCo
     if rare:
         problem = f"too few samples of {len(rare)} of {len(shares)} classes: {', '.join(rare[:10])}"
         yield Finding("warn", "calibration-classes", "labels", problem, "draw the samples at random, or by class")
+
+
+def _are_classes(labels: Array | None) -> bool:
+    return labels is not None and np.asarray(labels).ndim == 1 and np.asarray(labels).dtype.kind in "iub"
 
 
 def _shares(labels: Array, train_labels: Array | None, contents: ModelContents | None) -> dict[int, float]:
@@ -216,6 +224,6 @@ def _unchecked(train: Sequence[Array] | None, labels: Array | None) -> Iterator[
         yield Finding(
             "info", "calibration-unchecked", "train", f"no training data: {missing}", "give the training data"
         )
-    if labels is None:
-        problem = "no labels: whether all classes are there was not checked"
+    if not _are_classes(labels):
+        problem = "no class numbers: whether all classes are there was not checked"
         yield Finding("info", "calibration-unchecked", "labels", problem, "give the labels of the calibration samples")

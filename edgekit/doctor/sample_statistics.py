@@ -18,7 +18,6 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 _DRAWS = 40
-_MOST_SAMPLES = 2000
 _MAP_SIDE = 32
 
 
@@ -83,9 +82,9 @@ class Samples:
         return Samples(ends, lows, highs, self.first[rows], self.second[rows], self.maps[rows])
 
 
-def samples_of(values: Array) -> Samples:
-    """The numbers of an input `[samples, ...]`, channels last; of many samples, some at equal distances."""
-    some = values[:: max(1, len(values) // _MOST_SAMPLES)]
+def samples_of(values: Array, most: int | None = None) -> Samples:
+    """The numbers of an input `[samples, ...]`, channels last; of about `most` samples where there are more."""
+    some = values[:: max(1, len(values) // most)] if most else values
     found = [_numbers(some[start : start + 64]) for start in range(0, len(some), 64)]
     ends = float(values.min()), float(values.max())
     return Samples(ends, *(np.concatenate(column) for column in zip(*found, strict=True)))

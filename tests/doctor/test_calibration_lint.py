@@ -296,9 +296,30 @@ def test_a_model_that_scales_by_itself_wants_bytes(tmp_path: Path, fashion: Data
     assert _told(lint([np.moveaxis(x, -1, 1)], model=model)) == ["calibration-layout"]
 
 
+def test_outliers_are_numbered_as_they_came_however_many_samples_there_are(fashion: Data) -> None:
+    x = np.concatenate([fashion.x, fashion.x])
+    x[4321] *= 30
+    (found,) = _warnings(lint([x], [fashion.x]))
+    assert "1 (4321) of 8000 samples widen the range to 0 to 30" in found.problem
+
+
+def test_training_data_that_is_broken_itself_is_told(fashion: Data) -> None:
+    x = fashion.x.copy()
+    x[11] = np.inf
+    (found,) = _warnings(lint([fashion.x[:100]], [x]))
+    assert (found.code, found.subject) == ("calibration-not-finite", "input 0, training data")
+
+
+def test_labels_that_are_no_class_numbers_are_said_to_be_unchecked(fashion: Data) -> None:
+    found = lint([fashion.x[:100]], [fashion.x], np.eye(10)[fashion.y[:100]])
+    assert [(one.level, one.subject) for one in found] == [("info", "labels")]
+
+
 def test_nothing_to_look_at_is_an_error(fashion: Data) -> None:
     with pytest.raises(DataError, match="no calibration samples"):
         lint([fashion.x[:0]])
+    with pytest.raises(DataError, match="10 labels for 4000"):
+        lint([fashion.x], labels=fashion.y[:10])
     with pytest.raises(DataError, match="2 inputs"):
         lint([fashion.x], [fashion.x, fashion.x])
 
