@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from edgekit.surgery.activations import hard_swish, relu
+from edgekit.surgery.affine import scale_and_shift
 from edgekit.surgery.convolutions import in_bands
 from edgekit.surgery.edit import Edit
 from edgekit.surgery.islands import FLOAT_ONLY, island
@@ -104,5 +105,15 @@ RULES: tuple[Rule, ...] = (
         "float32 between casts",
         "XNNPACK has it in float32 only, and outside of XNNPACK it would cut the graph in two",
         f"{_DELEGATE} : VisitUnaryNode, VisitBinaryNode, VisitAveragePool2DNode, VisitSoftmaxNode",
+    ),
+    Rule(
+        "scale-and-shift",
+        frozenset({"MUL"}),
+        scale_and_shift,
+        "DEPTHWISE_CONV_2D, with the ADD behind it",
+        "one kernel with an accumulator of 32 bits takes two thirds of the time of two that round to 8 bits",
+        "https://github.com/google/XNNPACK/blob/master/src/configs/binary-elementwise-config.c",
+        exact=False,
+        everywhere=True,
     ),
 )
