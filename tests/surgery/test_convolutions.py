@@ -27,9 +27,10 @@ def depthwise(
     dilation: int = 1,
     fused: int = 0,
     size: int = 15,
+    channels: int = 8,
 ) -> bytes:
-    """One depthwise convolution of 2 channels; `kind` is `float32`, `int8`, or `hybrid`: float data, int8 weights."""
-    toy, rng, channels = Toy(), np.random.default_rng(1), 2
+    """One depthwise convolution; `kind` is `float32`, `int8`, or `hybrid`: float data, int8 weights."""
+    toy, rng = Toy(), np.random.default_rng(1)
     out = -(-size // stride) if padding == SAME else (size - (window[0] - 1) * dilation - 1) // stride + 1
     wide = -(-size // stride) if padding == SAME else (size - (window[1] - 1) * dilation - 1) // stride + 1
     data = "int8" if kind == "int8" else "float32"
@@ -59,7 +60,7 @@ def depthwise(
 
 
 def _inputs(kind: str, size: int = 15) -> np.ndarray[Any, Any]:
-    shape = (1, size, size, 2)
+    shape = (1, size, size, 8)
     return every_integer(shape) if kind == "int8" else np.random.default_rng(2).normal(size=shape).astype(np.float32)
 
 
@@ -71,7 +72,6 @@ def _inputs(kind: str, size: int = 15) -> np.ndarray[Any, Any]:
         {"window": (7, 7), "stride": 2},
         {"window": (7, 7), "stride": 2, "size": 16},
         {"window": (7, 7), "padding": VALID, "fused": RELU6},
-        {"window": (7, 7), "multiplier": 2},
         {"window": (9, 9), "grouped": True},
         {"window": (3, 11)},
         {"window": (13, 2)},
@@ -104,8 +104,14 @@ def test_bands_of_hybrid_weights_are_those_of_the_float_convolution() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"window": (5, 5)}, {"window": (13, 13)}, {"window": (7, 7), "dilation": 2, "size": 21}],
-    ids=["25 weights", "too wide for bands", "dilated"],
+    [
+        {"window": (5, 5)},
+        {"window": (13, 13)},
+        {"window": (7, 7), "dilation": 2, "size": 21},
+        {"window": (7, 7), "multiplier": 2},
+        {"window": (7, 7), "channels": 3},
+    ],
+    ids=["25 weights", "too wide for bands", "dilated", "no depthwise kernel for it", "few channels"],
 )
 def test_other_windows_stay(settings: dict[str, Any]) -> None:
     file = depthwise(**settings)

@@ -37,7 +37,7 @@ def test_hybrid_weights_are_read_through_a_cast_that_runs_once() -> None:
     assert [found.rule for found in done.applied] == ["unpacked-weights"]
     assert names(done.file) == ["LOGISTIC", "DEQUANTIZE", "DEPTHWISE_CONV_2D", "LOGISTIC"]
     assert (partitions(file), partitions(done.file)) == (2, 1)
-    x = np.random.default_rng(0).normal(size=(1, 15, 15, 2))
+    x = np.random.default_rng(0).normal(size=(1, 15, 15, 8))
     np.testing.assert_allclose(answers(done.file, x)[0], answers(file, x)[0], atol=0.02)
     np.testing.assert_allclose(answers(done.file, x)[0], answers(done.file, x, xnnpack=False)[0], atol=1e-5)
 
