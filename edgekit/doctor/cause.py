@@ -16,7 +16,9 @@ import numpy as np
 from edgekit.doctor import defects
 from edgekit.doctor.equalizable import CHANNEL_AXIS, links
 from edgekit.doctor.layer_error import LEVELS, Array, Look, Observed, by_channel, channel_noise, ends_of
+from edgekit.doctor.pairing import brief
 from edgekit.finding import Finding, grouped
+from edgekit.stages.integer_graph import FIXED_RANGE
 from edgekit.tflite.graph import Operator
 
 NOISE = 0.01
@@ -69,8 +71,7 @@ def output_noise(one: Observed) -> tuple[float, float]:
     """Noise to signal of a tensor as the file runs: of all values, and the mean over channels."""
     signal = max(float(np.square(one.real).sum()), 1e-12)
     whole = float(np.square(one.real - one.running).sum()) / signal
-    dictated = one.pair[1].name in ("SOFTMAX", "LOG_SOFTMAX")
-    return whole, 0.0 if dictated else float(channel_noise(one.real, one.running).mean())
+    return whole, 0.0 if one.pair[1].name in FIXED_RANGE else float(channel_noise(one.real, one.running).mean())
 
 
 def _all(look: Look) -> tuple[Observed, ...]:
@@ -99,11 +100,6 @@ def _joined(group: list[Cause]) -> Finding:
 
 def _warn(code: str, one: Observed, problem: str, mend: str, source: str = "") -> Finding:
     return Finding("warn", code, brief(one.tensor.name), f"{one.error.operator}: {problem}", mend, source)
-
-
-def brief(name: str) -> str:
-    """The first of the names that a converter has joined."""
-    return name.split(";")[0]
 
 
 # The input of a flat activation.
@@ -282,7 +278,7 @@ def _reals(look: Look) -> dict[int, Array]:
 
 def tiny_output(look: Look, one: Observed) -> Finding | None:
     """An output of the file with channels of unlike size."""
-    if not _is_output(look, one) or one.grid_noise < NOISE:
+    if not _is_output(look, one) or one.grid_noise < NOISE or one.pair[1].name in FIXED_RANGE:
         return None
     spans = by_channel(one.real).max(0) - by_channel(one.real).min(0)
     if len(spans) < 2 or spans.max() < 2 * UNLIKE * spans.min():
@@ -299,7 +295,7 @@ def tiny_output(look: Look, one: Observed) -> Finding | None:
 
 def outlier_activation(_: Look, one: Observed) -> Finding | None:
     """A grid that a few values, of these samples or of those that it was calibrated with, have made wide."""
-    if not one.tensor.scales or one.grid_noise < NOISE or one.error.operator in ("SOFTMAX", "LOGISTIC", "TANH"):
+    if not one.tensor.scales or one.grid_noise < NOISE or one.pair[1].name in FIXED_RANGE:
         return None
     low, high = ends_of(one.tensor)
     ends = np.quantile(one.real, [1 - _MOST, _MOST])

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.doctor.equalizable import CHANNEL_AXIS, INPUT_AXIS
-from edgekit.doctor.pairing import Pairing
+from edgekit.doctor.pairing import Pairing, brief
 from edgekit.finding import Finding
 from edgekit.stages.integer_graph import WEIGHTED
 from edgekit.tflite.graph import Graph, Operator, Tensor
@@ -37,7 +37,7 @@ def unsound_scales(graph: Graph) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 "unsound-scale",
-                tensor.name,
+                brief(tensor.name),
                 f"a scale of {word}: {'its weights' if weights else 'its values'} are all lost",
                 "calibrate on data that reach this tensor, without infinities; look for a dead or exploding layer",
                 _SPECIFICATION,
@@ -78,7 +78,7 @@ def _overflow(pairing: Pairing, operator: Operator, need: Array, full: Array) ->
     return Finding(
         "error",
         "bias-overflow",
-        pairing.int8.tensors[operator.outputs[0]].name,
+        brief(pairing.int8.tensors[operator.outputs[0]].name),
         f"the bias of {int(full.sum())} of {len(full)} channels does not fit into int32: channel {worst} needs "
         f"{need[worst]:.3g} steps, and there are 2147483647",
         "the weights of these channels are next to nothing beside their bias: prune the channels, or keep the layer "
@@ -99,7 +99,7 @@ def other_weights(pairing: Pairing) -> Iterator[Finding]:
         yield Finding(
             "error",
             "other-weights",
-            name,
+            brief(name),
             f"the weights of {len(strange)} layers are not those of the float file (cosine {alike:.2f} in the worst; "
             "rounding to int8 leaves above 0.99)",
             "the float model was trained further, or is another one: quantize it again, or give its own float file",

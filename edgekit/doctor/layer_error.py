@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ Array = npt.NDArray[Any]
 
 LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 _FLOOR = 1e-12
+_MOST_VALUES = 8_000_000
 
 
 class LayerError(Struct, frozen=True):
@@ -93,11 +95,13 @@ class Look:
 def look_inside(quantized: bytes, source: bytes, samples: Sequence[Array]) -> Look:
     """Run both files on real-valued `samples` (one `[samples, ...]` array for each input) and compare each tensor.
 
+    Of a large network fewer samples are taken, the first ones, so that memory stays within half a gigabyte or so.
     Raises ModelError where the files are not one network, DataError where the samples do not fit, RunError if the
     process that runs a file dies.
     """
     pairing = paired(quantized, source)
     _refuse_samples(pairing, samples)
+    samples = [array[: _affordable(pairing)] for array in samples]
     real = _stacked(inner_values(source, list(samples)))
     stored = [to_stored(x, tensor) for x, tensor in zip(samples, read_contents(quantized).inputs, strict=True)]
     running = _stacked(inner_values(quantized, stored))
@@ -139,6 +143,15 @@ def _refuse_samples(pairing: Pairing, samples: Sequence[Array]) -> None:
             raise DataError("no samples to look at", "give data with at least one sample")
         if not np.isfinite(array).all():
             raise DataError(f"the samples of {tensor.name!r} have NaN or infinity", "clean the data")
+
+
+def _affordable(pairing: Pairing) -> int:
+    """For how many samples the values between operators can be held; at least one batch."""
+    written = {index for op in pairing.float.operators for index in op.outputs if index >= 0}
+    values = sum(prod(pairing.float.tensors[index].shape) for index in written)
+    shape = pairing.float.tensors[pairing.float.inputs[0]].shape
+    batch = max(shape[0], 1) if shape else 1
+    return max(1, _MOST_VALUES // max(values, 1)) * batch
 
 
 def _stacked(runs: Sequence[dict[int, Array]]) -> dict[int, Array]:

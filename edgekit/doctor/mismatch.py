@@ -111,6 +111,6 @@ def _readings(tensor: Tensor, x: Array) -> dict[str, Callable[[Array], Array]]:
 
 def _scored(source: bytes, data: Dataset, part: Part, read: Callable[[Array], Array]) -> float:
     other = replace(part, inputs=(read(part.array()[0]).astype(np.float32),), preprocessing=Preprocessing())
-    judged = data.judged(other, run_file(source, other).arrays)
+    judged = data.judged(other, run_file(source, other, batch=1).arrays)
     assert judged is not None  # the part has labels
     return mean_value(data.metric or "accuracy", *judged)

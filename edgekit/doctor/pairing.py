@@ -162,3 +162,8 @@ def _through_casts(graph: Graph, meaning: dict[int, int]) -> dict[int, int]:
         if operator.outputs[0] in found:
             found.setdefault(operator.inputs[0], found[operator.outputs[0]])
     return found
+
+
+def brief(name: str) -> str:
+    """The first of the names that a converter has joined."""
+    return name.split(";")[0]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgekit.doctor.cause import brief
 from edgekit.doctor.diagnosis import Diagnosis
 from edgekit.doctor.layer_error import LayerError
+from edgekit.doctor.pairing import brief
 from edgekit.doctor.repair import Repair
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import RunError
+from edgekit.tflite.inspect import read_contents
 
 Array = npt.NDArray[Any]
 
@@ -57,16 +58,20 @@ def _observe(folder: Path) -> None:
     interpreter.allocate_tensors()
     inputs = interpreter.get_input_details()
     batch = int(inputs[0]["shape"][0]) if len(inputs[0]["shape"]) else 1
+    tensors = read_contents(folder / "model.tflite").tensors
+    constants = {index for index, tensor in enumerate(tensors) if tensor.constant_bytes}
     for number, start in enumerate(range(0, len(samples[0]) - batch + 1, batch)):
         for detail, array in zip(inputs, samples, strict=True):
             interpreter.set_tensor(detail["index"], array[start : start + batch])
         interpreter.invoke()
-        np.savez(folder / f"run{number}.npz", **_tensors(interpreter))  # type: ignore[arg-type]
+        np.savez(folder / f"run{number}.npz", **_tensors(interpreter, constants))  # type: ignore[arg-type]
 
 
-def _tensors(interpreter: Any) -> dict[str, Array]:
+def _tensors(interpreter: Any, constants: set[int]) -> dict[str, Array]:
     found = {}
     for detail in interpreter.get_tensor_details():
+        if detail["index"] in constants:
+            continue
         try:
             found[str(detail["index"])] = interpreter.get_tensor(detail["index"])
         except ValueError:  # never written
