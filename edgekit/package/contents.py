@@ -99,7 +99,7 @@ def _variant(
     labels = read_labels(order.labels[0]) if order.labels else ()
     known, left = contract_of(source, contents, labels)
     notes.extend(left)
-    slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", order.name).lstrip(".") or "model"
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", order.name).strip("._-") or "model"
     file = f"{slug}.tflite" if len(order.sources) == 1 else f"{slug}-{unit}.tflite"
     if unit == "edgetpu":
         known, golden = _as_cpu(known, cpu)
