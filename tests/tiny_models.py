@@ -5,63 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from toys import Toy
 
 FLOAT32, STRING, INT8 = 0, 5, 9
 ADD, DEQUANTIZE, RESHAPE, SUB, SPLIT, NEG, CUSTOM, TILE, SUM = 0, 6, 22, 41, 49, 59, 32, 69, 74
+_TYPES = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+_OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 
 
-class Graph:
-    """Collects tensors and operators, and writes the file."""
-
-    def __init__(self) -> None:
-        self.model = schema.ModelT()
-        self.model.version = 3
-        self.model.buffers, self.model.operatorCodes = [schema.BufferT()], []
-        self.graph = schema.SubGraphT()
-        self.graph.tensors, self.graph.operators = [], []
-        self.model.subgraphs = [self.graph]
+class Graph(Toy):
+    """A toy in fewer words: tensors by name, types and operators by the schema's numbers, no options."""
 
     def tensor(self, name: str, shape: Sequence[int], kind: int = FLOAT32, scale: float = 0.0, zero: int = 0) -> int:
-        tensor = schema.TensorT()
-        tensor.name, tensor.type, tensor.shape = name, kind, [max(size, 1) for size in shape]
-        if -1 in shape:
-            tensor.shapeSignature = list(shape)
-        if scale:
-            tensor.quantization = schema.QuantizationParametersT()
-            tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [zero]
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
+        index = super().tensor(shape, _TYPES[kind], [scale] if scale else [], [zero])
+        self.graph.tensors[index].name = name
+        return index
 
     def constant(self, name: str, values: np.ndarray) -> int:
-        index = self.tensor(name, values.shape, {"float32": FLOAT32, "int32": 2}[values.dtype.name])
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
-        self.graph.tensors[index].buffer = len(self.model.buffers) - 1
+        index = super().tensor(values.shape, values.dtype.name, data=values)
+        self.graph.tensors[index].name = name
         return index
 
     def operator(self, code: int, inputs: Sequence[int], outputs: Sequence[int], custom: str | None = None) -> None:
-        entry = schema.OperatorCodeT()
-        entry.builtinCode, entry.deprecatedBuiltinCode, entry.customCode, entry.version = (
-            code,
-            min(code, 127),
-            custom,
-            1,
-        )
-        self.model.operatorCodes.append(entry)
-        operator = schema.OperatorT()
-        operator.opcodeIndex = len(self.model.operatorCodes) - 1
-        operator.inputs, operator.outputs = list(inputs), list(outputs)
-        self.graph.operators.append(operator)
-
-    def bytes(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        self.graph.inputs, self.graph.outputs = list(inputs), list(outputs)
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self.model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
+        super().operator(custom or _OPERATORS[code], inputs, outputs)
 
 
 def negative(shape: Sequence[int] = (1, 4), operators: int = 1) -> bytes:
