@@ -69,6 +69,7 @@ def firmware_files(bundle: Bundle, options: None = None) -> Built:
     facts = {
         "name": name,
         "upper": name.upper(),
+        "version": bundle.version,
         "sha256": variant.sha256,
         "size": len(variant.model),
         "numeric": contents.numeric,

@@ -69,7 +69,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x, y = (graph.tensor(*facts) for facts in (("x", (1, 32), 9, 0.05, 3), ("y", (1, 32), 9, 1 / 256, -128)))
     graph.operator(14, [x], [y])
     (folder / "curve.tflite").write_bytes(graph.bytes([x], [y]))
-    return package_model([folder / "curve.tflite"], folder / "curve", kind="firmware").folder
+    return package_model([folder / "curve.tflite"], folder / "curve", kind="firmware", version="2.1").folder
 
 
 def built(package: Path, place: Path, lists: str) -> Path:
@@ -119,10 +119,11 @@ def test_platformio_reads_the_manifests(name: str, package: Path) -> None:
     code = f"""
 from platformio.package.manifest.parser import ManifestParserFactory
 from platformio.package.manifest.schema import ManifestSchema
-print(ManifestSchema().load_manifest(ManifestParserFactory.new_from_file({str(package / name)!r}).as_dict())["name"])
+print(ManifestSchema().load_manifest(ManifestParserFactory.new_from_file({str(package / name)!r}).as_dict())["version"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.returncode) == ("curve\n", 0), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2.1")
 
 
 def test_arduino_finds_what_its_specification_asks_for(package: Path) -> None:
@@ -130,6 +131,6 @@ def test_arduino_finds_what_its_specification_asks_for(package: Path) -> None:
     pairs = dict(line.split("=", 1) for line in (package / "library.properties").read_text().splitlines())
     required = {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url", "architectures"}
     assert required <= pairs.keys()
-    assert pairs["category"] == "Data Processing"
+    assert (pairs["category"], pairs["version"]) == ("Data Processing", "2.1")
     assert (package / pairs["includes"]).is_file()
     assert all(pairs[key] for key in required)
