@@ -141,28 +141,46 @@ def test_the_scripts_are_those_of_a_plain_shell(root: Path, script: str) -> None
     said(tool("dash"), "-n", root / "DEBIAN" / script)
 
 
-def test_it_is_installed_run_and_removed_without_a_trace(made: Packaged, tmp_path: Path) -> None:
+@pytest.fixture
+def dpkg(tmp_path: Path) -> list[str]:
+    """The command for an empty system in `tmp_path`."""
     if os.getuid() != 0:
         pytest.skip("dpkg gives the files to root")
     for name in ("info", "updates"):
         (tmp_path / "var/lib/dpkg" / name).mkdir(parents=True)
     for name in ("status", "available"):
         (tmp_path / "var/lib/dpkg" / name).touch()
-    dpkg = [tool("dpkg"), f"--root={tmp_path}", f"--log={tmp_path}/log", "--force-script-chrootless", "--force-depends"]
+    return [tool("dpkg"), f"--root={tmp_path}", f"--log={tmp_path}/log", "--force-script-chrootless", "--force-depends"]
+
+
+def selftest(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-B", "-m", "my_curve", "selftest"]
+    return subprocess.run(command, cwd=root / Path(PLACE).parent, capture_output=True, text=True, check=False)
+
+
+def test_it_is_installed_run_and_removed_without_a_trace(made: Packaged, dpkg: list[str], tmp_path: Path) -> None:
     said(*dpkg, "--install", made.output)
     assert said(*dpkg, "--verify", "my-curve") == ""
-    done = subprocess.run(
-        [sys.executable, "-B", "-m", "my_curve", "selftest"],
-        cwd=tmp_path / "usr/lib/python3/dist-packages",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = selftest(tmp_path)
     assert (done.returncode, f"of ai-edge-litert {version('ai-edge-litert')}" in done.stdout) == (0, True), done.stderr
     (tmp_path / PLACE / "My_Curve.tflite").write_bytes(b"changed")
     assert "My_Curve.tflite" in subprocess.run([*dpkg, "--verify", "my-curve"], capture_output=True, text=True).stdout
     said(*dpkg, "--purge", "my-curve")
     assert [path for path in tmp_path.rglob("*") if "curve" in path.name] == []
+
+
+def test_a_full_disk_stops_dpkg_and_with_room_it_goes_well(made: Packaged, dpkg: list[str], tmp_path: Path) -> None:
+    (tmp_path / PLACE).mkdir(parents=True)
+    small = [tool("mount"), "-t", "tmpfs", "-o", "size=16k", "tmpfs", tmp_path / PLACE]
+    if subprocess.run(small, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        full = subprocess.run([*dpkg, "--install", made.output], capture_output=True, text=True, check=False)
+    finally:
+        said(tool("umount"), tmp_path / PLACE)
+    assert (full.returncode, "No space left on device" in full.stderr) == (1, True)
+    said(*dpkg, "--install", made.output)
+    assert selftest(tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize("machine", ["aarch64", "x86_64", "armv7l"])

@@ -346,6 +346,6 @@ def test_it_goes_on_in_the_environment_of_the_readme(tmp_path: Path, monkeypatch
     python.touch()
     cli._enter_environment(["run", "x y.npy"])
     assert calls == [[python, str(python), "-m", "curve", "run", "x y.npy"]]
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(python))
     cli._enter_environment(["info"])
     assert len(calls) == 1

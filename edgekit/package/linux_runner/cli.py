@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> int:
 def _enter_environment(words: Sequence[str]) -> None:
     """Go on in the virtual environment of the README where this Python has no runtime and that one may."""
     python = environment() / "bin/python3"
-    if has_runtime() or not python.exists() or Path(sys.prefix) == environment():
+    if has_runtime() or not python.exists() or sys.executable == str(python):
         return
     print(f"{NAME}: with {python}, because {sys.executable} has no TFLite runtime", file=sys.stderr)
     os.execv(python, [str(python), "-m", NAME, *words])
