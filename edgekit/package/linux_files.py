@@ -67,7 +67,7 @@ def _facts(bundle: Bundle, options: LinuxOptions) -> dict[str, Any]:
     """What the templates are filled with."""
     units = [variant.unit for variant in bundle.variants]
     last = bundle.variants[-1]
-    (shape, *more) = [tensor.shape for tensor in last.contract.inputs]
+    shapes = [tensor.shape for tensor in last.contract.inputs]
     return {
         "version": bundle.version,
         "licence": bundle.licence,
@@ -76,7 +76,7 @@ def _facts(bundle: Bundle, options: LinuxOptions) -> dict[str, Any]:
         "edgetpu": "edgetpu" in units,
         "count": last.golden.head.samples if last.golden else 0,
         "labels": last.contract.labels,
-        "images": not more and len(shape) == 4 and shape[3] in (1, 3),
+        "images": len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][3] in (1, 3),
         "preprocessing": _in_words(last.contract.preprocessing),
         "runtimes": [_runtime(system, python, narrow, units[0]) for system, python, narrow in _SYSTEMS],
         "date": format_datetime(datetime.fromtimestamp(package_date(), timezone.utc)),

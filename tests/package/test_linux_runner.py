@@ -349,3 +349,12 @@ def test_it_goes_on_in_the_environment_of_the_readme(tmp_path: Path, monkeypatch
     monkeypatch.setattr(sys, "executable", str(python))
     cli._enter_environment(["info"])
     assert len(calls) == 1
+
+
+def test_an_image_for_a_model_that_takes_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    variant = load(unpacked(packaged(tmp_path / "out", tmp_path / "m.tflite", name="flat"), tmp_path).program).variants[
+        0
+    ]
+    with pytest.raises(Problem, match=r"takes \[\(1, 4\)\], no image"):
+        read(tmp_path / "x.png", variant, False, pytest.fail)

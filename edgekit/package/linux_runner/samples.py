@@ -64,9 +64,10 @@ def _image(path: Path, variant: Variant) -> Array:
         from PIL import Image, ImageOps
     except ImportError:
         raise Problem(f"{path}: images need Pillow", "sudo apt install python3-pil", RUNTIME) from None
-    shape = variant.inputs[0].shape
-    if len(variant.inputs) != 1 or len(shape) != 4 or shape[3] not in (1, 3) or min(shape[1:]) < 1:
-        raise _wrong(path, f"the model takes {list(shape)}, no image", "give an .npy or .npz")
+    shapes = [tensor.shape for tensor in variant.inputs]
+    shape = shapes[0] if len(shapes) == 1 else ()
+    if len(shape) != 4 or shape[3] not in (1, 3) or min(shape[1:]) < 1:
+        raise _wrong(path, f"the model takes {shapes}, no image", "give an .npy or .npz")
     try:
         with Image.open(path) as opened:
             if opened.mode in ("I", "F") or opened.mode.startswith("I;"):
