@@ -95,7 +95,7 @@ def numpy_version() -> str:
         import numpy as np
     except ImportError as cause:
         problem = f"{sys.executable}: numpy cannot be imported: {cause}"
-        raise Problem(problem, "sudo apt install python3-numpy", RUNTIME) from None
+        raise Problem(problem, f"sudo apt install python3-numpy, or {installing('cpu')}", RUNTIME) from None
     return str(np.__version__)
 
 
