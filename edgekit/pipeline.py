@@ -296,7 +296,8 @@ class _Job:
                 words.append(f"dense {stage.dense_granularity}")
         if stage.scheme in CALIBRATED:
             samples = len(self.makings.part("calibration").take(stage.calibration_samples))
-            words += [f"{stage.io} in and out", f"{samples} calibration samples"]
+            method = "" if stage.calibration == "minmax" else f", {stage.calibration}"
+            words += [f"{stage.io} in and out", f"{samples} calibration samples{method}"]
         if stage.keep_float:
             words.append(f"{' and '.join(stage.keep_float)} in float")
         return ", ".join([*words, stage.engine])

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgekit.data.parts import Part
 from edgekit.data.spec import Preprocessing
+from edgekit.dataset import Dataset
 from edgekit.doctor.expected_input import Expected, expected_input
 from edgekit.doctor.sample_statistics import Samples, binomial_tail, samples_of
 from edgekit.doctor.training_comparison import numbered, outliers, span, unlike_training
@@ -73,6 +75,29 @@ def lint(
     found += _classes(labels, train_labels, contents)
     found += _unchecked(train, labels)
     return tuple(found)
+
+
+def lint_dataset(data: Dataset, model: bytes | None = None) -> tuple[Finding, ...]:
+    """`lint` of the calibration part of a data set, against its training part where it has one.
+
+    `data` is matched to the model, and `model` its float32 TFLite file.
+
+    Raises DataError where there is no calibration part, and what `lint` raises.
+    """
+    calibration, train = data.part("calibration"), data.train
+    few = train.take(_MOST_TRAINING) if train else None
+
+    def classes(part: Part | None) -> Array | None:
+        return part.labels[0] if part and part.labels and data.task == "classification" else None
+
+    return lint(
+        calibration.array(),
+        few.array() if few else None,
+        classes(calibration),
+        train_labels=classes(train),
+        preprocessing=calibration.preprocessing,
+        model=model,
+    )
 
 
 def _input(

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edgekit.data.spec import Preprocessing
-from edgekit.doctor.calibration_lint import FEWEST, lint
+from edgekit.dataset import load_dataset
+from edgekit.doctor.calibration_lint import FEWEST, lint, lint_dataset
 from edgekit.doctor.sample_statistics import binomial_tail
 from edgekit.errors import DataError
 from edgekit.finding import Finding
@@ -313,6 +314,19 @@ def test_training_data_that_is_broken_itself_is_told(fashion: Data) -> None:
 def test_labels_that_are_no_class_numbers_are_said_to_be_unchecked(fashion: Data) -> None:
     found = lint([fashion.x[:100]], [fashion.x], np.eye(10)[fashion.y[:100]])
     assert [(one.level, one.subject) for one in found] == [("info", "labels")]
+
+
+def test_a_data_set_is_looked_at_as_it_is(fashion: Data, tmp_path: Path) -> None:
+    def found(x: Array, **parts: Array) -> list[str]:
+        path = tmp_path / "data.npz"
+        np.savez(path, x_train=fashion.x[:3000], y_train=fashion.y[:3000], x_calibration=x, **parts)
+        return [one.code for one in lint_dataset(load_dataset(path))]
+
+    x, y = fashion.x[3000:3200], fashion.y[3000:3200]
+    assert found(x, y_calibration=y) == []
+    assert found(x) == ["calibration-unchecked"]
+    assert found(np.repeat(x[:1], 200, axis=0), y_calibration=y) == ["calibration-repeated"]
+    assert found(x[y < 5], y_calibration=y[y < 5]) == ["calibration-classes"]
 
 
 def test_nothing_to_look_at_is_an_error(fashion: Data) -> None:
