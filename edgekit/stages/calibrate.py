@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,22 @@ def observe(model: bytes, samples: Sequence[Array], *, histograms: bool = True) 
         except RunError as cause:
             reasons.append(cause)
             continue
-        names = tuple(contents.tensors[index].name for index in way.watched)
-        kept = np.isfinite(found["extremes"][:, 0]) | ~np.isposinf(found["extremes"][:, 0])  # inf: never written
-        return Observed(
-            hashlib.sha256(model).hexdigest(),
-            len(samples[0]),
-            tuple(name for name, seen in zip(names, kept, strict=True) if seen),
-            **{name: array[kept] for name, array in found.items()},
-            given=noted_ranges(model),
-            slow=f"{way.name}, because {reasons[0].problem}" if reasons else "",
-        )
+        names = [contents.tensors[index].name for index in way.watched]
+        slow = f"{way.name}, because {reasons[0].problem}" if reasons else ""
+        return _observed(model, len(samples[0]), names, found, slow)
     raise reasons[-1]
+
+
+def _observed(model: bytes, samples: int, names: Sequence[str], found: dict[str, Array], slow: str) -> Observed:
+    written = ~(found["extremes"] == [np.inf, -np.inf]).all(axis=1)
+    return Observed(
+        hashlib.sha256(model).hexdigest(),
+        samples,
+        tuple(name for name, seen in zip(names, written, strict=True) if seen),
+        **{name: array[written] for name, array in found.items()},
+        given=noted_ranges(model),
+        slow=slow,
+    )
 
 
 @dataclass(frozen=True)
@@ -167,8 +173,9 @@ def _feed(folder: Path, batch: int, samples: Sequence[Array], dtypes: Sequence[s
             for array, dtype in zip(samples, dtypes, strict=True):
                 process.stdin.write(np.ascontiguousarray(array[start : start + batch], dtype).data)
         process.stdin.close()
-    except BrokenPipeError:
-        pass  # the child has ended before the samples did: its status and its last words tell
+    except BrokenPipeError:  # the child has ended before the samples did: its status and its last words tell
+        with suppress(BrokenPipeError):
+            process.stdin.close()
     except BaseException:
         process.kill()
         raise
