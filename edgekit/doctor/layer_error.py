@@ -114,7 +114,8 @@ def look_inside(quantized: bytes, source: bytes, samples: Sequence[Array]) -> Lo
         for index in pair[1].outputs
         if index in pairing.meaning and pairing.int8.tensors[index].dtype in (*LEVELS, "float32")
         if pairing.meaning[index] in real and index in running and index in alone
-        if real[pairing.meaning[index]].dtype.kind == "f" and real[pairing.meaning[index]].size
+        if real[pairing.meaning[index]].dtype.kind == "f"
+        if 0 < real[pairing.meaning[index]].size == running[index].size
     ]
     return Look(pairing, tuple(_inputs(pairing, real)), tuple(found))
 

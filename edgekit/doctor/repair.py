@@ -3,7 +3,7 @@
 Each rung is tried on top of what has helped so far, scored, and kept only if the score rises (or stays, with less noise
 in the outputs). The file is made anew from its float file: nothing is trained.
 
-1. calibrate anew, on the calibration part, with the granularity and the rims of the file as it was;
+1. calibrate anew, by several methods, with the granularity and the rims of the file as it was;
 2. equalize channels between layers (`equalize`); 3. correct biases (`bias_correction`);
 4. one weight scale for each channel, where the target permits; 5. the worst layers in float, 1, 2, 4, where it does.
 """

@@ -17,7 +17,7 @@ from edgekit.doctor.equalize import equalize
 from edgekit.doctor.layer_error import Array, look_inside
 from edgekit.errors import DataError, ModelError
 from edgekit.metrics import higher_is_better, mean_value
-from edgekit.stages.calibrate import Ranges, calibrate
+from edgekit.stages.calibrate import Observed, observe, ranges
 from edgekit.stages.integer_graph import WEIGHTED
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
@@ -27,15 +27,17 @@ from edgekit.verify import run_file
 
 _CALIBRATION = 200
 _ISLANDS = (1, 2, 4)
+_METHODS = ("minmax", "mse", "percentile:99.99")
 _RIMS: dict[str, Literal["float32", "int8", "uint8"]] = {"float32": "float32", "int8": "int8", "uint8": "uint8"}
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """How a file is made: the float file, the settings, which tensors stay in float, biases corrected or not."""
+    """How a file is made: the float file, the settings, how ranges are taken, which tensors stay in float, and more."""
 
     source: bytes = field(repr=False)
     stage: Quantize
+    method: str = "minmax"
     keep: tuple[str, ...] = ()
     corrected: bool = False
 
@@ -86,7 +88,7 @@ class Workshop:
         if chosen is None:
             raise DataError("no data to calibrate on", "give train or calibration samples beside the test part")
         self.samples = list(chosen.take(_CALIBRATION).array())
-        self._ranges: dict[bytes, Ranges] = {}
+        self._observed: dict[bytes, Observed] = {}
 
     @cached_property
     def float_outputs(self) -> tuple[Array, ...]:
@@ -104,7 +106,7 @@ class Workshop:
 
     def tried(self, state: State) -> Tried:
         """Make and judge a file. Raises ModelError where the quantizer refuses, RunError where nothing runs."""
-        source = Source(state.source, self._range_of(state.source), keep=state.keep)
+        source = Source(state.source, ranges(self._observe(state.source), state.method), keep=state.keep)
         file = quantize(source, state.stage)
         if state.corrected:
             file = correct_biases(file, state.source, [array[:LOOKED_AT] for array in self.samples])
@@ -136,10 +138,13 @@ class Workshop:
             raise DataError(f"the {part.name} part has no labels to judge a repair by", "give labels")
         return mean_value(self.metric, *judged)
 
-    def _range_of(self, source: bytes) -> Ranges:
-        if source not in self._ranges:
-            self._ranges[source] = calibrate(source, self.samples)
-        return self._ranges[source]
+    def _observe(self, source: bytes) -> Observed:
+        if source not in self._observed:
+            self._observed[source] = observe(source, self.samples)
+        return self._observed[source]
+
+
+Change = Callable[[Workshop, State, Tried | None], State]
 
 
 @dataclass(frozen=True)
@@ -147,19 +152,24 @@ class Measure:
     """One rung: its name, what it makes of a state (given the best file so far, if any runs), and what it costs."""
 
     name: str
-    change: Callable[[Workshop, State, Tried | None], State]
+    change: Change
     note: str
 
 
 def measures(target: Target | None) -> Iterator[Measure]:
     """The ladder, as far as a target permits it."""
-    yield Measure("calibrate anew", lambda _, state, __: state, f"{_CALIBRATION} samples")
+    for method in _METHODS:
+        yield Measure(f"calibrate: {method}", _calibrated(method), f"{_CALIBRATION} samples")
     yield Measure("equalize", lambda _, state, __: replace(state, source=equalize(state.source)), "exact in float")
     yield Measure("correct biases", lambda _, state, __: replace(state, corrected=True), "costs nothing to run")
     yield from _finer(target)
     if target is None or "float32" in target.numerics.schemes:
         for count in _ISLANDS:
             yield Measure(f"{count} in float", _islands(count), "slower where the target is fast in integers only")
+
+
+def _calibrated(method: str) -> Change:
+    return lambda _, state, __: replace(state, method=method)
 
 
 def _finer(target: Target | None) -> Iterator[Measure]:
@@ -171,7 +181,7 @@ def _finer(target: Target | None) -> Iterator[Measure]:
         yield Measure("per-channel dense weights", _per_channel("dense_granularity"), "a scale for each output")
 
 
-def _per_channel(key: str) -> Callable[[Workshop, State, Tried | None], State]:
+def _per_channel(key: str) -> Change:
     def change(_: Workshop, state: State, __: Tried | None) -> State:
         if getattr(state.stage, key) == "per-channel":
             raise ModelError("the weights are per-channel already")
@@ -180,7 +190,7 @@ def _per_channel(key: str) -> Callable[[Workshop, State, Tried | None], State]:
     return change
 
 
-def _islands(count: int) -> Callable[[Workshop, State, Tried | None], State]:
+def _islands(count: int) -> Change:
     def change(shop: Workshop, state: State, best: Tried | None) -> State:
         made = best if best is not None and best.state is state else shop.tried(replace(state, keep=()))
         return replace(state, keep=(*state.keep, *(n for n in shop.worst(made, count) if n not in state.keep)))

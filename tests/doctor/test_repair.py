@@ -103,7 +103,7 @@ def test_a_disparity_is_repaired_with_weights_still_per_tensor(sound: Sound) -> 
 def test_a_wrong_range_is_repaired_by_calibrating_anew(sound: Sound) -> None:
     patient = planted.infinite_scale(sound["digits"])
     _, done = repair(patient.quantized, patient.source, patient.data)
-    assert [(rung.name, rung.kept) for rung in done.rungs] == [("as given", False), ("calibrate anew", True)]
+    assert [(rung.name, rung.kept) for rung in done.rungs] == [("as given", False), ("calibrate: minmax", True)]
     assert done.rungs[0].score is None
     assert done.met
 
