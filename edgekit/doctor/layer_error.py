@@ -32,6 +32,7 @@ Array = npt.NDArray[Any]
 LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 _FLOOR = 1e-12
 _MOST_VALUES = 8_000_000
+_ALIKE, _OWN_SCALE = 0.99, 0.1
 
 
 class LayerError(Struct, frozen=True):
@@ -39,7 +40,8 @@ class LayerError(Struct, frozen=True):
 
     `saturation` is the share of integers at the two ends of the grid where the float value is beyond; `bias` is the
     share of the isolated noise that is the mean error of each channel; `lost` the share of channels with more than a
-    tenth of noise in them, isolated.
+    tenth of noise in them, isolated. `gain` is how much larger the tensor is than in float, where a rewrite or an
+    equalization has scaled it on purpose (or a scale is wrong); all else is said of the tensor divided by it.
     """
 
     index: int
@@ -53,6 +55,7 @@ class LayerError(Struct, frozen=True):
     saturation: float
     bias: float
     lost: float
+    gain: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,9 +208,10 @@ def _observed(
     alone: dict[int, Array],
 ) -> Observed:
     tensor, truth = pairing.int8.tensors[index], real[pairing.meaning[index]].astype(np.float64)
-    shape = truth.shape
-    ran, apart = (_real(found[index], tensor).reshape(shape) for found in (running, alone))
-    snapped = _real(_on_grid(truth, tensor), tensor)
+    ran, apart = (_real(found[index], tensor).reshape(truth.shape) for found in (running, alone))
+    gain = _gain(truth, ran)
+    ran, apart = ran / gain, apart / gain
+    snapped = _real(_on_grid(truth * gain, tensor), tensor) / gain
     noise = channel_noise(truth, apart)
     error = LayerError(
         pair[1].index,
@@ -218,11 +222,20 @@ def _observed(
         _db(float(noise.mean())),
         _db(float(channel_noise(truth, snapped).mean())),
         _cosine(truth, ran),
-        clipped(truth, tensor),
+        clipped(truth * gain, tensor),
         _bias_share(truth, apart),
         float((noise > 0.1).mean()),
+        round(gain, 4),
     )
     return Observed(error, pair, tensor, truth, ran, apart, snapped)
+
+
+def _gain(truth: Array, found: Array) -> float:
+    """The factor between two arrays that are alike but for one; 1 where they are not, or it is within a tenth of 1."""
+    if _cosine(truth, found) < _ALIKE:
+        return 1.0
+    gain = float((truth * found).sum() / max(np.square(truth).sum(), _FLOOR))
+    return gain if abs(gain - 1) > _OWN_SCALE else 1.0
 
 
 def sqnr_db(truth: Array, found: Array) -> float | None:

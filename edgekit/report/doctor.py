@@ -42,7 +42,18 @@ def _causes(found: Diagnosis) -> list[str]:
 
 
 def _layers(layers: tuple[LayerError, ...]) -> str:
-    header = ("#", "operator", "tensor", "alone dB", "channels dB", "in the run dB", "cosine", "cut off", "shift")
+    header = (
+        "#",
+        "operator",
+        "tensor",
+        "alone dB",
+        "channels dB",
+        "in the run dB",
+        "cosine",
+        "cut off",
+        "shift",
+        "gain",
+    )
     rows = [
         (
             str(one.index),
@@ -54,6 +65,7 @@ def _layers(layers: tuple[LayerError, ...]) -> str:
             f"{one.cosine:.4f}",
             f"{one.saturation:.1%}",
             f"{one.bias:.0%}",
+            f"{one.gain:.3g}",
         )
         for one in layers[:_SHOWN]
     ]

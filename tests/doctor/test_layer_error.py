@@ -116,3 +116,20 @@ def test_a_custom_operator_is_refused_by_name(float_file: bytes) -> None:
         tensor.quantization.scale, tensor.quantization.zeroPoint = [0.5], [0]
     with pytest.raises(ModelError, match="Detection"):
         paired(pack(tree), custom())
+
+
+def test_a_tensor_that_was_scaled_on_purpose_has_a_gain_and_no_noise(float_file: bytes, samples: np.ndarray) -> None:
+    """An equalized file beside the float file as it was: where all channels got one factor, that is a gain."""
+    from edgekit.tflite.constants import with_constants
+
+    graph = read_graph(float_file)
+    first, second = graph.operators[0], graph.operators[1]
+    values = {index: graph.tensors[index].values() for index in (*first.inputs[1:], second.inputs[1])}
+    factors = dict(zip(values, (4, 4, 0.25), strict=True))
+    scaled = with_constants(float_file, {index: (v * factors[index]).astype(np.float32) for index, v in values.items()})
+    stage = Quantize("int8", "per-channel", "per-channel", "int8", "litert")
+    file = quantize(Source(scaled, calibrate(scaled, [samples])), stage)
+    look = look_inside(file, float_file, [samples])
+    assert look.layers[0].error.gain == pytest.approx(4, rel=0.01)
+    assert look.layers[0].error.isolated_db > 30
+    assert {one.error.gain for one in look.layers[1:]} == {1.0}
