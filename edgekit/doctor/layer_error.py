@@ -108,8 +108,8 @@ def look_inside(quantized: bytes, source: bytes, samples: Sequence[Array]) -> Lo
     real = _stacked(inner_values(source, list(samples)))
     stored = [to_stored(x, tensor) for x, tensor in zip(samples, read_contents(quantized).inputs, strict=True)]
     running = _stacked(inner_values(quantized, stored))
-    fed = _feedable(pairing, real)
-    inputs = [_on_grid(real[pairing.meaning[index]], pairing.int8.tensors[index]) for index in fed]
+    fed = _feedable(pairing, real, running)
+    inputs = [_fed(pairing.int8.tensors[index], real[pairing.meaning[index]], running[index]) for index in fed]
     alone = _stacked(inner_values(with_operators_apart(quantized, fed), [*stored, *inputs]))
     found = [
         _observed(pairing, pair, index, real, running, alone)
@@ -167,7 +167,7 @@ def _stacked(runs: Sequence[dict[int, Array]]) -> dict[int, Array]:
     }
 
 
-def _feedable(pairing: Pairing, real: dict[int, Array]) -> list[int]:
+def _feedable(pairing: Pairing, real: dict[int, Array], running: dict[int, Array]) -> list[int]:
     """The tensors of the int8 file that are computed, are read, and whose float values are known, sample by sample."""
     tensors, ends = pairing.int8.tensors, pairing.int8.inputs
     written = {index for op in pairing.int8.operators for index in op.outputs}
@@ -178,11 +178,17 @@ def _feedable(pairing: Pairing, real: dict[int, Array]) -> list[int]:
         for index in sorted(written & read - {*ends})
         if index in pairing.meaning
         and pairing.meaning[index] in real
+        and index in running
         and real[pairing.meaning[index]].dtype.kind == "f"
         and tensors[index].dtype in (*LEVELS, "float32")
         and tensors[index].shape[:1] == batch
         and real[pairing.meaning[index]].shape[1:] == tensors[index].shape[1:]
     ]
+
+
+def _fed(tensor: Tensor, truth: Array, stored: Array) -> Array:
+    """The float values as the operators expect them: on the grid, and with the factor that the file gave the tensor."""
+    return _on_grid(truth * np.asarray(_gain(truth, _real(stored, tensor)), truth.dtype), tensor)
 
 
 def _on_grid(values: Array, tensor: Tensor) -> Array:
@@ -234,7 +240,7 @@ def _gain(truth: Array, found: Array) -> float:
     """The factor between two arrays that are alike but for one; 1 where they are not, or it is within a tenth of 1."""
     if _cosine(truth, found) < _ALIKE:
         return 1.0
-    gain = float((truth * found).sum() / max(np.square(truth).sum(), _FLOOR))
+    gain = float((truth * found.reshape(truth.shape)).sum() / max(np.square(truth, dtype=np.float64).sum(), _FLOOR))
     return gain if abs(gain - 1) > _OWN_SCALE else 1.0
 
 
@@ -278,6 +284,7 @@ def _db(ratio: float) -> float | None:
 
 
 def _cosine(truth: Array, found: Array) -> float:
+    truth, found = truth.astype(np.float64), found.astype(np.float64).reshape(truth.shape)
     norms = float(np.linalg.norm(truth) * np.linalg.norm(found))
     return float((truth * found).sum() / norms) if norms > _FLOOR else float(np.allclose(truth, found))
 
