@@ -15,6 +15,7 @@ from edgekit.surgery.convolutions import in_bands
 from edgekit.surgery.edit import Edit
 from edgekit.surgery.islands import FLOAT_ONLY, island
 from edgekit.surgery.moves import joined_in_steps, stride_for_pooling
+from edgekit.surgery.padding import padding_of_layer
 from edgekit.surgery.pooling import weighted
 from edgekit.surgery.weights import unpacked
 
@@ -114,6 +115,15 @@ RULES: tuple[Rule, ...] = (
         "one kernel with an accumulator of 32 bits takes two thirds of the time of two that round to 8 bits",
         "https://github.com/google/XNNPACK/blob/master/src/configs/binary-elementwise-config.c",
         exact=False,
+        everywhere=True,
+    ),
+    Rule(
+        "padding-of-layer",
+        frozenset({"PAD"}),
+        padding_of_layer,
+        "the padding of the layer behind it",
+        "a convolution reads zeros around an image without a copy of it",
+        f"{_DELEGATE} : CalculatePadding",
         everywhere=True,
     ),
 )
