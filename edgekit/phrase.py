@@ -29,14 +29,13 @@ import msgspec
 
 from edgekit.errors import RecipeError, did_you_mean
 from edgekit.recipe import LONGEST, Compression, Recipe, Stage
-from edgekit.stages.calibration_methods import METHODS
 from edgekit.stages.cluster import Cluster
 from edgekit.stages.convert import Convert
 from edgekit.stages.distill import Distill
 from edgekit.stages.drop_layers import DropLayers
 from edgekit.stages.factorize import Factorize
 from edgekit.stages.fine_tune import FineTune
-from edgekit.stages.numerics import Engine, IoType, Quantize
+from edgekit.stages.numerics import METHODS, Engine, IoType, Quantize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware

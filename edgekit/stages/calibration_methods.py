@@ -24,12 +24,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import DataError, RecipeError, did_you_mean
+from edgekit.stages.numerics import METHOD_PATTERN, METHODS
 from edgekit.stages.observed import Observed, Ranges
 
 Array = npt.NDArray[Any]
-
-METHOD_PATTERN = r"^(minmax|moving_average|percentile(:[0-9]{1,3}(\.[0-9]{1,6})?)?|mse|entropy)$"
-METHODS = ("minmax", "moving_average", "percentile", "mse", "entropy")
 
 _DEFAULT_PERCENTILE = 99.99
 _FACTORS = 2.0 ** (-np.arange(129) / 16)  # in steps of 4 %, down to a 256th

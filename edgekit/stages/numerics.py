@@ -9,13 +9,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edgekit.errors import RecipeError, did_you_mean
-from edgekit.stages.calibration_methods import METHOD_PATTERN, METHODS
 from edgekit.target import Target
 
 Scheme = Literal["float32", "float16", "dynamic-int8", "int8", "int16x8"]
 Granularity = Literal["auto", "per-channel", "per-tensor"]
 IoType = Literal["auto", "float32", "int8", "uint8", "int16"]
 Engine = Literal["auto", "litert", "converter"]
+
+METHOD_PATTERN = r"^(minmax|moving_average|percentile(:[0-9]{1,3}(\.[0-9]{1,6})?)?|mse|entropy)$"
+METHODS = ("minmax", "moving_average", "percentile", "mse", "entropy")
 
 _IO_ALLOWED: dict[str, tuple[str, ...]] = {
     "int8": ("float32", "int8", "uint8"),
