@@ -86,11 +86,7 @@ def firmware_files(bundle: Bundle, options: None = None) -> Built:
         "runtime": c_text.comment(golden.head.runtime) if golden else "",
         **_selftest(ports, golden),
     }
-    files = {
-        file.format(name=name): _filled(template, facts)
-        for template, file in _TEMPLATES.items()
-        if golden or not template.startswith("selftest")
-    }
+    files = {file.format(name=name): _filled(template, facts) for template, file in _TEMPLATES.items()}
     record = {"arena": msgspec.to_builtins(arena), "operators": [one.operator for one in operators]}
     notices = () if name == bundle.name else (f"{bundle.name!r} is no beginning of names in C: it became {name}",)
     return Built(files, name, f"{name}.c", record, notices)
