@@ -131,7 +131,7 @@ def test_names_that_leave_the_root_or_fit_no_tar_are_refused(name: str) -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 3))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_stored_gzip_is_read_by_gzip(data: bytes, blocks: int) -> None:
     whole = data + bytes(0xFFFF * blocks)
     assert gzip.decompress(gzip_stored(whole)) == whole
