@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 
 from edgekit.data.parts import Dataset, Part
+from edgekit.doctor.calibration_lint import lint
 from edgekit.doctor.cause import causes, suffered
 from edgekit.doctor.defects import unsound_scales
 from edgekit.doctor.layer_error import Array, LayerError, look_inside
@@ -18,6 +21,8 @@ from edgekit.verify import run_file
 
 LOOKED_AT = 32
 """Samples on which inner tensors are compared; scores are taken on all."""
+
+_MOST_TRAINING = 2000
 
 
 class Diagnosis(Struct, frozen=True):
@@ -59,7 +64,7 @@ def diagnose(
     say("doctor: look inside both files")
     look = look_inside(quantized, source, part.take(LOOKED_AT).array())
     inputs = tuple(pairing.int8.tensors[index] for index in pairing.int8.inputs)
-    found = (*mismatches(source, data, part, inputs, outputs), *causes(look))
+    found = (*mismatches(source, data, part, inputs, outputs), *causes(look), *_linted(data, source))
     return Diagnosis(part.name, len(part), data.metric, before, after, found, look.ranked, suffered(look))
 
 
@@ -67,6 +72,29 @@ def judging_part(data: Dataset) -> Part:
     """The part to explain and repair by: validation, else train, else whatever there is; test only if alone."""
     found = data.validation or data.train or data.calibration or data.test
     return found if found is not None else data.part("test")
+
+
+def _linted(data: Dataset, source: bytes) -> Iterator[Finding]:
+    """What is suspicious in the calibration part; not what could not be checked."""
+    part, train = data.calibration, data.train
+    if part is None:
+        return
+    before = None if train is None else train.take(_MOST_TRAINING)
+    found = lint(
+        part.array(),
+        None if before is None else before.array(),
+        _classes(part),
+        train_labels=_classes(before),
+        preprocessing=part.preprocessing,
+        model=source,
+    )
+    yield from (finding for finding in found if finding.level != "info")
+
+
+def _classes(part: Part | None) -> Array | None:
+    """One class number for each sample, where the labels are such."""
+    labels = None if part is None or part.labels is None else part.labels[0]
+    return labels if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu" else None
 
 
 def _score(data: Dataset, part: Part, outputs: tuple[Array, ...]) -> float | None:

@@ -103,3 +103,10 @@ def test_samples_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=said):
         look_inside(sound["digits"].int8(), sound["digits"].file, samples)
+
+
+def test_calibration_samples_that_are_unlike_the_training_data_are_told_last(sound: Mapping[str, nets.Net]) -> None:
+    net = sound["digits"]
+    found = diagnose(net.int8(), net.file, net.data(x_calibration=net.arrays["x_train"][:150] * 0.1))
+    assert [finding.code.split("-")[0] for finding in found.findings] == ["calibration"]
+    assert not diagnose(net.int8(), net.file, net.data()).findings
