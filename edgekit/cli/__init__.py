@@ -22,6 +22,7 @@ _COMMANDS = {
     "firmware": "Show flash and RAM of firmware from the linker's map: the model, its arena, the rest; and gate it.",
     "diff": "Write the delta from one version of a model to the next, to send instead of the whole file.",
     "patch": "Make the new version of a model from the old one and a delta.",
+    "rewrite": "Write a .tflite file in operators that the target runs faster.",
     "sbom": "Print the bill of materials of an artifact (CycloneDX).",
     "compile": "Compile a .tflite file for an Edge TPU or an Ethos-U, by the maker's compiler.",
     "package": "Package a .tflite file for a firmware build: C sources, arena, self-test, build files.",

@@ -80,6 +80,11 @@ def rewrite(model: bytes, rules: Sequence[Rule] = RULES) -> Rewritten:
         return Rewritten(edit.done(), tuple(applied))
 
 
+def pieces(model: bytes) -> int:
+    """How many pieces XNNPACK makes of a file. Raises ModelError for bytes that are no sound TFLite file."""
+    return forecast_xnnpack(read_graph(model)).partitions
+
+
 def _first(edit: Edit, operator: Any, name: str, cuts: bool, rules: Sequence[Rule]) -> Rule | None:
     tried = (rule for rule in rules if name in rule.operators and (cuts or rule.everywhere))
     return next((rule for rule in tried if rule.change(edit, operator)), None)
