@@ -89,12 +89,13 @@ def _float32(network: Any, folder: Path) -> bytes:
 
 def by_converter(network: Any, samples: Array) -> bytes:
     """Full int8 as the TensorFlow documentation shows it."""
-    lite = import_tensorflow().lite
+    tensorflow = import_tensorflow()
+    lite = tensorflow.lite
     converter = lite.TFLiteConverter.from_keras_model(network)
     converter.optimizations = [lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _single(samples)
     converter.target_spec.supported_ops = [lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = np.int8
+    converter.inference_input_type = converter.inference_output_type = tensorflow.int8
     return bytes(converter.convert())
 
 

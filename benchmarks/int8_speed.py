@@ -31,7 +31,7 @@ from edgekit.versions import versions
 HERE = Path(__file__).resolve().parent
 PEERS = ("converter", "litert-quantizer")
 GEOMETRIC_MEAN, LEAST_RATIO = 1.4, 0.98
-QUIET = 10  # percentile of wall times: what other work on the machine has not disturbed
+QUIET = 20  # percentile: what other work on the machine has not disturbed
 
 Array = np.ndarray[Any, Any]
 
@@ -59,16 +59,18 @@ class Row(Struct, frozen=True):
 
 
 def turns(files: Mapping[str, bytes], threads: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of a call of each file, round by round, the order reversed each time.
+    """Seconds of a call of each file, round by round, in a new order each time.
 
-    In its turn a file is called twice, and the second call counts: the first brings its values back into the cache. On
-    one thread the time is that of the processor, which other work disturbs less; on more it is that of the clock.
+    In its turn a file is called three times, and the last call counts: by then its values are back in the cache, and
+    the threads of the one before sleep. On one thread the time is that of the processor, which other work disturbs
+    less; on more it is that of the clock.
     """
-    clock = time.process_time if threads == 1 else time.perf_counter
+    clock, rng = time.process_time if threads == 1 else time.perf_counter, np.random.default_rng(0)
     interpreters = {name: _loaded(file, threads) for name, file in files.items()}
     found: dict[str, list[float]] = {name: [] for name in files}
-    for number in range(rounds):
-        for name in list(files)[:: 1 if number % 2 else -1]:
+    for _ in range(rounds):
+        for name in rng.permutation([*files]):
+            interpreters[name].invoke()
             interpreters[name].invoke()
             began = clock()
             interpreters[name].invoke()
@@ -93,8 +95,9 @@ def compared(name: str, files: Mapping[str, bytes], threads: int, rounds: int, s
     """Measure the variants of one architecture; noise is left out without samples."""
     done = rewrite(files["before"])
     variants = {**files, "edgekit": done.file}
-    found = turns(variants, threads, rounds)
-    seconds = {key: float(np.percentile(values, 50 if threads == 1 else QUIET)) for key, values in found.items()}
+    found = turns(variants if done.applied else files, threads, rounds)
+    seconds = {key: float(np.percentile(values, QUIET)) for key, values in found.items()}
+    seconds.setdefault("edgekit", seconds["before"])  # the same bytes
     return Row(
         name,
         threads,
@@ -175,9 +178,9 @@ def _setting() -> str:
     named = ", ".join(f"{name} {tools[name]}" for name in ("ai-edge-litert", "litert-quantizer", "tensorflow"))
     return (
         f"`python benchmarks/int8_speed.py FOLDER` on the build host (x86-64, {os.cpu_count()} cores), {named}. "
-        "Random weights with normalization statistics of the samples, 96x96, batch 1. Calls in turns: on one "
-        f"thread the median of processor time, on two the percentile {QUIET} of wall time, as other work ran on the "
-        "machine. `before` is edgekit's file before it was rewritten."
+        "Random weights with normalization statistics of the samples, 96x96, batch 1. Calls in turns of "
+        f"random order; processor time on one thread, wall time on two; of each the percentile {QUIET}, as other work "
+        "ran on the machine. `before` is edgekit's file before it was rewritten."
     )
 
 
