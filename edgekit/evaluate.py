@@ -54,13 +54,9 @@ def evaluate_model(
     file cannot be run, DeviceError.
     """
     manifest = recorded(Path(model))
-    options = {**recorded_options(manifest), **(data_options or {})}
     if manifest or flatbuffer.is_tflite(Path(model)):
-        path = Path(model) / manifest.file if manifest and Path(model).is_dir() else Path(model)
-        file = bytes(flatbuffer.read_bytes(path))
-        summary = read_contents(file, str(path))
-        dataset = load_for(real_specs(summary.inputs), real_specs(summary.outputs), data, options)
-        chosen = _chosen(dataset, part, samples)
+        file, dataset = open_file(model, data, data_options)
+        chosen = chosen_part(dataset, part, samples)
         outputs = run_file(file, chosen, plan=plan, device=device)
         same = host_agreement(file, chosen, outputs, device, plan) if device else None
     else:
@@ -72,8 +68,8 @@ def evaluate_model(
                 "convert it first, or leave these options out",
             )
         loaded = load_model(model, trust=trust)
-        dataset = load_for(loaded.inputs, loaded.outputs, data, options)
-        chosen, same = _chosen(dataset, part, samples), None
+        dataset = load_for(loaded.inputs, loaded.outputs, data, data_options)
+        chosen, same = chosen_part(dataset, part, samples), None
         outputs = Outputs(tuple(loaded.predict(chosen.array())), 0, "keras")
     judged = dataset.judged(chosen, outputs.arrays)
     found: tuple[Score, ...] = ()
@@ -85,7 +81,25 @@ def evaluate_model(
     return Evaluation(str(model), part, len(chosen), outputs.runtime, found, dataset.warnings, place, same)
 
 
-def _chosen(data: Dataset, part: str, samples: int | None) -> Part:
+def open_file(
+    model: str | Path, data: str | Path | Dataset, data_options: Mapping[str, object] | None = None
+) -> tuple[bytes, Dataset]:
+    """A `.tflite`, or that of an artifact, and the data for it, with the preprocessing that the artifact records.
+
+    Raises ModelError for what is neither, DataError for data that do not fit.
+    """
+    path, manifest = Path(model), recorded(Path(model))
+    if not manifest and not flatbuffer.is_tflite(path):
+        raise ModelError(f"{path}: no .tflite file", "give a .tflite, or the folder of an artifact")
+    path = path / manifest.file if manifest and path.is_dir() else path
+    file = bytes(flatbuffer.read_bytes(path))
+    summary = read_contents(file, str(path))
+    options = {**recorded_options(manifest), **(data_options or {})}
+    return file, load_for(real_specs(summary.inputs), real_specs(summary.outputs), data, options)
+
+
+def chosen_part(data: Dataset, part: str, samples: int | None) -> Part:
+    """A part, or so many samples of it. Raises DataError where the data has none of that name."""
     whole = data.part(part)
     return whole if samples is None else whole.take(samples)
 

@@ -26,7 +26,7 @@ def classes(out: Array) -> Array:
     return (single > (0.5 if probabilities else 0.0)).astype(np.int64)
 
 
-def _decisions(y: Array, out: Array) -> tuple[Array, Array]:
+def decisions(y: Array, out: Array) -> tuple[Array, Array]:
     """Class numbers that were given and that were decided, in the same shape."""
     out = flat(out) if y.ndim == 1 else out
     decided = classes(out)
@@ -49,14 +49,14 @@ def flat(out: Array) -> Array:
 
 def hits(y: Array, out: Array) -> Array:
     """Right or wrong, as booleans `[samples]`; for masks the share of right pixels."""
-    given, decided = _decisions(y, out)
+    given, decided = decisions(y, out)
     right = np.asarray(given == decided)
     return right if right.ndim == 1 else right.reshape(len(right), -1).mean(axis=1)
 
 
 def rank_of_truth(y: Array, out: Array, k: int) -> Array:
     """How many classes come before the true one; of equal ones the lower number comes first, as for argmax."""
-    given, _ = _decisions(y, out)
+    given, _ = decisions(y, out)
     table = flat(out)
     if k >= table.shape[1]:
         raise DataError(f"top{k} is always right with {table.shape[1]} outputs", "use a smaller k")
@@ -90,7 +90,7 @@ def root(y: Array, out: Array) -> Statistic:
 
 def overlap(y: Array, out: Array) -> Statistic:
     """Mean over the classes that occur of intersection over union, counted over all pixels."""
-    given, decided = _decisions(y, out)
+    given, decided = decisions(y, out)
     given, decided = given.reshape(len(given), -1), decided.reshape(len(given), -1)
     both, either = [], []
     for number in range(max(out.shape[-1], 2)):
@@ -118,7 +118,7 @@ def areas(y: Array, out: Array) -> Statistic:
     elif y.shape == table.shape:
         columns = [(y[:, number] > 0.5, table[:, number]) for number in range(table.shape[1])]
     else:
-        given, _ = _decisions(y, out)
+        given, _ = decisions(y, out)
         columns = [(given == number, table[:, number]) for number in range(table.shape[1])]
     found = [_area(positive, values) for positive, values in columns]
     return lambda weights: _mean_known(np.stack([area(weights) for area in found], axis=1))

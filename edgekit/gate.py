@@ -11,7 +11,8 @@ from edgekit.errors import DataError
 from edgekit.limit import SHARE, parse_amount
 from edgekit.metrics import higher_is_better
 
-_SHARES = re.compile(r"accuracy|auc|mean_iou|top\d+")
+SHARES = re.compile(r"accuracy|auc|mean_iou|top\d+")
+"""Metrics that lie between 0 and 1."""
 
 
 class Gate(Struct, frozen=True):
@@ -32,7 +33,7 @@ class Gate(Struct, frozen=True):
         """Raise DataError where the bound does not go with the metric."""
         if metric is None:
             raise DataError("a greatest drop needs labelled data", "give --data with labels, or no --max-drop")
-        share = _SHARES.fullmatch(metric)
+        share = SHARES.fullmatch(metric)
         if share and self.max_drop >= 1:
             raise DataError(
                 f"--max-drop {self.max_drop:g} accepts every loss: {metric} is never above 1",

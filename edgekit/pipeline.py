@@ -38,6 +38,7 @@ from edgekit.model import Model
 from edgekit.recipe import Recipe
 from edgekit.report.estimates import forecasts
 from edgekit.report.html import render_report
+from edgekit.robustness import hidden_losses
 from edgekit.run import Reference, Run
 from edgekit.source_check import check_file
 from edgekit.speed import slower
@@ -193,7 +194,11 @@ class _Job:
             reference=reference,
             artifacts=manifests,
             measurements=measurements,
-            warnings=(*self.warnings(request), *slower(self.makings, manifests, reference, measurements, self.files)),
+            warnings=(
+                *self.warnings(request),
+                *hidden_losses(manifests),
+                *slower(self.makings, manifests, reference, measurements, self.files),
+            ),
             gates=tuple(fault for manifest in manifests for fault in self.unmet(manifest, gate)),
             max_drop=gate.max_drop if gate else None,
             compression={

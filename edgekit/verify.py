@@ -6,18 +6,21 @@ have shown that twin and file give the same outputs; where they do not, the file
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
+from edgekit.answers import Answers, answers
 from edgekit.bench.plan import Plan
 from edgekit.bench.run import infer
 from edgekit.dataset import Dataset, Part
 from edgekit.device.protocol import Device
 from edgekit.errors import DataError, RunError
+from edgekit.formulas import decisions
 from edgekit.metrics import Agreement, Difference, Score, agreement, paired_differences, scores
 from edgekit.tflite.batch import batched_twin
 from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
@@ -25,6 +28,9 @@ from edgekit.tflite.numbers import to_real, to_stored
 
 Array = np.ndarray[Any, Any]
 
+Judged = tuple[tuple[Array, ...], tuple[Array, ...]]
+
+_BY_CLASS = re.compile(r"accuracy|top[-_]?\d+")
 _PROBES = 8
 _CHUNK_BYTES = 256 << 20
 
@@ -40,7 +46,8 @@ class Outputs(Struct, frozen=True):
 class Verification(Struct, frozen=True):
     """A deployed file beside the float model it came from, over the same samples.
 
-    `difference` is deployed minus float. Without labels there is no score, only agreement.
+    `difference` is deployed minus float. Without labels there is no score, only agreement. `answers` has one entry for
+    each judged output of a classifier that is judged by accuracy or top<k>, and is empty for all others.
     """
 
     samples: int
@@ -49,6 +56,7 @@ class Verification(Struct, frozen=True):
     scores: tuple[Score, ...]
     differences: tuple[Difference, ...]
     agreement: Agreement
+    answers: tuple[Answers, ...] = ()
 
 
 def run_file(
@@ -81,7 +89,17 @@ def verify(data: Dataset, part: Part, reference: Sequence[Array], outputs: Outpu
         found = tuple(scores(metric, *after, data.output_names))
         differences = tuple(paired_differences(metric, after[0], before[1], after[1]))
     same = agreement(reference, outputs.arrays, data.task)
-    return Verification(len(part), outputs.runtime, outputs.batch, found, differences, same)
+    told = tuple(_answers(data, before, after))
+    return Verification(len(part), outputs.runtime, outputs.batch, found, differences, same, told)
+
+
+def _answers(data: Dataset, before: Judged | None, after: Judged | None) -> Iterator[Answers]:
+    """The answers to each label of one class a sample; a metric of the user's own may take labels of any kind."""
+    if data.task != "classification" or not before or not after or not _BY_CLASS.fullmatch(data.metric or ""):
+        return
+    for y, a, b in zip(before[0], before[1], after[1], strict=True):
+        if decisions(y, a)[0].ndim == 1:
+            yield answers(y, a, b)
 
 
 @dataclass(frozen=True)

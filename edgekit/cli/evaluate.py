@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     "--part", default="test", show_default=True, type=click.Choice(["train", "validation", "calibration", "test"])
 )
 @click.option("--samples", type=click.IntRange(1), help="Take only so many, drawn evenly from the classes.")
+@click.option("--float", "source", metavar="FLOAT", help="Judge MODEL beside its float model: what the mean hides.")
+@click.option("--robust", is_flag=True, help="With --float: on corrupted samples, too (noise, blur, shift, ...).")
+@click.option(
+    "--kind",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "image", "series", "table"]),
+    help="With --robust: what the inputs are; auto goes by their shape.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="With --robust: of all chance.")
 @device_option()
 @run_options()
 @trust_option
@@ -35,6 +45,10 @@ def command(
     data: str,
     part: str,
     samples: int | None,
+    source: str | None,
+    robust: bool,
+    kind: Any,
+    seed: int,
     device: str,
     plan: Plan,
     trust: bool,
@@ -47,10 +61,25 @@ def command(
 
     With --device a board or phone runs the .tflite; its outputs are compared with this host's, and where they differ by
     more than a quantum, the first tensor that parts is named.
+
+    \b
+    edgekit evaluate model_int8.tflite --data digits.npz
+    edgekit evaluate model_int8.tflite --data digits.npz --float model.keras --robust
+
+    With --float a .tflite is held against its float model: classes that lose more than the average, answers that
+    changed (churn), confidence (expected calibration error); with --robust both run on corrupted samples as well.
     """
+    options = collect(metric, task, pairs)
+    if source is not None:
+        if device != "local":
+            raise click.UsageError("--float judges on this machine: give no --device")
+        settings = {"part": part, "samples": samples, "plan": plan, "trust": trust, "data_options": options}
+        _beside_float(model, source, data, as_json, corrupt=robust, kind=kind, seed=seed, **settings)
+        return
+    if robust or kind != "auto" or seed:
+        raise click.UsageError("--robust, --kind and --seed are of a comparison: give --float FLOAT, too")
     from edgekit.evaluate import evaluate_model
 
-    options = collect(metric, task, pairs)
     with results_only(), ExitStack() as stack:
         place = (
             None
@@ -63,6 +92,18 @@ def command(
         )
     progress("")
     emit(found, as_json, render)
+
+
+def _beside_float(model: str, source: str, data: str, as_json: bool, **settings: Any) -> None:
+    from edgekit.report.robustness import robustness_text
+    from edgekit.robustness import beside_float
+
+    if not settings["corrupt"] and (settings["kind"] != "auto" or settings["seed"]):
+        raise click.UsageError("--kind and --seed are of corruptions: give --robust, too")
+    with results_only():
+        found = beside_float(model, source, data, say=progress, **settings)
+    progress("")
+    emit(found, as_json, robustness_text)
 
 
 def render(evaluation: Evaluation) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgekit.answer_findings import class_name
 from edgekit.bench.disturbances import warnings
 from edgekit.bench.statistics import Summary
 from edgekit.errors import RecipeError
@@ -51,6 +52,7 @@ def render_report(
         variants=variants,
         estimated=any(variant.estimates for variant in variants),
         warnings=_warnings(run, known),
+        class_name=class_name,
         commands=reproduce(run),
         machines=list(dict.fromkeys(map(words.machine, run.measurements.values()))),
         where=" and ".join(dict.fromkeys(map(words.place, run.measurements.values()))),
