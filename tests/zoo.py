@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ai_edge_litert import schema_py_generated as schema
-from forecast.toys import Toy
+from toys import Toy
 
 ZOO: dict[str, Callable[[], bytes]] = {}
 
