@@ -1,9 +1,10 @@
 """Cause: why an operator of an int8 file adds so much error, in words, from what was seen.
 
-A rule looks at one tensor and what writes it. It speaks only where a hundredth of the signal is noise, each channel
-counted the same: sound int8 layers add 30 to 50 dB here (a step of 1/256 of the range; arXiv:1712.05877), and 20 dB is
-where layers in the literature break (arXiv:1806.08342, section 3; arXiv:1906.04721, figure 2). A step is too coarse for
-values that fill fewer than 16 of its levels: that is a 4-bit number, where plain rounding fails (arXiv:2004.10568).
+A rule looks at one tensor and what writes it. It speaks only where a hundredth of the signal is noise (20 dB), each
+channel counted the same, and an output of the file has suffered: layers of sound files lay above 27 dB when this was
+written but for some with channels that are almost silent, most of those with planted faults (`tests/doctor/planted.py`)
+below 15. A step is too coarse for values that fill fewer than 16 of its levels: that is a 4-bit number, where rounding
+to the nearest breaks networks (Nagel et al. 2020, arXiv:2004.10568).
 """
 
 from __future__ import annotations
@@ -14,32 +15,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit.doctor import defects
-from edgekit.doctor.equalizable import CHANNEL_AXIS, links
-from edgekit.doctor.layer_error import LEVELS, Array, Look, Observed, by_channel, channel_noise, ends_of
+from edgekit.doctor.cause_weights import coarse_weights
+from edgekit.doctor.evidence import BIASED, DFQ, FEW_LEVELS, NOISE, SURVEY, UNLIKE, linked, warn
+from edgekit.doctor.layer_error import Array, Look, Observed, by_channel, channel_noise, ends_of
 from edgekit.doctor.pairing import brief
 from edgekit.finding import Finding, grouped
 from edgekit.stages.integer_graph import FIXED_RANGE
 from edgekit.tflite.graph import Operator
 
-NOISE = 0.01
-"""Noise to signal from which a layer is asked for a cause: -20 dB."""
-
-BIASED = 10**-2.5
-
-FEW_LEVELS = 16
-UNLIKE = 8.0
-"""How many times wider the rest has to be: three of the eight bits are gone."""
-
 _MOST = 0.999
-_DFQ = "arXiv:1906.04721, section 3.1"
-_SURVEY = "arXiv:1806.08342, section 3.1.2"
 _FLAT = {"LOGISTIC": (-6.0, 6.0), "TANH": (-3.0, 3.0), "HARD_SWISH": (-3.0, np.inf)}
 """Where each activation is not flat: beyond, it is within 0.3 % of its end (0.5 % for tanh), or exactly zero."""
 
 
 @dataclass(frozen=True)
 class Cause:
-    """A reason and how much it hurts: noise to signal of the layer it was found at, infinite for a defect."""
+    """A reason and how much it hurts: noise to signal of the layer it was found at."""
 
     finding: Finding
     noise: float
@@ -98,10 +89,6 @@ def _joined(group: list[Cause]) -> Finding:
     return Finding(worst.level, worst.code, worst.subject, worst.problem + more, worst.mend, worst.source)
 
 
-def _warn(code: str, one: Observed, problem: str, mend: str, source: str = "") -> Finding:
-    return Finding("warn", code, brief(one.tensor.name), f"{one.error.operator}: {problem}", mend, source)
-
-
 # The input of a flat activation.
 
 
@@ -115,7 +102,7 @@ def flat_activation(look: Look, one: Observed) -> Finding | None:
     lively = max(0.0, min(high, bounds[1]) - max(low, bounds[0]))
     if lively * UNLIKE / 2 > high - low:
         return None
-    return _warn(
+    return warn(
         "saturated-activation",
         one,
         f"the input of {operator.name} spans {low:.4g}..{high:.4g}, and it is flat in all but "
@@ -145,95 +132,13 @@ def narrow_range(_: Look, one: Observed) -> Finding | None:
     off = np.square(one.real - one.snapped)
     if not outside.any() or off[outside].sum() < off.sum() / 2 or np.square(one.real).sum() * NOISE > off.sum() * 2:
         return None
-    return _warn(
+    return warn(
         "narrow-range",
         one,
         f"{outside.mean():.2%} of the values are cut off: the grid holds {low:.4g}..{high:.4g}, the samples reach "
         f"{one.real.min():.4g}..{one.real.max():.4g}",
         "calibrate on more samples, of all kinds, prepared as in use",
-        _SURVEY,
-    )
-
-
-# Weights.
-
-
-def coarse_weights(look: Look, one: Observed) -> Finding | None:
-    """Kernels in which whole channels, or all but a few weights of a channel, have too few levels."""
-    kernel = look.pairing.kernel(one.pair)
-    if kernel is None or (one.noise < 2 * one.grid_noise and len(kernel[1].scales) > 1):
-        return None
-    stored, axis = kernel[1].values(), CHANNEL_AXIS[one.pair[1].name]
-    assert stored is not None  # pairing.kernel gives only constants
-    rows = np.abs(np.moveaxis(stored.astype(np.int64), axis, 0).reshape(stored.shape[axis], -1))
-    noise = _by_kernel_channel(one, len(rows))
-    starved = rows.max(1) < FEW_LEVELS
-    if len(kernel[1].scales) == 1 and noise[starved].sum() >= noise.sum() / 2:
-        return _starved(look, one, rows.max(1))
-    bulk = -np.sort(-rows, axis=1)[:, _outliers(rows.shape[1])]
-    alone = (bulk < FEW_LEVELS) & (rows.max(1) >= FEW_LEVELS)
-    return _outlier_weights(one, rows, alone, noise) if noise[alone].sum() >= noise.sum() / 2 else None
-
-
-def _outliers(weights: int) -> int:
-    """How many weights of a channel may be outliers: one in twenty, and at least one."""
-    return min(weights - 1, max(1, weights // 20))
-
-
-def _by_kernel_channel(one: Observed, channels: int) -> Array:
-    """Noise to signal of each output channel, zero where there is no signal."""
-    truth, off = by_channel(one.real), by_channel(one.real - one.alone)
-    signal = np.square(truth).sum(0)
-    ratio = np.where(signal > 0, np.square(off).sum(0) / np.where(signal > 0, signal, 1), 0)
-    return np.minimum(ratio, 1.0) if len(ratio) == channels else np.zeros(channels)
-
-
-def _starved(look: Look, one: Observed, most: Array) -> Finding:
-    """Per-tensor weights with channels far apart: one channel is to blame, or a neighbour can help, or neither."""
-    few = int((most < FEW_LEVELS).sum())
-    seen = f"{few} of {len(most)} channels fill less than {FEW_LEVELS} of 127 levels of the one scale of the tensor"
-    wide = np.sort(most)[::-1]
-    beyond = max(1, len(wide) // 20)
-    if len(wide) > beyond and wide[0] >= UNLIKE * max(1, wide[beyond]):
-        which = ", ".join(map(str, np.flatnonzero(most > wide[beyond])))
-        return _warn(
-            "outlier-weight-channel",
-            one,
-            f"{seen}, because channel {which} is {wide[0] / max(1, wide[beyond]):.0f} times wider than the rest",
-            "use per-channel weights, or equalize the layers",
-            _DFQ,
-        )
-    if _linked(look, one):
-        return _warn(
-            "scale-disparity",
-            one,
-            f"{seen}, as folding a normalization leaves them; the next layer can take the scales",
-            "equalize the layers (exact in float), or use per-channel weights",
-            _DFQ,
-        )
-    return _warn(
-        "per-tensor-weights",
-        one,
-        f"{seen}, and no neighbour can take the scales",
-        "use per-channel weights: granularity=per-channel, for dense layers dense_granularity=per-channel",
-        _SURVEY,
-    )
-
-
-def _linked(look: Look, one: Observed) -> bool:
-    return any(one.pair[0].index in (link.first.index, link.second.index) for link in links(look.pairing.float))
-
-
-def _outlier_weights(one: Observed, rows: Array, alone: Array, noise: Array) -> Finding:
-    worst = int(np.where(alone, noise, -1).argmax())
-    few = int((rows[worst] >= FEW_LEVELS).sum())
-    return _warn(
-        "outlier-weights",
-        one,
-        f"in {int(alone.sum())} of {len(rows)} channels a few weights set the scale: in channel {worst} {few} of "
-        f"{rows.shape[1]} weights fill more than {FEW_LEVELS} of 127 levels, and {noise[worst]:.0%} of it is noise",
-        "find what made these weights (an input that is always zero?), clip or prune them, or keep the layer in float",
-        "arXiv:2004.10568, section 3",
+        SURVEY,
     )
 
 
@@ -257,7 +162,7 @@ def unlike_parts(look: Look, one: Observed) -> Finding | None:
     if not wide.scales or len(spans) < 2 or max(spans) < 2 * UNLIKE * min(spans):
         return None
     narrow = brief(graph.tensors[parts[int(np.argmin(spans))]].name)
-    return _warn(
+    return warn(
         "concat-scales",
         one,
         f"{join.name} joins parts of unlike size on one grid: {narrow!r} spans {min(spans):.3g}, the widest "
@@ -283,7 +188,7 @@ def tiny_output(look: Look, one: Observed) -> Finding | None:
     spans = by_channel(one.real).max(0) - by_channel(one.real).min(0)
     if len(spans) < 2 or spans.max() < 2 * UNLIKE * spans.min():
         return None
-    return _warn(
+    return warn(
         "tiny-output",
         one,
         f"an output of {spans.min():.3g} (channel {int(spans.argmin())}) lies on the grid of one of {spans.max():.3g} "
@@ -304,13 +209,13 @@ def outlier_activation(_: Look, one: Observed) -> Finding | None:
         return None
     reached = _span(one.real) * 2 > high - low
     why = "a few values reach its ends" if reached else "no value of these samples comes near its ends"
-    return _warn(
+    return warn(
         "activation-outlier",
         one,
         f"its grid spans {low:.4g}..{high:.4g}, and {_MOST:.1%} of the values lie in {ends[0]:.4g}..{ends[1]:.4g}: "
         f"{why}",
         "calibrate by a percentile or by the least square error, and look for samples unlike the others",
-        _SURVEY,
+        SURVEY,
     )
 
 
@@ -323,12 +228,12 @@ def unlike_channels(look: Look, one: Observed) -> Finding | None:
     small = (levels > 0) & (levels < FEW_LEVELS)
     if small.sum() * 4 < (levels > 0).sum():
         return None
-    return _warn(
+    return warn(
         "scale-disparity",
         one,
         f"{int(small.sum())} of {len(levels)} channels fill less than {FEW_LEVELS} of 256 levels of its grid",
-        "equalize the layers (exact in float)" if _linked(look, one) else "compute this layer in int16 or float",
-        _DFQ,
+        "equalize the layers (exact in float)" if linked(look, one) else "compute this layer in int16 or float",
+        DFQ,
     )
 
 
@@ -336,7 +241,7 @@ def biased_error(_: Look, one: Observed) -> Finding | None:
     """An error that all samples share: from layer to layer it adds up in amplitude, so it counts at -25 dB already."""
     if one.error.bias < 0.3 or one.noise < BIASED or one.error.operator == "INPUT":
         return None
-    return _warn(
+    return warn(
         "biased-error",
         one,
         f"{one.error.bias:.0%} of its noise is a shift of each channel that all samples have",
@@ -361,5 +266,3 @@ RULES: Iterable[Rule] = (
     biased_error,
 )
 """Asked in this order; the first that speaks is the cause."""
-
-__all__ = ["LEVELS", "RULES", "Cause", "causes", "suffered"]
