@@ -20,14 +20,22 @@ from edgekit.errors import DataError, ModelError
 SAMPLES = 32
 OF_DATA = ("labels", "preprocessing")
 OF_SCALES = ("unsound-scale",)
+AT_ONCE = (
+    planted.scale_disparity,
+    planted.outlier_weights,
+    planted.activation_outlier,
+    planted.bias_overflow,
+    planted.infinite_scale,
+    planted.labels,
+)
 OTHERS = ("branched", "measuring")
 
 
 def _cases(within: bool) -> list[ParameterSet]:
-    """The planted faults that are found by looking inside, or the others; those that need a training are slow."""
+    """The planted faults that are found by looking inside, or the others; but for one of a kind they are slow."""
     chosen = [one for one in PLANTED if (one.code in (*OF_DATA, *OF_SCALES)) != within]
-    slow = {one.plant: [pytest.mark.slow] if one.net != "digits" else [] for one in chosen}
-    return [pytest.param(one, id=one.plant.__name__, marks=slow[one.plant]) for one in chosen]
+    marks = {one.plant: [] if one.plant in AT_ONCE else [pytest.mark.slow] for one in chosen}
+    return [pytest.param(one, id=one.plant.__name__, marks=marks[one.plant]) for one in chosen]
 
 
 def _codes(patient: Patient) -> list[str]:
@@ -55,6 +63,7 @@ def test_nothing_is_said_of_a_sound_file(name: str, granularity: str, sound: Map
     assert not _codes(Patient(net.file, net.int8(granularity), net.data()))
 
 
+@pytest.mark.slow
 def test_a_disparity_that_per_channel_weights_can_hold_is_no_cause_in_the_weights(
     sound: Mapping[str, nets.Net],
 ) -> None:
@@ -72,6 +81,7 @@ def test_every_finding_has_numbers_and_a_mend(sound: Mapping[str, nets.Net]) -> 
     assert "arXiv:1906.04721" in first.source
 
 
+@pytest.mark.slow
 def test_an_output_suffers_only_where_it_is_noisy(sound: Mapping[str, nets.Net]) -> None:
     net, samples = sound["digits"], [sound["digits"].arrays["x_test"][:SAMPLES]]
     assert not suffered(look_inside(net.int8(), net.file, samples))

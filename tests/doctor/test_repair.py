@@ -50,6 +50,7 @@ def _kernels(file: bytes) -> list[np.ndarray]:
     return [values for values in found if values is not None]
 
 
+@pytest.mark.slow
 def test_equalizing_takes_back_any_scaling_of_channels(sound: Sound) -> None:
     """Whatever scales the channels had, one network is equalized to the same weights."""
     scaled = planted.scale_disparity(sound["digits"]).source
@@ -101,6 +102,7 @@ def test_a_disparity_is_repaired_with_weights_still_per_tensor(sound: Sound) -> 
     assert all(len(graph.tensors[op.inputs[1]].scales) == 1 for op in graph.operators if "CONV" in op.name)
 
 
+@pytest.mark.slow
 def test_a_wrong_range_is_repaired_by_calibrating_anew(sound: Sound) -> None:
     patient = planted.infinite_scale(sound["digits"])
     _, done = repair(patient.quantized, patient.source, patient.data)
