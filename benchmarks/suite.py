@@ -147,11 +147,11 @@ def _verification(name: str, file: bytes, samples: np.ndarray[Any, Any]) -> Iter
 
 
 def calibration(folder: Path) -> Iterator[Claim]:
-    """One batched pass against the calibrators of the two quantizers, 1,000 samples."""
-    networks = {"mobilenet": subjects.mobilenet(0.35), "resnet-8": subjects.resnet8()}
-    for name, network in networks.items():
+    """One batched pass against the calibrators of the two quantizers."""
+    networks = {"mobilenet": (subjects.mobilenet(0.35), 1000), "resnet-8": (subjects.resnet8(), 4000)}
+    for name, (network, count) in networks.items():
         file = subjects.float_file(network, folder / f"calibrated-{name}")
-        yield from _calibration(name, file, subjects.images(1000, network.input_shape[1:]))
+        yield from _calibration(name, file, subjects.images(count, network.input_shape[1:]))
 
 
 def _calibration(name: str, file: bytes, samples: np.ndarray[Any, Any]) -> Iterator[Claim]:

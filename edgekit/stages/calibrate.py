@@ -7,14 +7,12 @@ shows them, and runs in batches. What cannot run so runs sample by sample, and a
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,6 @@ __all__ = ["Observed", "Ranges", "calibrate", "load_observed", "observe", "range
 Array = np.ndarray[Any, Any]
 
 _BATCH_BYTES, _LARGEST_BATCH = 8 << 20, 64
-_PIPE_BYTES = 1 << 20
 
 
 def calibrate(model: bytes, samples: Sequence[Array], method: str = "minmax", bits: int = 8) -> Ranges:
@@ -155,32 +152,23 @@ def _in_child(way: _Way, contents: ModelContents, samples: Sequence[Array], hist
         (folder / "model.tflite").write_bytes(way.model)
         (folder / "single.tflite").write_bytes(way.single)
         (folder / "job.json").write_text(json.dumps(job))
-        _feed(folder, way.batch, samples, [dtype for _, dtype in inputs])
+        _run_child(folder, way.batch, samples, [dtype for _, dtype in inputs])
         with np.load(folder / "found.npz") as stored:
             return dict(stored)
 
 
-def _feed(folder: Path, batch: int, samples: Sequence[Array], dtypes: Sequence[str]) -> None:
-    """Start the child, and send it batch after batch. Raises RunError where it does not end well."""
-    words = [sys.executable, "-m", observing.__name__, str(folder)]
-    with (folder / "said").open("w") as said:
-        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=said, stderr=said)
-    assert process.stdin is not None
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # the usual 64 KiB are less than a sample
-    try:
+def _run_child(folder: Path, batch: int, samples: Sequence[Array], dtypes: Sequence[str]) -> None:
+    """Run the child on all samples, batch after batch. Raises RunError where it does not end well.
+
+    The samples are in a file, not in a pipe: on a busy machine each turn of two processes is a wait.
+    """
+    with (folder / "samples").open("wb") as file:
         for start in range(0, len(samples[0]), batch):
             for array, dtype in zip(samples, dtypes, strict=True):
-                process.stdin.write(np.ascontiguousarray(array[start : start + batch], dtype).data)
-        process.stdin.close()
-    except BrokenPipeError:  # the child has ended before the samples did: its status and its last words tell
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        process.wait()
+                file.write(np.ascontiguousarray(array[start : start + batch], dtype).data)
+    words = [sys.executable, "-m", observing.__name__, str(folder)]
+    with (folder / "samples").open("rb") as file, (folder / "said").open("w") as said:
+        process = subprocess.run(words, stdin=file, stdout=said, stderr=said, check=False)
     if process.returncode:
         detail = (folder / "said").read_text(errors="replace").strip().splitlines()[-1:]
         raise RunError(

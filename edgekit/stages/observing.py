@@ -1,4 +1,4 @@
-"""The child of `calibrate`: it runs a float32 file on the samples that come through a pipe, and keeps statistics.
+"""The child of `calibrate`: it runs a float32 file on the samples from its standard input, and keeps statistics.
 
 It needs numpy and the runtime alone, so that it starts in a fifth of a second. The statistics of a tensor take the same
 memory however many samples there are: extremes, extremes smoothed over the samples, and a histogram whose bins double
