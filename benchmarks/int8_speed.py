@@ -218,16 +218,18 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where the files are kept")
     parser.add_argument("--only", nargs="*", default=NAMES, choices=NAMES, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--threads", type=int, nargs="*", default=(1, 2))
     parser.add_argument("--output", type=Path, default=HERE / "results" / "int8_speed.md")
     options = parser.parse_args(words)
     rows = []
     for name in options.only:
         files, samples = prepare(name, options.folder)
-        for threads in (1, 2):
-            rows.append(compared(name, files, threads, options.rounds, samples if threads == 1 else None))
+        for threads in options.threads:
+            first = threads == options.threads[0]
+            rows.append(compared(name, files, threads, options.rounds, samples if first else None))
             print(f"{name}, {threads} threads: {rows[-1].ratios}", file=sys.stderr, flush=True)
-    options.output.write_text(report(rows))
-    means = [geometric_mean(row.best_peer for row in rows if row.threads == threads) for threads in (1, 2)]
+        options.output.write_text(report(rows))
+    means = [geometric_mean(row.best_peer for row in rows if row.threads == threads) for threads in options.threads]
     return int(min(means) < GEOMETRIC_MEAN or not all(row.holds for row in rows))
 
 

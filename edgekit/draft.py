@@ -53,12 +53,13 @@ def drafts(model: Model, targets: Sequence[Target], recipe: str | Path | None = 
                 lowered[batch] = _lowered(export(model, batch, Path(folder, str(batch))), batch)
             if one not in made:
                 made[one] = _draft(one, lowered[batch])
-    return [_rewritten(made[one], one, target) for one, target in zip(recipes, targets, strict=True)]
+    faster = {one: _rewritten(draft) if one.convert.rewrite else draft for one, draft in made.items()}
+    return [(faster if rules_for(target) else made)[one] for one, target in zip(recipes, targets, strict=True)]
 
 
-def _rewritten(draft: Draft, recipe: Recipe, target: Target) -> Draft:
-    rules = rules_for(target) if recipe.convert.rewrite and not draft.missing else ()
-    return structs.replace(draft, data=rewrite(draft.data, rules).file) if rules else draft
+def _rewritten(draft: Draft) -> Draft:
+    """The draft in operators that XNNPACK has; one that is refused anyway stays as it is."""
+    return draft if draft.missing else structs.replace(draft, data=rewrite(draft.data).file)
 
 
 def _untrained(recipe: Recipe) -> Recipe:
