@@ -31,7 +31,7 @@ from edgekit.versions import versions
 HERE = Path(__file__).resolve().parent
 PEERS = ("converter", "litert-quantizer")
 GEOMETRIC_MEAN, LEAST_RATIO = 1.4, 0.98
-QUIET = 20  # percentile: what other work on the machine has not disturbed
+CALLS = 3
 
 Array = np.ndarray[Any, Any]
 
@@ -61,8 +61,8 @@ class Row(Struct, frozen=True):
 def turns(files: Mapping[str, bytes], threads: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of a call of each file, round by round, in a new order each time.
 
-    In its turn a file is called three times, and the last call counts: by then its values are back in the cache, and
-    the threads of the one before sleep. On one thread the time is that of the processor, which other work disturbs
+    In its turn a file is called twice unseen, then three times: by then its values are back in the cache, and the
+    threads of the one before sleep. On one thread the time is that of the processor, which other work disturbs
     less; on more it is that of the clock.
     """
     clock, rng = time.process_time if threads == 1 else time.perf_counter, np.random.default_rng(0)
@@ -73,8 +73,9 @@ def turns(files: Mapping[str, bytes], threads: int, rounds: int) -> dict[str, li
             interpreters[name].invoke()
             interpreters[name].invoke()
             began = clock()
-            interpreters[name].invoke()
-            found[name].append(clock() - began)
+            for _ in range(CALLS):
+                interpreters[name].invoke()
+            found[name].append((clock() - began) / CALLS)
     return found
 
 
@@ -96,7 +97,7 @@ def compared(name: str, files: Mapping[str, bytes], threads: int, rounds: int, s
     done = rewrite(files["before"])
     variants = {**files, "edgekit": done.file}
     found = turns(variants if done.applied else files, threads, rounds)
-    seconds = {key: float(np.percentile(values, QUIET)) for key, values in found.items()}
+    seconds = {key: float(np.median(values)) for key, values in found.items()}
     seconds.setdefault("edgekit", seconds["before"])  # the same bytes
     return Row(
         name,
@@ -179,8 +180,8 @@ def _setting() -> str:
     return (
         f"`python benchmarks/int8_speed.py FOLDER` on the build host (x86-64, {os.cpu_count()} cores), {named}. "
         "Random weights with normalization statistics of the samples, 96x96, batch 1. Calls in turns of "
-        f"random order; processor time on one thread, wall time on two; of each the percentile {QUIET}, as other work "
-        "ran on the machine. `before` is edgekit's file before it was rewritten."
+        "random order; medians of processor time on one thread, of wall time on two. `before` is edgekit's file before "
+        "it was rewritten."
     )
 
 
