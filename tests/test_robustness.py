@@ -1,0 +1,186 @@
+"""A file beside its float model: one that is right on clean samples and gives way under a louder input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from run_examples import int8_file as other_file
+from run_examples import judged, manifest
+from toys import Toy
+
+from edgekit.answers import answers
+from edgekit.cli import evaluate as evaluate_command
+from edgekit.errors import DataError, ModelError
+from edgekit.metrics import Difference, Score
+from edgekit.report.robustness import robustness_text
+from edgekit.robustness import Robustness, Trial, beside_float, corruption_findings, hidden_losses
+
+
+def louder_channel(grid: float | None = None) -> bytes:
+    """Which of two channels has the higher peak, in float, or in int8 up to `grid`."""
+    toy = Toy()
+    kind, scales = ("float32", None) if grid is None else ("int8", [grid / 127])
+    x, y = (toy.tensor(shape, kind, scales) for shape in ((1, 64, 2), (1, 2)))
+    axis = toy.tensor((1,), "int32", data=[1])
+    toy.operator("REDUCE_MAX", [x, axis], [y], "ReducerOptions")
+    return toy.bytes([x], [y])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """float.tflite, tight.tflite (its grid ends at the clean peak), wide.tflite (three times as far), peaks.npz."""
+    folder = tmp_path_factory.mktemp("robust")
+    for name, grid in (("float", None), ("tight", 1.0), ("wide", 3.0)):
+        (folder / f"{name}.tflite").write_bytes(louder_channel(grid))
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 300)
+    x = rng.uniform(-0.2, 0.2, (300, 64, 2)).astype(np.float32)
+    x[np.arange(300), rng.integers(10, 54, 300), labels] = 1.0
+    x[np.arange(300), rng.integers(10, 54, 300), 1 - labels] = 0.8
+    np.savez(folder / "peaks.npz", x_test=x, y_test=labels)
+    return folder
+
+
+def found(folder: Path, name: str, **settings: Any) -> Robustness:
+    return beside_float(folder / f"{name}.tflite", folder / "float.tflite", folder / "peaks.npz", **settings)
+
+
+def trial(result: Robustness, name: str, severity: int) -> Trial:
+    return next(one for one in result.trials if (one.corruption, one.severity) == (name, severity))
+
+
+def test_a_grid_that_ends_at_the_clean_samples_gives_way_under_louder_ones(folder: Path) -> None:
+    result = found(folder, "tight")
+    assert (result.kind, result.clean.samples, len(result.trials)) == ("series", 300, 9)
+    assert result.before[0].value == result.clean.scores[0].value == 1
+    loud = trial(result, "scale", 3)
+    assert (loud.before[0].value, loud.amount) == (1, "x or / 2")
+    assert loud.after[0].value < 0.85
+    assert loud.differences[0].value == loud.behind[0].value == loud.after[0].value - 1
+    told = {one.subject for one in result.findings if one.code == "corruption"}
+    assert {f"scale, severity {level}" for level in (1, 2, 3)} <= told
+    assert not {one for one in told if one.startswith("shift")}
+
+
+def test_a_wide_grid_does_not(folder: Path) -> None:
+    result = found(folder, "wide")
+    assert trial(result, "scale", 3).after[0].value == 1
+    assert not result.findings
+
+
+def test_the_same_seed_gives_the_same_result_and_another_does_not(folder: Path) -> None:
+    first, again, other = (found(folder, "tight", seed=seed, samples=100) for seed in (3, 3, 4))
+    assert first == again
+    assert first.clean.samples == 100
+    assert first.trials != other.trials
+
+
+def test_without_corruptions_the_answers_are_compared_all_the_same(folder: Path) -> None:
+    result = found(folder, "tight", corrupt=False)
+    assert (result.trials, result.kind, result.clean.answers[0].churn) == ((), None, 0)
+
+
+def test_a_kind_that_is_told_is_taken(folder: Path) -> None:
+    assert {one.corruption for one in found(folder, "wide", kind="image", samples=40).trials} == {
+        "noise",
+        "blur",
+        "contrast",
+        "shift",
+    }
+    with pytest.raises(DataError, match="cannot be of kind 'table'"):
+        found(folder, "wide", kind="table")
+
+
+def test_what_cannot_be_compared_is_refused(folder: Path, tmp_path: Path) -> None:
+    toy = Toy()
+    x = toy.tensor((1, 64, 2))
+    y = toy.tensor((1, 64, 2))
+    toy.operator("NEG", [x], [y], "NegOptions")
+    (tmp_path / "other.tflite").write_bytes(toy.bytes([x], [y]))
+    with pytest.raises((ModelError, DataError)):
+        beside_float(folder / "tight.tflite", tmp_path / "other.tflite", folder / "peaks.npz")
+    with pytest.raises(ModelError, match=r"no \.tflite file"):
+        beside_float(folder / "peaks.npz", folder / "float.tflite", folder / "peaks.npz")
+    with np.load(folder / "peaks.npz") as arrays:
+        np.savez(tmp_path / "bare.npz", x_test=arrays["x_test"])
+    with pytest.raises(DataError, match="no labels"):
+        beside_float(folder / "tight.tflite", folder / "float.tflite", tmp_path / "bare.npz")
+
+
+def made(metric: str, value: float, low: float, high: float, before: float = 0.9) -> Trial:
+    score = Score(metric, before, before, before, 100, "by hand")
+    change = Difference(value, low, high, "by hand", 100)
+    return Trial("noise", 1, "", (score,), (score,), (change,), (change,))
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "told"),
+    [
+        ("accuracy", -0.2, -0.06, True),
+        ("accuracy", -0.2, -0.04, False),
+        ("accuracy", 0.06, 0.2, False),
+        ("mae", 0.1, 0.2, True),  # a tenth of 0.9 is 0.09
+        ("mae", 0.08, 0.2, False),
+        ("mae", -0.2, -0.1, False),
+    ],
+)
+def test_only_what_is_surely_worse_than_the_bound_is_told(metric: str, low: float, high: float, told: bool) -> None:
+    assert bool(list(corruption_findings(metric, [made(metric, (low + high) / 2, low, high)]))) is told
+
+
+def test_variants_with_the_same_loss_are_named_together() -> None:
+    labels = np.repeat(np.arange(3), 100)
+    before = np.eye(3)[labels] * 9
+    after = before.copy()
+    after[:60] = before[150]
+    import msgspec
+
+    lossy = msgspec.structs.replace(judged(0.8, -0.2), answers=(answers(labels, before, after),))
+    pair = [manifest(target, "int8", other_file(), lossy) for target in ("host", "raspberry-pi-4")]
+    sound = manifest("coral-usb", "int8", other_file(), judged(0.9, 0.0))
+    told = hidden_losses([*pair, sound])
+    assert any(line.startswith("host/int8, raspberry-pi-4/int8: class ") and "40.0%" in line for line in told)
+    assert not hidden_losses([sound])
+
+
+def run(folder: Path, *words: str) -> Result:
+    files = [str(folder / "tight.tflite"), "--data", str(folder / "peaks.npz")]
+    return CliRunner().invoke(evaluate_command.command, [*files, *words])
+
+
+def test_the_command_prints_tables_and_json(folder: Path) -> None:
+    source = ("--float", str(folder / "float.tflite"))
+    text = run(folder, *source, "--robust")
+    assert text.exit_code == 0
+    assert "inputs taken as series, seed 0" in text.stdout
+    assert "warning: scale, severity 3: accuracy 1 in float and 0." in text.stdout
+    clean = run(folder, *source)
+    assert "nothing that the average hides was found" in clean.stdout
+    told = json.loads(run(folder, *source, "--robust", "--samples", "60", "--json").stdout)
+    assert len(told["trials"]) == 9
+    assert told["clean"]["answers"][0]["samples"] == 60
+
+
+@pytest.mark.parametrize("words", [["--robust"], ["--kind", "image"], ["--seed", "3"]])
+def test_options_of_a_comparison_need_a_float_model(folder: Path, words: list[str]) -> None:
+    refused = run(folder, *words)
+    assert refused.exit_code == 2
+    assert "--float" in refused.stderr
+
+
+def test_options_of_corruptions_and_of_boards_are_refused_beside_them(folder: Path) -> None:
+    source = ("--float", str(folder / "float.tflite"))
+    assert "give --robust, too" in run(folder, *source, "--seed", "3").stderr
+    assert "give no --device" in run(folder, *source, "--device", "pi4").stderr
+
+
+def test_the_text_names_classes_by_their_names(folder: Path) -> None:
+    import msgspec
+
+    result = msgspec.structs.replace(found(folder, "wide", corrupt=False), class_names=("left", "right"))
+    assert "left " in robustness_text(result)
