@@ -47,7 +47,7 @@ class Verification(Struct, frozen=True):
     """A deployed file beside the float model it came from, over the same samples.
 
     `difference` is deployed minus float. Without labels there is no score, only agreement. `answers` has one entry for
-    each judged output of a classifier that is judged by accuracy or top<k>, and is empty for all others.
+    each judged output of a classifier that is judged by accuracy or top<k> on two samples or more, and is else empty.
     """
 
     samples: int
@@ -98,7 +98,7 @@ def _answers(data: Dataset, before: Judged | None, after: Judged | None) -> Iter
     if data.task != "classification" or not before or not after or not _BY_CLASS.fullmatch(data.metric or ""):
         return
     for y, a, b in zip(before[0], before[1], after[1], strict=True):
-        if decisions(y, a)[0].ndim == 1:
+        if len(y) > 1 and decisions(y, a)[0].ndim == 1:
             yield answers(y, a, b)
 
 

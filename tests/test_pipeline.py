@@ -52,6 +52,10 @@ def test_every_artifact_is_whole_and_proven(built: tuple[Run, Path]) -> None:
         score, difference = manifest.verification.scores[0], manifest.verification.differences[0]
         assert score.value > 0.97
         assert difference.low <= score.value - run.reference.scores[0].value <= difference.high
+        told = manifest.verification.answers[0]
+        assert (told.samples, told.classes) == (597, 10)
+        assert told.difference == pytest.approx(difference.value)
+        assert told.churn == pytest.approx(1 - manifest.verification.agreement.rate)
         assert [line.stage for line in manifest.history] == ["convert", "quantize"]
         assert manifest.history[1].deflated_bytes < manifest.history[0].deflated_bytes  # type: ignore[operator]
         assert manifest.sha256 in run.measurements

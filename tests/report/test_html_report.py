@@ -12,6 +12,7 @@ import pytest
 from browser import dumped, probed
 from run_examples import data_record, float_file, int8_file, judged, manifest, measured, run_of
 
+from edgekit.answers import answers
 from edgekit.artifact import Manifest, sha256
 from edgekit.cli.optimize import command
 from edgekit.dataset import Preprocessing
@@ -21,6 +22,7 @@ from edgekit.gate import Gate
 from edgekit.report.estimates import forecasts
 from edgekit.report.html import render_report, reproduce
 from edgekit.report.snippet import snippet
+from edgekit.robustness import hidden_losses
 from edgekit.run import Run
 from edgekit.target import load_target
 from edgekit.verify import Verification
@@ -281,3 +283,28 @@ def test_a_browser_shows_it_without_a_complaint(report: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("width", [360, 768, 1600])
 def test_it_fits_the_window_and_no_two_texts_of_a_chart_overlap(width: int, report: str, tmp_path: Path) -> None:
     assert probed(report, tmp_path, width) == (0, 0)
+
+
+def test_answers_that_changed_are_shown_by_class_with_their_names_and_what_they_hide() -> None:
+    labels = np.repeat(np.arange(3), 100)
+    before = np.eye(3)[labels] * 9
+    after = before.copy()
+    after[:60] = before[150]
+    lossy = replace(judged(0.8, -0.2), answers=(answers(labels, before, after),))
+    named = replace(
+        manifest("host", "int8", int8_file(), lossy), data=replace(data_record(), class_names=("cat", HOSTILE, "owl"))
+    )
+    page = render_report(replace(run_of([named]), warnings=tuple(hidden_losses([named]))))
+    words = Page(page).words
+    assert "Beside the float model, answer by answer 20.00\u00a0% changed" in page.replace("<small>", "").replace(
+        "</small>", ""
+    )
+    assert "Right before and wrong after: 20.00 % of 300 test samples" in words.replace("\u00a0", " ")
+    assert "host/int8: class cat: right in 100.0% of its 100 samples in float and 40.0% in the file" in words
+    assert HOSTILE not in page
+
+
+def test_a_file_that_answers_as_its_float_model_has_no_such_section() -> None:
+    labels = np.repeat(np.arange(3), 100)
+    same = replace(judged(1.0, 0.0), answers=(answers(labels, np.eye(3)[labels], np.eye(3)[labels]),))
+    assert "answer by answer" not in render_report(run_of([manifest("host", "int8", int8_file(), same)]))
