@@ -7,7 +7,7 @@ Each corruption (`edgekit.corruptions`) is applied to the raw samples of a part;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,17 +20,19 @@ from edgekit.bench.plan import Plan
 from edgekit.corruptions import Corruption, Kind, corrupted, corruptions, kind_of
 from edgekit.dataset import Dataset, Part, match
 from edgekit.errors import DataError, ModelError
-from edgekit.evaluate import chosen_part, open_file
+from edgekit.evaluate import chosen_part, open_file, real_specs
 from edgekit.finding import Finding
 from edgekit.gate import SHARES
 from edgekit.metrics import Difference, Pairs, Score, higher_is_better, paired_changes, paired_differences, scores
-from edgekit.model import load_model
+from edgekit.model import TensorSpec, load_model
 from edgekit.talk import Say
 from edgekit.tflite import flatbuffer
+from edgekit.tflite.inspect import read_contents
 from edgekit.verify import Verification, run_file, verify
 
 Array = np.ndarray[Any, Any]
 Predict = Callable[[Part], tuple[Array, ...]]
+Specs = tuple[TensorSpec, ...]
 
 BOUND = 0.05
 """How much further than on clean samples a file may fall behind: in points of one for shares."""
@@ -202,18 +204,37 @@ def _trials(pair: _Pair, part: Part, clean: Pairs, plans: Sequence[Corruption], 
 
 
 def _float_model(source: str | Path, data: Dataset, trust: bool) -> Predict:
-    """What gives the outputs of the float model. Raises ModelError or DataError where it takes other inputs."""
-    if flatbuffer.is_tflite(Path(source)):
-        model, _ = open_file(source, data)
-        return lambda part: run_file(model, part).arrays
+    """What gives the outputs of the float model. Raises ModelError where it takes other samples than the file."""
+    inputs, outputs, run = _tflite(source) if flatbuffer.is_tflite(Path(source)) else _keras(source, trust)
+
+    def predict(part: Part) -> tuple[Array, ...]:
+        alone = replace(data, train=None, validation=None, calibration=None, test=part)
+        return run(match(alone, inputs, outputs).part("test"))  # its inputs may come in another order than the file's
+
+    try:
+        match(data, inputs, outputs)
+    except DataError as cause:
+        raise ModelError(
+            f"{source} does not take what the file takes: {cause.problem}",
+            "give the float model that the file was made from",
+        ) from None
+    return predict
+
+
+def _tflite(source: str | Path) -> tuple[Specs, Specs, Predict]:
+    model = bytes(flatbuffer.read_bytes(Path(source)))
+    contents = read_contents(model, str(source))
+    return real_specs(contents.inputs), real_specs(contents.outputs), lambda part: run_file(model, part).arrays
+
+
+def _keras(source: str | Path, trust: bool) -> tuple[Specs, Specs, Predict]:
     loaded = load_model(source, trust=trust)
-    match(data, loaded.inputs, loaded.outputs)
 
     def predict(part: Part) -> tuple[Array, ...]:
         done = [tuple(loaded.predict(inputs)) for inputs in part.batches(_BATCH)]
         return tuple(np.concatenate(column) for column in zip(*done, strict=True))
 
-    return predict
+    return tuple(loaded.inputs), tuple(loaded.outputs), predict
 
 
 def _refuse_other_network(before: Sequence[Array], after: Sequence[Array], source: str | Path) -> None:

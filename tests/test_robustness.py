@@ -117,13 +117,16 @@ def test_a_kind_that_is_told_is_taken(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_cannot_be_compared_is_refused(folder: Path, tmp_path: Path) -> None:
-    toy = Toy()
-    x = toy.tensor((1, 64, 2))
-    y = toy.tensor((1, 64, 2))
-    toy.operator("NEG", [x], [y], "NegOptions")
-    (tmp_path / "other.tflite").write_bytes(toy.bytes([x], [y]))
-    with pytest.raises((ModelError, DataError)):
-        beside_float(folder / "tight.tflite", tmp_path / "other.tflite", folder / "peaks.npz")
+    for name, shape, problem in (
+        ("wider", (1, 64, 3), "does not take"),
+        ("other", (1, 64, 2), "gives outputs of shape"),
+    ):
+        toy = Toy()
+        x, y = toy.tensor(shape), toy.tensor(shape)
+        toy.operator("NEG", [x], [y], "NegOptions")
+        (tmp_path / f"{name}.tflite").write_bytes(toy.bytes([x], [y]))
+        with pytest.raises(ModelError, match=problem):
+            beside_float(folder / "tight.tflite", tmp_path / f"{name}.tflite", folder / "peaks.npz")
     with pytest.raises(ModelError, match=r"no \.tflite file"):
         beside_float(folder / "peaks.npz", folder / "float.tflite", folder / "peaks.npz")
     with np.load(folder / "peaks.npz") as arrays:
@@ -200,3 +203,19 @@ def test_the_text_names_classes_by_their_names(clean: Robustness) -> None:
     text = robustness_text(msgspec.structs.replace(clean, class_names=("left", "right")))
     assert "left " in text
     assert text.endswith("nothing that the average hides was found")
+
+
+def test_a_keras_model_and_its_float_file_are_the_same_reference(
+    digits: Path, float_file: bytes, int8_file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network of the digits: a healthy file, about which nothing is told."""
+    only(monkeypatch, ("noise", 2))
+    (tmp_path / "int8.tflite").write_bytes(int8_file)
+    (tmp_path / "float.tflite").write_bytes(float_file)
+    by_keras, by_file = (
+        beside_float(tmp_path / "int8.tflite", source, digits / "digits.npz")
+        for source in (digits / "digits.keras", tmp_path / "float.tflite")
+    )
+    assert (by_keras.kind, by_keras.findings) == ("image", ())
+    assert by_keras.before == by_file.before
+    assert by_keras.trials == by_file.trials
