@@ -30,7 +30,8 @@ from edgekit.compress import (
     refuse_without_training,
 )
 from edgekit.dataset import Dataset, DataSpec, load_for
-from edgekit.errors import DataError, RecipeError
+from edgekit.doctor.diagnosis import Diagnosis, diagnose
+from edgekit.errors import DataError, EdgekitError, RecipeError
 from edgekit.gate import Gate, unrunnable
 from edgekit.makings import Makings
 from edgekit.metrics import scores
@@ -187,6 +188,7 @@ class _Job:
             {digest: self.makings.measurement(file) for digest, file in self.files.items()} if benchmark else {}
         )
         metric = self.dataset.metric if self.dataset else None
+        diagnoses, unexplained = self.diagnoses(request, manifests, gate)
         return Run(
             model=self.model_record(),
             data=self.data_record(),
@@ -198,6 +200,7 @@ class _Job:
                 *self.warnings(request),
                 *hidden_losses(manifests),
                 *slower(self.makings, manifests, reference, measurements, self.files),
+                *unexplained,
             ),
             gates=tuple(fault for manifest in manifests for fault in self.unmet(manifest, gate)),
             max_drop=gate.max_drop if gate else None,
@@ -206,7 +209,28 @@ class _Job:
                 for manifest, (target, recipe) in zip(manifests, request.pairs, strict=True)
                 if recipe.trained
             },
+            diagnoses=diagnoses,
         )
+
+    def diagnoses(
+        self, request: Request, manifests: Sequence[Manifest], gate: Gate | None
+    ) -> tuple[dict[str, Diagnosis], list[str]]:
+        """Why int8 files lose more than the gate lets, by name, and a warning for each that cannot be explained.
+
+        A file that training went into has no float file to be held against.
+        """
+        found: dict[str, Diagnosis] = {}
+        unexplained = []
+        for manifest, (_, recipe) in zip(manifests, request.pairs, strict=True):
+            trained = recipe.trained or recipe.compression or recipe.quantize.scheme != "int8"
+            if self.dataset is None or trained or not self.lost(manifest, gate):
+                continue
+            source = self.makings.float_file(self.model, recipe.convert.batch)
+            try:
+                found[manifest.name] = diagnose(self.files[manifest.sha256], source, self.dataset)
+            except EdgekitError as fault:
+                unexplained.append(f"{manifest.name}: the doctor cannot say why it loses: {fault.problem}")
+        return found, unexplained
 
     def reference(self, batches: Sequence[int], runtime: RuntimeName) -> Reference:
         """The float model and the float32 files."""
@@ -322,8 +346,12 @@ class _Job:
 
     def unmet(self, manifest: Manifest, gate: Gate | None) -> list[str]:
         """What of a variant is not acceptable."""
+        return unrunnable(manifest) + self.lost(manifest, gate)
+
+    def lost(self, manifest: Manifest, gate: Gate | None) -> list[str]:
+        """What of a variant loses more than is accepted."""
         metric = self.dataset.metric if self.dataset else None
-        return unrunnable(manifest) + (gate.unmet(manifest, metric) if gate and metric else [])
+        return gate.unmet(manifest, metric) if gate and metric else []
 
     def short_calibration(self, request: Request) -> list[str]:
         """A warning where fewer samples calibrate than a recipe asks for."""

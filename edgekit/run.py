@@ -9,6 +9,7 @@ from msgspec import Struct
 from edgekit.artifact import DataRecord, Manifest, ModelRecord, StageRecord
 from edgekit.bench.result import Measurement
 from edgekit.compress import StageReport
+from edgekit.doctor.diagnosis import Diagnosis
 from edgekit.errors import GateError
 from edgekit.metrics import Score
 from edgekit.verify import Verification
@@ -27,7 +28,7 @@ class Run(Struct, frozen=True):
     """Everything that `optimize` found; `run.json` in the output folder.
 
     `measurements` are by the sha256 of the file measured, `compression` by the name of the artifact; `gates` says what
-    was not met, empty where all was.
+    was not met, empty where all was; `diagnoses`, by the name of the artifact, why int8 files lose more than that lets.
     """
 
     model: ModelRecord
@@ -40,11 +41,11 @@ class Run(Struct, frozen=True):
     gates: tuple[str, ...]
     max_drop: float | None = None
     compression: dict[str, tuple[StageReport, ...]] = {}
+    diagnoses: dict[str, Diagnosis] = {}
     format_version: Literal[1] = 1
 
     def accept(self) -> None:
         """Raise GateError if a gate was not met."""
         if self.gates:
-            raise GateError(
-                "not accepted: " + "; ".join(self.gates), "see the report; loosen the gate or change the recipe"
-            )
+            repair = "edgekit doctor FILE --float MODEL --data D --repair" if self.diagnoses else "loosen the gate"
+            raise GateError("not accepted: " + "; ".join(self.gates), f"see the report; {repair}; or change the recipe")

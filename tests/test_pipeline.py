@@ -182,6 +182,32 @@ def test_a_gate_that_is_missed_says_by_how_much_and_keeps_the_result(built: tupl
         msgspec.structs.replace(run, gates=tuple(strict)).accept()
 
 
+def test_a_missed_gate_is_explained_by_the_doctor(digits: Path, tmp_path: Path) -> None:
+    """Channels far apart, which float does not mind and one scale for all of them does."""
+    import keras
+
+    model = keras.models.load_model(digits / "digits.keras")
+    factors = np.exp(np.random.default_rng(0).uniform(-3.5, 3.5, 32)).astype(np.float32)
+    normalization, reader = model.get_layer("batch_normalization"), model.get_layer("conv2d_1")
+    gamma, beta, *moments = normalization.get_weights()
+    normalization.set_weights([gamma * factors, beta * factors, *moments])
+    reader.set_weights([reader.get_weights()[0] / factors[:, None]])
+    model.save(tmp_path / "apart.keras")
+    settings: dict[str, Any] = {"data": digits / "digits.npz", "targets": ["raspberry-pi-4"], "benchmark": False}
+    run = optimize(
+        tmp_path / "apart.keras", recipes=["int8:per-tensor"], out=tmp_path / "out", max_drop="1%", **settings
+    )
+    (name,) = run.diagnoses
+    assert run.diagnoses[name].findings[0].code == "scale-disparity"
+    assert run.gates[0].startswith(name)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Why it loses" in page
+    assert "scale-disparity" in page
+    with pytest.raises(GateError) as refused:
+        run.accept()
+    assert "edgekit doctor" in refused.value.mend
+
+
 def test_without_data_nothing_is_claimed(digits: Path, tmp_path: Path) -> None:
     run = optimize(digits / "digits.keras", recipes=["dynamic-int8"], out=tmp_path / "out", benchmark=False)
     assert run.artifacts[0].verification is None

@@ -96,6 +96,7 @@ def command(
 
 def render(run: Run, out: Path) -> str:
     """The result as a person reads it: a line for each variant, what to know about it, and where things are."""
+    from edgekit.report.doctor import causes_text
     from edgekit.report.summary import summary_table
 
     lines = [summary_table(run), ""]
@@ -106,5 +107,7 @@ def render(run: Run, out: Path) -> str:
             for finding in manifest.findings
             if finding.level != "info"
         ]
+    for name, found in run.diagnoses.items():
+        lines += ["", f"why {name} loses:", *causes_text(found), ""]
     lines += [f"file: {out / manifest.name / manifest.file}" for manifest in run.artifacts]
     return "\n".join([*lines, f"report: {out / 'report.html'}"])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from markupsafe import Markup
+
 from edgekit.doctor.diagnosis import Diagnosis
 from edgekit.doctor.layer_error import LayerError
 from edgekit.doctor.pairing import brief
 from edgekit.doctor.repair import Repair
+from edgekit.report.plots import bar
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds
 
 _SHOWN = 8
+_QUIET = 50.0
 _NO_CAUSE = (
     "an output has more than a hundredth of noise, and no single operator is to blame: many add a little\n"
     "  mend: more calibration samples; per-channel weights; or quantization-aware training (the recipe `qat-int8`)"
@@ -19,13 +23,23 @@ _SOUND = "nothing to mend: each output has less than a hundredth of noise"
 
 def diagnosis_text(found: Diagnosis) -> str:
     """The scores, the causes with their mends, and the layers that add most."""
-    parts = [_scores(found), *_causes(found)]
+    parts = [_scores(found), *causes_text(found)]
     return "\n\n".join([*parts, *([_layers(found.layers)] if found.layers else [])])
 
 
 def repair_text(found: Diagnosis, repair: Repair, out: str) -> str:
     """The scores, the causes, what each rung of the ladder gave, and the scores on the test part."""
-    return "\n\n".join([_scores(found), *_causes(found), _rungs(repair), _ending(repair, out)])
+    return "\n\n".join([_scores(found), *causes_text(found), _rungs(repair), _ending(repair, out)])
+
+
+def decibels(value: float | None) -> str:
+    """A ratio of signal to noise, in dB."""
+    return "no noise" if value is None else f"{value:.1f}"
+
+
+def noise_bar(value: float | None) -> Markup:
+    """A bar that is full where there is as much noise as signal, and empty at 50 dB and more."""
+    return bar(0.0 if value is None else 1 - max(0.0, min(value, _QUIET)) / _QUIET, note=f"{decibels(value)} dB")
 
 
 def _scores(found: Diagnosis) -> str:
@@ -35,7 +49,8 @@ def _scores(found: Diagnosis) -> str:
     return f"{found.metric} {_score(found.float_score)} in float, {_score(found.int8_score)} in int8, {head}"
 
 
-def _causes(found: Diagnosis) -> list[str]:
+def causes_text(found: Diagnosis) -> list[str]:
+    """Each cause with its mend, or that there is none."""
     if not found.findings:
         return [_NO_CAUSE if found.suffered else _SOUND]
     return [f"{one.code} at {one.subject}\n  {one.problem}\n  mend: {one.mend}" for one in found.findings]
@@ -59,9 +74,9 @@ def _layers(layers: tuple[LayerError, ...]) -> str:
             str(one.index),
             one.operator,
             brief(one.tensor),
-            _db(one.isolated_db),
-            _db(one.channel_db),
-            _db(one.accumulated_db),
+            decibels(one.isolated_db),
+            decibels(one.channel_db),
+            decibels(one.accumulated_db),
             f"{one.cosine:.4f}",
             f"{one.saturation:.1%}",
             f"{one.bias:.0%}",
@@ -99,10 +114,6 @@ def _ending(repair: Repair, out: str) -> str:
             f"{_score(held.before)} before, {_score(held.after)} after"
         )
     return "\n".join(lines)
-
-
-def _db(value: float | None) -> str:
-    return "no noise" if value is None else f"{value:.1f}"
 
 
 def _score(value: float | None) -> str:

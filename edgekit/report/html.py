@@ -14,6 +14,7 @@ from edgekit.errors import RecipeError
 from edgekit.recipe import Recipe
 from edgekit.report import words
 from edgekit.report.charts import File, charts, distinct_files
+from edgekit.report.doctor import decibels, noise_bar
 from edgekit.report.layers import Layers, layers
 from edgekit.report.snippet import snippet
 from edgekit.report.template import css, template
@@ -24,6 +25,7 @@ from edgekit.tflite.inspect import ModelSummary, inspect_model
 if TYPE_CHECKING:
     from edgekit.artifact import Manifest, StageRecord
     from edgekit.bench.result import Measurement
+    from edgekit.doctor.diagnosis import Diagnosis
     from edgekit.estimate import Estimate, Forecast
     from edgekit.run import Run
     from edgekit.verify import Verification
@@ -53,6 +55,8 @@ def render_report(
         estimated=any(variant.estimates for variant in variants),
         warnings=_warnings(run, known),
         class_name=class_name,
+        decibels=decibels,
+        noise_bar=noise_bar,
         commands=reproduce(run),
         machines=list(dict.fromkeys(map(words.machine, run.measurements.values()))),
         where=" and ".join(dict.fromkeys(map(words.place, run.measurements.values()))),
@@ -80,6 +84,7 @@ class Variant:
     snippet: str
     stages: tuple[TrainingStage, ...]
     forecast: Forecast | None
+    diagnosis: Diagnosis | None
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:
@@ -131,6 +136,7 @@ def _variant(
         snippet=snippet(manifest),
         stages=tuple(map(training_stage, run.compression.get(manifest.name, ()))),
         forecast=forecasts.get(manifest.name),
+        diagnosis=run.diagnoses.get(manifest.name),
     )
 
 
