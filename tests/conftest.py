@@ -70,6 +70,9 @@ def digits(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Folder with digits.npz and digits.keras, a small network trained on it: the demo's own."""
 
     def make(folder: Path) -> None:
+        import keras
+
+        keras.utils.clear_session()  # names of layers are counted from 1, as in a process of its own
         sys.path.insert(0, str(ROOT / "examples"))
         try:
             import demo

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import nets
+import patients
 import pytest
 
 Once = Callable[[str, Callable[[Path], None]], Path]
@@ -15,10 +15,10 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 class Sound:
     """Sound networks by name, each trained when it is asked for."""
 
-    def __init__(self, make: Callable[[str], nets.Net]) -> None:
+    def __init__(self, make: Callable[[str], patients.Net]) -> None:
         self._make = cache(make)
 
-    def __getitem__(self, name: str) -> nets.Net:
+    def __getitem__(self, name: str) -> patients.Net:
         return self._make(name)
 
 
@@ -26,13 +26,13 @@ class Sound:
 def sound(once: Once, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sound:
     folder = tmp_path_factory.mktemp("doctor")
 
-    def made(name: str) -> nets.Net:
+    def made(name: str) -> patients.Net:
         if name == "digits":
-            return nets.Net(request.getfixturevalue("float_file"), nets.digits_arrays(), folder)
+            return patients.Net(request.getfixturevalue("float_file"), patients.digits_arrays(), folder)
         make, arrays = {
-            "branched": (nets.branched, nets.digits_arrays),
-            "measuring": (nets.measuring, nets.measures),
+            "branched": (patients.branched, patients.digits_arrays),
+            "measuring": (patients.measuring, patients.measures),
         }[name]
-        return nets.net(once, make, arrays(), folder)
+        return patients.net(once, make, arrays(), folder)
 
     return Sound(made)

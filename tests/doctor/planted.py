@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from nets import Net
+from patients import Net
 
 from edgekit.data.parts import Dataset
 from edgekit.tflite.constants import with_constants

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import nets
 import numpy as np
+import patients
 import planted
 import pytest
 import tiny_models
@@ -44,12 +44,12 @@ def _codes(patient: Patient) -> list[str]:
 
 
 @pytest.mark.parametrize("fault", _cases(within=True))
-def test_the_planted_cause_comes_first(fault: Planted, sound: Mapping[str, nets.Net]) -> None:
+def test_the_planted_cause_comes_first(fault: Planted, sound: Mapping[str, patients.Net]) -> None:
     assert _codes(fault.plant(sound[fault.net]))[:1] == [fault.code]
 
 
 @pytest.mark.parametrize("fault", _cases(within=False))
-def test_what_needs_no_look_inside_comes_first_too(fault: Planted, sound: Mapping[str, nets.Net]) -> None:
+def test_what_needs_no_look_inside_comes_first_too(fault: Planted, sound: Mapping[str, patients.Net]) -> None:
     patient = fault.plant(sound[fault.net])
     found = diagnose(patient.quantized, patient.source, patient.data)
     assert found.findings[0].code == fault.code
@@ -58,14 +58,14 @@ def test_what_needs_no_look_inside_comes_first_too(fault: Planted, sound: Mappin
 
 @pytest.mark.parametrize("granularity", ["per-channel", "per-tensor"])
 @pytest.mark.parametrize("name", ["digits", *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)])
-def test_nothing_is_said_of_a_sound_file(name: str, granularity: str, sound: Mapping[str, nets.Net]) -> None:
+def test_nothing_is_said_of_a_sound_file(name: str, granularity: str, sound: Mapping[str, patients.Net]) -> None:
     net = sound[name]
     assert not _codes(Patient(net.file, net.int8(granularity), net.data()))
 
 
 @pytest.mark.slow
 def test_a_disparity_that_per_channel_weights_can_hold_is_no_cause_in_the_weights(
-    sound: Mapping[str, nets.Net],
+    sound: Mapping[str, patients.Net],
 ) -> None:
     """The other side of the rule: the same network, with one scale for each channel, has no starved kernel."""
     patient = planted.outlier_weight_channel(sound["digits"])
@@ -73,7 +73,7 @@ def test_a_disparity_that_per_channel_weights_can_hold_is_no_cause_in_the_weight
     assert "outlier-weight-channel" not in _codes(Patient(net.file, net.int8("per-channel"), net.data()))
 
 
-def test_every_finding_has_numbers_and_a_mend(sound: Mapping[str, nets.Net]) -> None:
+def test_every_finding_has_numbers_and_a_mend(sound: Mapping[str, patients.Net]) -> None:
     patient = planted.scale_disparity(sound["digits"])
     (first, *_) = causes(look_inside(patient.quantized, patient.source, [sound["digits"].arrays["x_test"][:SAMPLES]]))
     assert any(letter.isdigit() for letter in first.problem)
@@ -82,14 +82,14 @@ def test_every_finding_has_numbers_and_a_mend(sound: Mapping[str, nets.Net]) -> 
 
 
 @pytest.mark.slow
-def test_an_output_suffers_only_where_it_is_noisy(sound: Mapping[str, nets.Net]) -> None:
+def test_an_output_suffers_only_where_it_is_noisy(sound: Mapping[str, patients.Net]) -> None:
     net, samples = sound["digits"], [sound["digits"].arrays["x_test"][:SAMPLES]]
     assert not suffered(look_inside(net.int8(), net.file, samples))
     sick = planted.activation_outlier(net)
     assert suffered(look_inside(sick.quantized, sick.source, samples))
 
 
-def test_files_of_unlike_networks_are_refused(sound: Mapping[str, nets.Net]) -> None:
+def test_files_of_unlike_networks_are_refused(sound: Mapping[str, patients.Net]) -> None:
     data = sound["digits"].data()
     with pytest.raises(ModelError, match=r"not the same network|unlike outputs"):
         diagnose(sound["digits"].int8(), tiny_models.negative((1, 8, 8, 1)), data)
@@ -109,13 +109,13 @@ def test_files_of_unlike_networks_are_refused(sound: Mapping[str, nets.Net]) -> 
     ],
 )
 def test_samples_that_do_not_fit_are_refused(
-    samples: list[np.ndarray], said: str, sound: Mapping[str, nets.Net]
+    samples: list[np.ndarray], said: str, sound: Mapping[str, patients.Net]
 ) -> None:
     with pytest.raises(DataError, match=said):
         look_inside(sound["digits"].int8(), sound["digits"].file, samples)
 
 
-def test_calibration_samples_that_are_unlike_the_training_data_are_told_last(sound: Mapping[str, nets.Net]) -> None:
+def test_calibration_samples_that_are_unlike_the_training_data_are_told_last(sound: Mapping[str, patients.Net]) -> None:
     net = sound["digits"]
     found = diagnose(net.int8(), net.file, net.data(x_calibration=net.arrays["x_train"][:150] * 0.1))
     assert [finding.code.split("-")[0] for finding in found.findings] == ["calibration"]

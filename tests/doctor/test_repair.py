@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import nets
 import numpy as np
+import patients
 import planted
 import pytest
 
@@ -24,7 +24,7 @@ from edgekit.tflite.constants import with_constants
 from edgekit.tflite.graph import read_graph
 from edgekit.verify import run_file
 
-Sound = Mapping[str, nets.Net]
+Sound = Mapping[str, patients.Net]
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
