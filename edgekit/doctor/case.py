@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.data.parts import Dataset
-from edgekit.dataset import load_for
-from edgekit.errors import ModelError
-from edgekit.evaluate import real_specs, recorded, recorded_options
+from edgekit.evaluate import open_file
 from edgekit.model import load_model
 from edgekit.stages.convert import export
 from edgekit.tflite import flatbuffer
@@ -39,15 +37,9 @@ def open_case(
     The preprocessing that an artifact records is applied, unless `data_options` say otherwise. Raises ModelError or
     DataError for what cannot be used.
     """
-    path = Path(model)
-    manifest = recorded(path)
-    if not manifest and not flatbuffer.is_tflite(path):
-        raise ModelError(f"{path}: no .tflite file", "give the int8 file, or the folder of an artifact")
-    file = bytes(flatbuffer.read_bytes(path / manifest.file if manifest and path.is_dir() else path))
-    contents = read_contents(file, str(path))
-    batch = contents.inputs[0].shape[0] if contents.inputs and contents.inputs[0].shape else 1
-    options = {**recorded_options(manifest), **(data_options or {})}
-    dataset = load_for(real_specs(contents.inputs), real_specs(contents.outputs), data, options)
+    file, dataset = open_file(model, data, data_options)
+    inputs = read_contents(file, str(model)).inputs
+    batch = inputs[0].shape[0] if inputs and inputs[0].shape else 1
     return Case(file, float_file(source, max(batch, 1), trust=trust), dataset)
 
 

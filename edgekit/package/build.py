@@ -119,6 +119,8 @@ def package_model(
         raise InputError(f"no kind of package is called {kind!r}", did_you_mean(kind, KINDS))
     if not _VERSION.fullmatch(version):
         raise InputError(f"{version!r} is no version", "give numbers with points between, such as 1.0.0")
+    if not models:
+        raise InputError("no model to package", "give a .tflite file, or a folder of edgekit optimize")
     sources = _sources(models)
     board, claims = _target(target) if target is not None else (None, ())
     first = next(iter(sources.values()))

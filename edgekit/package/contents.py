@@ -17,7 +17,7 @@ from edgekit.package.bundle import Built, Bundle, Contract, Variant
 from edgekit.package.description import contract_of, metadata_of
 from edgekit.package.folder import digest
 from edgekit.package.golden import golden_vectors
-from edgekit.package.golden_file import GoldenVectors, load_vectors
+from edgekit.package.golden_file import GoldenVectors, read_vectors
 from edgekit.package.micro_run import micro_there
 from edgekit.package.source import Source
 from edgekit.target import Target
@@ -39,7 +39,9 @@ def bundle_of(order: Order, kind: Kind) -> tuple[Bundle, tuple[str, ...]]:
         )
     notes: list[str] = []
     variants: dict[str, Variant] = {}
-    vectors = {found.head.model_sha256: found for found in (load_vectors(path) for path, _ in order.vectors)}
+    vectors = {
+        found.head.model_sha256: found for found in (read_vectors(data, str(path)) for path, data in order.vectors)
+    }
     for unit, source in reversed([*order.sources.items()]):  # the CPU first: the Edge TPU's golden vectors are its
         variants[unit] = _variant(order, kind, unit, source, vectors, notes, variants.get("cpu"))
     _refuse_strangers(variants)

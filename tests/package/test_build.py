@@ -139,6 +139,10 @@ def _strangers(model: Path, tmp_path: Path) -> object:
     return bundle_of(model, f"gpu={tmp_path / 'other.tflite'}")
 
 
+def _nothing(model: Path, tmp_path: Path) -> object:
+    return build.package_model([], tmp_path / "out", kind="firmware")
+
+
 def _no_such_kind(model: Path, tmp_path: Path) -> object:
     return build.package_model([model], tmp_path / "out", kind="frimware")
 
@@ -162,6 +166,7 @@ def _no_labels(model: Path, tmp_path: Path) -> object:
         (_compiled_alone, "none for the CPU"),
         (_compiled_from_another, "takes or gives other numbers"),
         (_strangers, "differ in shapes"),
+        (_nothing, "no model to package"),
         (_no_such_kind, "no kind of package is called 'frimware'"),
         (_no_version, "'v1' is no version"),
         (_wrong_unit, "takes no model for the gpu"),

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny_models
 
 from edgekit.errors import GateError, InputError
-from edgekit.package.build import package_model
 from edgekit.package.firmware_size import Part, firmware_size, refuse_over
 from edgekit.package.link_map import Memory, read_link_map
 
@@ -20,17 +18,6 @@ MAPS = Path(__file__).parent / "link_maps"
 ARM = ["-mcpu=cortex-m4", "-mthumb", "-Os", "-ffreestanding", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"]
 SPLIT = ["-ffunction-sections", "-fdata-sections"]
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LOGISTIC of 32 int8 values, packaged."""
-    folder = tmp_path_factory.mktemp("curve")
-    graph = tiny_models.Graph()
-    x, y = (graph.tensor(*facts) for facts in (("x", (1, 32), 9, 0.05, 3), ("y", (1, 32), 9, 1 / 256, -128)))
-    graph.operator(14, [x], [y])
-    (folder / "curve.tflite").write_bytes(graph.bytes([x], [y]))
-    return package_model([folder / "curve.tflite"], folder / "curve", kind="firmware").folder
 
 
 def linked(package: Path, place: Path, compiling: list[str], linking: list[str]) -> Path:
