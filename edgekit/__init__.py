@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from edgekit.package.build import package_model
     from edgekit.pipeline import optimize
     from edgekit.recipe import Recipe
+    from edgekit.recommendation.recommend import recommend, techniques
     from edgekit.run import Run
+    from edgekit.search.found import Found
+    from edgekit.search.run import search_recipes
     from edgekit.source_check import check_model
     from edgekit.target import Target, load_target
     from edgekit.tflite.inspect import inspect_model
@@ -38,10 +41,11 @@ _HOME = {
     "Compressed": "compress",
     "Dataset": "dataset",
     "EdgekitError": "errors",
+    "Found": "search.found",
     "Model": "model",
     "Plan": "bench.plan",
     "Recipe": "recipe",
-    "Run": "pipeline",
+    "Run": "run",
     "Target": "target",
     "check_model": "source_check",
     "compare_models": "compare",
@@ -57,6 +61,9 @@ _HOME = {
     "measure": "bench.run",
     "optimize": "pipeline",
     "package_model": "package.build",
+    "recommend": "recommendation.recommend",
+    "search_recipes": "search.run",
+    "techniques": "recommendation.recommend",
 }
 
 __all__ = [
@@ -64,6 +71,7 @@ __all__ = [
     "Compressed",
     "Dataset",
     "EdgekitError",
+    "Found",
     "Model",
     "Plan",
     "Recipe",
@@ -83,6 +91,9 @@ __all__ = [
     "measure",
     "optimize",
     "package_model",
+    "recommend",
+    "search_recipes",
+    "techniques",
 ]
 
 

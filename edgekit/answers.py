@@ -106,13 +106,11 @@ def confidences(out: Array, like: Array) -> Floats:
     return np.asarray(np.clip(top, 0, 1) if probable else 1 / np.exp(table - top[:, None]).sum(axis=1))
 
 
-def calibration_error(right: Array, confidence: Floats) -> float:
-    """Expected calibration error of hits and misses `[samples]` with confidences in 0..1."""
-    return float(_errors(right, confidence).mean())
-
-
 def _errors(right: Array, confidence: Floats) -> Floats:
-    """What each sample adds to the error: how far its hit and its confidence lie apart, signed as its bin is."""
+    """What each sample adds to the expected calibration error `[samples]`, of hits and confidences in 0..1.
+
+    That is how far its hit and its confidence lie apart, signed as its bin is.
+    """
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     gaps = right - confidence
     return np.asarray(gaps * np.sign(np.bincount(bins, gaps, BINS))[bins])

@@ -95,7 +95,12 @@ class Artifact(Struct, frozen=True):
     model: bytes
 
     def save(self, folder: Path) -> Path:
-        """Write the three files into `folder`, which is made; gives the path of the `.tflite`."""
+        """Write the three files into `folder`, which is made; gives the path of the `.tflite`.
+
+        Raises ModelError where the manifest, which may come from a storage, names a file elsewhere.
+        """
+        if self.manifest.file in ("", ".", "..") or {"/", "\\", "\0"} & {*self.manifest.file}:
+            raise ModelError(f"{self.manifest.file!r} is no name for a file in {folder}", "do not trust its maker")
         folder.mkdir(parents=True)
         path = folder / self.manifest.file
         path.write_bytes(self.model)
@@ -109,7 +114,7 @@ class Artifact(Struct, frozen=True):
         try:
             manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
             model = (folder / Path(manifest.file).name).read_bytes()
-        except (OSError, msgspec.DecodeError) as cause:
+        except (OSError, msgspec.DecodeError, ValueError, RecursionError) as cause:
             raise ModelError(
                 f"{folder}: not an artifact: {cause}", "give a folder that edgekit optimize wrote"
             ) from None
@@ -144,3 +149,12 @@ def scored(line: StageRecord, verification: Verification | None) -> StageRecord:
         return line
     first = verification.scores[0]
     return msgspec.structs.replace(line, metric=first.name, value=first.value)
+
+
+def operator_table(summary: ModelSummary) -> dict[str, dict[str, int]]:
+    """Operator name -> type it computes in -> how often."""
+    table: dict[str, dict[str, int]] = {}
+    for operator in summary.operators:
+        row = table.setdefault(operator.name, {})
+        row[operator.dtype] = row.get(operator.dtype, 0) + 1
+    return {name: dict(sorted(row.items())) for name, row in sorted(table.items())}

@@ -20,25 +20,40 @@ import numpy as np
 
 from edgekit.data import labels, raw
 from edgekit.data.match import TensorLike, match
-from edgekit.data.parts import Dataset, Part, strata
+from edgekit.data.parts import SEVERAL, Dataset, Part, strata
 from edgekit.data.raw import Raw, RawPart
 from edgekit.data.spec import DataSpec, Preprocessing, is_reference, read_spec
 from edgekit.data.split import carve
 from edgekit.errors import DataError
 
-__all__ = ["DataSpec", "Dataset", "Part", "Preprocessing", "TensorLike", "load_dataset", "load_for", "match"]
+__all__ = [
+    "DataSpec",
+    "Dataset",
+    "Part",
+    "Preprocessing",
+    "TensorLike",
+    "load_dataset",
+    "load_for",
+    "match",
+    "refuse_missing",
+]
 
 
 def load_dataset(
-    reference: str | Path, *, overrides: Mapping[str, Any] | None = None, allow_code: bool = True
+    reference: str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    allow_code: bool = True,
+    trust: bool = False,
 ) -> Dataset:
     """Load, check and split the data that `reference` names.
 
-    `overrides` are keys of `data.toml` (`seed`, `images.size`, ...), None meaning "not given". `allow_code=False`
-    refuses references to Python functions. Raises DataError for anything that cannot be used.
+    `overrides` are keys of `data.toml` (`seed`, `images.size`, ...), None meaning "not given". References to Python
+    functions are run where you give them, and in a `data.toml` only with `trust`; `allow_code=False` refuses all of
+    them. Raises DataError for anything that cannot be used.
     """
-    spec = read_spec(reference, overrides or {})
-    if not allow_code and (is_reference(spec.source) or ":" in spec.metric):
+    spec = read_spec(reference, overrides or {}, trust)
+    if not allow_code and spec.code:
         raise DataError(f"{reference}: would run Python code", "allow it, or save the arrays with numpy.savez")
     return _load(spec)
 
@@ -48,14 +63,26 @@ def load_for(
     outputs: Sequence[TensorLike],
     reference: str | Path | Dataset,
     overrides: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> Dataset:
     """Data for a model with these inputs and outputs: `load_dataset`, then `match`.
 
-    Images are made in the size and colour of the model's input, unless the settings say another.
+    Images are made in the size and colour of the model's input, unless the settings say another. `trust` lets a
+    `data.toml` name Python that is run.
     """
     if isinstance(reference, Dataset):
         return match(reference, inputs, outputs)
-    return match(_load(_fitting(read_spec(reference, overrides or {}), inputs)), inputs, outputs)
+    return match(_load(_fitting(read_spec(reference, overrides or {}, trust), inputs)), inputs, outputs)
+
+
+def refuse_missing(
+    reference: str | Path | Dataset, overrides: Mapping[str, Any] | None = None, trust: bool = False
+) -> None:
+    """Raise DataError for data that are not there or of no known form, before a model is loaded for nothing."""
+    if not isinstance(reference, Dataset):
+        spec = read_spec(reference, overrides or {}, trust)
+        if not is_reference(spec.source):
+            _only(spec, _format(Path(spec.source)))
 
 
 def _fitting(spec: DataSpec, inputs: Sequence[TensorLike]) -> DataSpec:
@@ -72,10 +99,11 @@ def _load(spec: DataSpec) -> Dataset:
     data = _read(spec)
     raw.check(data)
     names = labels.class_names({part: column.labels for part, column in data.parts.items()}, spec, data.class_names)
-    encoded, task = labels.encode({part: column.labels for part, column in data.parts.items()}, spec, names)
+    encoded, tasks = labels.encode({part: column.labels for part, column in data.parts.items()}, spec, names)
     labelled = {name: replace(part, labels=encoded[name]) for name, part in data.parts.items()}
     parts, notes, warnings = _split(labelled, spec)
-    return _dataset(parts, spec, task, names if task in ("classification", "segmentation") else (), notes, warnings)
+    named = names if {"classification", "segmentation"} & set(tasks.values()) else ()
+    return _dataset(parts, spec, tasks, named, notes, warnings)
 
 
 def _read(spec: DataSpec) -> Raw:
@@ -176,7 +204,7 @@ def _select(part: RawPart, positions: Any) -> RawPart:
 def _dataset(
     parts: dict[str, RawPart],
     spec: DataSpec,
-    task: str,
+    tasks: labels.Tasks,
     class_names: tuple[str, ...],
     notes: tuple[str, ...],
     warnings: tuple[str, ...],
@@ -195,7 +223,8 @@ def _dataset(
         test=made.get("test"),
         spec=spec,
         fingerprint=raw.fingerprint(parts, settings),
-        task=task,
+        task=next(iter(tasks.values())) if len(set(tasks.values())) == 1 else SEVERAL,
+        heads=labels.heads(tasks, spec),
         input_names=spec.input_names or (() if keys == ("",) else keys),
         output_names=() if outputs == ("",) else outputs,
         class_names=class_names,

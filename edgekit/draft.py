@@ -82,7 +82,7 @@ class _Lowered:
 
     @cached_property
     def samples(self) -> list[np.ndarray[Any, Any]]:
-        return [_random(spec, self.batch) for spec in self.exported.inputs]
+        return [random_samples(spec, self.batch) for spec in self.exported.inputs]
 
     @cached_property
     def ranges(self) -> Ranges:
@@ -115,8 +115,8 @@ def _draft(recipe: Recipe, lowered: _Lowered) -> Draft:
     return Draft(quantize(Source(lowered.file, ranges, lambda: lowered.exported, lowered.samples), stage), recipe.slug)
 
 
-def _random(spec: TensorSpec, batch: int) -> np.ndarray[Any, Any]:
-    """Values between 0 and 1; whole numbers are 0, an index that every table has."""
+def random_samples(spec: TensorSpec, batch: int) -> np.ndarray[Any, Any]:
+    """A few samples `[samples, ...]` for an input: values from 0 to 1; whole numbers are 0, which every table has."""
     shape = (batch * _SAMPLES, *static_shape(spec, batch)[1:])
     if not np.issubdtype(np.dtype(spec.dtype), np.floating):
         return np.zeros(shape, spec.dtype)

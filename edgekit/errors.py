@@ -10,6 +10,7 @@
     ├── MissingDependency     a package or tool has to be installed     exit 4
     ├── RunError              the model could not be run                exit 5
     │   └── DeviceError       the device itself failed or is unreachable
+    │       └── DeviceBusy    another run has it
     └── GateError             the result is complete but not accepted   exit 1
 
 A message says what was wrong and what was found; `mend` says what to do about it.
@@ -19,6 +20,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+_MOST_NAMED = 4
 
 
 class EdgekitError(Exception):
@@ -75,6 +78,10 @@ class DeviceError(RunError):
     """The device failed or cannot be reached."""
 
 
+class DeviceBusy(DeviceError):  # noqa: N818 - it names its state
+    """Another run has the device."""
+
+
 class GateError(EdgekitError):
     """All was done, and the result misses a bound the user set."""
 
@@ -82,7 +89,14 @@ class GateError(EdgekitError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """One sentence naming the closest known word, or else all of them."""
+    """One sentence naming the known words that have this one in them (`pi4`), or the closest one, or else all."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    near = [name for name in names if len(_letters(word)) > 2 and _letters(word) in _letters(name)]
+    if not 0 < len(near) <= _MOST_NAMED:
+        near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names)}"
+
+
+def _letters(word: str) -> str:
+    """A name without what separates its parts: `raspberry-pi-4` has `pi4` in it."""
+    return "".join(sign for sign in word.lower() if sign.isalnum())

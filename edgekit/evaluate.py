@@ -10,13 +10,14 @@ from msgspec import Struct
 
 from edgekit.artifact import Artifact, Manifest
 from edgekit.bench.plan import Plan
-from edgekit.dataset import Dataset, Part, load_for
+from edgekit.dataset import Dataset, Part, load_for, refuse_missing
 from edgekit.device.protocol import Device
 from edgekit.errors import DataError, InputError, ModelError
 from edgekit.host_agreement import HostAgreement, host_agreement
 from edgekit.metrics import Score, scores
 from edgekit.model import TensorSpec, load_model
 from edgekit.tflite import flatbuffer
+from edgekit.tflite.artifact_folder import is_artifact, tflite_path
 from edgekit.tflite.inspect import TensorInfo, read_contents
 from edgekit.verify import Outputs, run_file
 
@@ -53,9 +54,8 @@ def evaluate_model(
     Raises ModelError or DataError for what cannot be used, InputError for a plan without a `.tflite`, RunError if the
     file cannot be run, DeviceError.
     """
-    manifest = recorded(Path(model))
-    if manifest or flatbuffer.is_tflite(Path(model)):
-        file, dataset = open_file(model, data, data_options)
+    if flatbuffer.is_tflite(Path(model)):
+        file, dataset = open_file(model, data, data_options, trust)
         chosen = chosen_part(dataset, part, samples)
         outputs = run_file(file, chosen, plan=plan, device=device)
         same = host_agreement(file, chosen, outputs, device, plan) if device else None
@@ -67,14 +67,15 @@ def evaluate_model(
                 f"{model} is no .tflite file: Keras runs it, without runtime, threads, cores or delegate of a plan",
                 "convert it first, or leave these options out",
             )
+        refuse_missing(data, data_options, trust)
         loaded = load_model(model, trust=trust)
-        dataset = load_for(loaded.inputs, loaded.outputs, data, data_options)
+        dataset = load_for(loaded.inputs, loaded.outputs, data, data_options, trust)
         chosen, same = chosen_part(dataset, part, samples), None
         outputs = Outputs(tuple(loaded.predict(chosen.array())), 0, "keras")
     judged = dataset.judged(chosen, outputs.arrays)
     found: tuple[Score, ...] = ()
-    if judged and dataset.metric:
-        found = tuple(scores(dataset.metric, *judged, dataset.output_names))
+    if judged and dataset.metrics:
+        found = tuple(scores(dataset.metrics, *judged, dataset.output_names))
     elif same is None:
         raise DataError(f"the {part} part has no labels, so there is nothing to score", "give y_... arrays")
     place = device.name if device else "local"
@@ -82,20 +83,33 @@ def evaluate_model(
 
 
 def open_file(
-    model: str | Path, data: str | Path | Dataset, data_options: Mapping[str, object] | None = None
+    model: str | Path,
+    data: str | Path | Dataset,
+    data_options: Mapping[str, object] | None = None,
+    trust: bool = False,
 ) -> tuple[bytes, Dataset]:
     """A `.tflite`, or that of an artifact, and the data for it, with the preprocessing that the artifact records.
 
     Raises ModelError for what is neither, DataError for data that do not fit.
     """
-    path, manifest = Path(model), recorded(Path(model))
-    if not manifest and not flatbuffer.is_tflite(path):
-        raise ModelError(f"{path}: no .tflite file", "give a .tflite, or the folder of an artifact")
-    path = path / manifest.file if manifest and path.is_dir() else path
+    path, manifest = tflite_path(Path(model)), recorded(Path(model))
+    if not flatbuffer.is_tflite(path):
+        raise _no_file(path)
     file = bytes(flatbuffer.read_bytes(path))
     summary = read_contents(file, str(path))
     options = {**recorded_options(manifest), **(data_options or {})}
-    return file, load_for(real_specs(summary.inputs), real_specs(summary.outputs), data, options)
+    return file, load_for(real_specs(summary.inputs), real_specs(summary.outputs), data, options, trust)
+
+
+def _no_file(path: Path) -> ModelError:
+    """What is there instead of a `.tflite`."""
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    found = f"it starts with {start!r}" if start else "it is empty"
+    return ModelError(
+        f"{path}: no .tflite file ({found})",
+        "give a .tflite, or the folder of an artifact; `edgekit optimize` makes one of a Keras model",
+    )
 
 
 def chosen_part(data: Dataset, part: str, samples: int | None) -> Part:
@@ -110,7 +124,7 @@ def recorded(model: Path) -> Manifest | None:
     Raises ModelError if the file in an artifact's folder is not the one that its manifest describes.
     """
     if model.is_dir():
-        return Artifact.load(model).manifest if (model / "manifest.json").is_file() else None
+        return Artifact.load(model).manifest if is_artifact(model) else None
     try:
         found = Artifact.load(model.parent).manifest
     except ModelError:  # beside a file on its own, a manifest.json may be anybody's

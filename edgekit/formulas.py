@@ -35,7 +35,9 @@ def decisions(y: Array, out: Array) -> tuple[Array, Array]:
     if y.ndim == decided.ndim + 1 and y.shape[-1] == 1:
         y = y[..., 0]
     if y.shape != decided.shape:
-        raise DataError(f"labels of shape {y.shape} do not fit outputs of shape {out.shape}", "one class a sample")
+        raise DataError(
+            f"labels of shape {y.shape} do not fit outputs of shape {out.shape}", "give one class number a sample"
+        )
     most = max(out.shape[-1], 2)
     if y.min() < 0 or y.max() >= most:
         raise DataError(f"labels go from {y.min()} to {y.max()}, the output has {most} classes", "correct the labels")
@@ -112,7 +114,7 @@ def areas(y: Array, out: Array) -> Statistic:
     if table.shape[1] <= 2 and y.ndim == 1:
         if y.min() < 0 or y.max() > 1:
             raise DataError(
-                f"labels go from {y.min()} to {y.max()}, auc of one output needs 0 and 1", "mend the labels"
+                f"labels go from {y.min()} to {y.max()}, auc of one output needs 0 and 1", "give labels of 0 and 1"
             )
         columns = [(y == 1, table[:, 0] if table.shape[1] == 1 else table[:, 1] - table[:, 0])]
     elif y.shape == table.shape:

@@ -14,7 +14,7 @@ from edgekit.bench.run import infer
 from edgekit.data.parts import Part
 from edgekit.device.protocol import Device
 from edgekit.errors import RunError
-from edgekit.tflite.inspect import TensorInfo, read_contents
+from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
 from edgekit.tflite.numbers import to_real, to_stored
 from edgekit.tflite.taps import with_inner_outputs
 from edgekit.verify import Outputs, quantum, run_file
@@ -64,10 +64,10 @@ def host_agreement(model: bytes, part: Part, there: Outputs, device: Device, pla
     """
     plan = plan or Plan()
     own = Plan(runtime=plan.runtime, xnnpack=plan.xnnpack)
-    here, tensors = run_file(model, part, plan=own), read_contents(model).outputs
-    apart = [_quanta(*found) for found in zip(tensors, here.arrays, there.arrays, strict=True)]
-    outputs = tuple(_difference(tensor, found) for tensor, found in zip(tensors, apart, strict=True))
-    found = HostAgreement(len(part), here.runtime, outputs, _decisions(here, there))
+    here, tensors = run_file(model, part, plan=own), judged_outputs(read_contents(model))
+    apart = [quanta_apart(*found) for found in zip(tensors, here.arrays, there.arrays, strict=True)]
+    outputs = tuple(difference_of(tensor, found) for tensor, found in zip(tensors, apart, strict=True))
+    found = HostAgreement(len(part), here.runtime, outputs, same_decisions(here, there))
     if found.same:
         return found
     worst = np.max([quanta.reshape(len(part), -1).max(1) for quanta in apart], axis=0).argmax()
@@ -86,22 +86,35 @@ def _with_parting(
     runs = [infer(tapped, stored, device=place, **plan.running).outputs for plan, place in sides]
     operators = {op.output_name: f"{op.name}, operator {op.index}" for op in contents.operators if op.subgraph == 0}
     for tensor, *both in zip(contents.outputs, *runs, strict=True):
-        difference = _difference(tensor, _quanta(tensor, *(to_real(array, tensor) for array in both)))
+        difference = difference_of(tensor, quanta_apart(tensor, *(to_real(array, tensor) for array in both)))
         if difference.quanta > 1:
             return structs.replace(found, parted=difference, operator=operators.get(tensor.name))
     return structs.replace(found, unseen="with all tensors as outputs, which stops some fusing, they agree")
 
 
-def _quanta(tensor: TensorInfo, ours: Array, theirs: Array) -> Array:
+def judged_outputs(contents: ModelContents) -> tuple[TensorInfo, ...]:
+    """The outputs, a float one that is cast from integers with the scale of these."""
+    tensors = contents.tensors
+    casts = {op.outputs[0]: tensors[op.inputs[0]] for op in contents.operators if op.name == "DEQUANTIZE"}
+    return tuple(
+        structs.replace(tensor, scale=casts[index].scale) if index in casts and tensor.scale is None else tensor
+        for index, tensor in zip(contents.output_indices, contents.outputs, strict=True)
+    )
+
+
+def quanta_apart(tensor: TensorInfo, ours: Array, theirs: Array) -> Array:
+    """By how many quanta each real value differs."""
     apart: Array = np.abs(ours.astype(np.float64) - theirs)
     return apart / quantum(tensor, ours)
 
 
-def _difference(tensor: TensorInfo, quanta: Array) -> TensorDifference:
+def difference_of(tensor: TensorInfo, quanta: Array) -> TensorDifference:
+    """The greatest of `quanta`, and how many of them are above one."""
     return TensorDifference(tensor.name, float(quanta.max(initial=0)), float((quanta > 1).mean()))
 
 
-def _decisions(here: Outputs, there: Outputs) -> float | None:
+def same_decisions(here: Outputs, there: Outputs) -> float | None:
+    """The share of samples with the greatest value at the same place, in the worst output; None for single values."""
     rows = ([array.reshape(len(array), -1) for array in side.arrays] for side in (here, there))
     same = [(a.argmax(1) == b.argmax(1)).mean() for a, b in zip(*rows, strict=True) if a.shape[1] > 1]
     return float(min(same)) if same else None

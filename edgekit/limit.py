@@ -1,7 +1,7 @@
 """Limits of a gate, `p90>+5%`: one metric, the side that is refused, and an amount with its unit.
 
 A signed amount is a change against the baseline, in per cent of it (`+5%`) or in the metric's own unit (`+0.5ms`); one
-without a sign is the value itself (`12ms`). Inside, amounts are seconds, bytes, decibels and plain numbers.
+without a sign is the value itself (`12ms`). Inside, amounts are seconds, bytes and plain numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ Units = Mapping[str, float]
 
 SECONDS: Units = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 BYTES: Units = {"B": 1.0, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
-DECIBELS: Units = {"dB": 1.0}
 NUMBER: Units = {"": 1.0}
 SHARE: Units = {"": 1.0, "%": 0.01}
 

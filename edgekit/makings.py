@@ -17,20 +17,12 @@ from edgekit.bench.plan import Plan, RuntimeName
 from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import summarize
-from edgekit.compress import (
-    StageReport,
-    Step,
-    Surroundings,
-    keeping,
-    run_stage,
-    second_engine,
-    train_integers,
-)
 from edgekit.dataset import Dataset, Part
 from edgekit.errors import RunError
 from edgekit.model import Model
 from edgekit.model.live import from_keras
 from edgekit.recipe import Compression, Recipe
+from edgekit.run_stage import run_stage, second_engine, train_integers
 from edgekit.stages.calibrate import Observed, Ranges, observe, ranges
 from edgekit.stages.calibration_methods import needs_histograms
 from edgekit.stages.convert import Exported, export, take_tflite
@@ -39,6 +31,7 @@ from edgekit.stages.observed import observed_from
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.quantize import CALIBRATED, Source, quantize, silent
 from edgekit.stages.quantize_aware import QuantizeAware
+from edgekit.step import StageReport, Step, Surroundings, keeping
 from edgekit.surgery.rewrite import Rewritten, rewrite, rules_for
 from edgekit.talk import Say
 from edgekit.target import Target
@@ -60,7 +53,8 @@ class _Integers(Struct, frozen=True):
 class Makings:
     """What came in, for which targets and recipes, and all that is made of it.
 
-    `silent` gathers layers that were zero on all calibration samples, `tools` are the versions of what makes.
+    `silent` gathers layers that were zero on all calibration samples, `tools` are the versions of what makes. `judge`
+    is the part of the data that judges: the test part, unless choices are made by what is found.
     """
 
     def __init__(
@@ -71,9 +65,10 @@ class Makings:
         pairs: Sequence[tuple[Target, Recipe]],
         say: Say,
         trust: bool = False,
+        judge: str = "test",
     ) -> None:
-        self.model, self.dataset, self.work, self.pairs = model, dataset, work, pairs
-        self.say, self.trust = say, trust
+        self.model, self.dataset, self.work, self.pairs = model, dataset, work, tuple(pairs)
+        self.say, self.trust, self.judge = say, trust, judge
         self.silent: dict[str, None] = {}
         self.tools = versions()
         self._steps: dict[bytes, tuple[Model, StageReport]] = {}
@@ -193,6 +188,14 @@ class Makings:
         title = f"quantize to {stage.scheme} ({stage.engine})"
         return self.work.remember(title, key, lambda: quantize(source, stage), bytes)
 
+    def finished(self, target: Target, recipe: Recipe) -> bytes:
+        """The file that ships, after all stages of a recipe."""
+        steps, aware = self.compressed(target, recipe), recipe.quantize_aware
+        model = steps[-1][0] if steps else self.model
+        batch = recipe.convert.batch
+        file = self.integers(model, recipe, aware).file if aware else self.quantized(model, batch, recipe.quantize)
+        return self.rewritten(file, target).file if recipe.convert.rewrite else file
+
     def rewritten(self, file: bytes, target: Target) -> Rewritten:
         """The file in the operators that the target's runtime runs fastest."""
         rules = rules_for(target)
@@ -202,20 +205,22 @@ class Makings:
         return self.work.remember("rewrite the graph", key, lambda: rewrite(file, rules), Rewritten)
 
     def float_outputs(self) -> tuple[Array, ...]:
-        """What the float model says about the test part."""
-        part = self.part("test")
+        """What the float model says about the part that judges."""
+        part = self.part(self.judge)
 
         def predict() -> bytes:
             return _packed(self.model.predict(part.array()))
 
         key = [self.model.sha256, self.fingerprint, self.tools]
-        return _unpacked(self.work.remember(f"run the float model on {len(part)} test samples", key, predict, bytes))
+        return _unpacked(
+            self.work.remember(f"run the float model on {len(part)} {part.name} samples", key, predict, bytes)
+        )
 
     def verification(self, file: bytes, title: str, runtime: RuntimeName) -> Verification | None:
-        """A file judged beside the float model on the whole test part; None without data."""
+        """A file judged beside the float model on the whole of the part that judges; None without data."""
         if self.dataset is None:
             return None
-        dataset, part, reference = self.dataset, self.part("test"), self.float_outputs()
+        dataset, part, reference = self.dataset, self.part(self.judge), self.float_outputs()
 
         def judge() -> Verification:
             try:
@@ -224,7 +229,7 @@ class Makings:
                 raise _explained(cause, title) from cause
 
         key = [artifacts.sha256(file), self.fingerprint, runtime, self.tools]
-        return self.work.remember(f"verify {title} on {len(part)} test samples", key, judge, Verification)
+        return self.work.remember(f"verify {title} on {len(part)} {part.name} samples", key, judge, Verification)
 
     def measurement(self, file: bytes) -> Measurement:
         """Latency and memory on this host."""

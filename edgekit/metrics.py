@@ -119,12 +119,22 @@ def score(metric: str, labels: Sequence[Array], outputs: Sequence[Array], *, see
 
 
 def scores(
-    metric: str, labels: Sequence[Array], outputs: Sequence[Array], names: Sequence[str] = (), *, seed: int = 0
+    metric: str | Sequence[str],
+    labels: Sequence[Array],
+    outputs: Sequence[Array],
+    names: Sequence[str] = (),
+    *,
+    seed: int = 0,
 ) -> tuple[Score, ...]:
-    """A score for each judged output, called `<metric>:<output>` where there are several."""
-    found = load_metric(metric)
-    rows = zip(_named(found.name, names, len(labels)), _pairs(labels, outputs), strict=True)
-    return tuple(_score(found, name, y, out, seed) for name, (y, out) in rows)
+    """A score for each judged output, called `<metric>:<output>` where there are several.
+
+    `metric` is one name for all outputs, or one for each.
+    """
+    rows = zip(_each(metric, len(labels)), _pairs(labels, outputs), strict=True)
+    return tuple(
+        _score(one, _named(one.name, names, len(labels))[place], y, out, seed)
+        for place, (one, (y, out)) in enumerate(rows)
+    )
 
 
 def mean_value(metric: str, labels: Sequence[Array], outputs: Sequence[Array]) -> float:
@@ -142,41 +152,46 @@ def paired_difference(
 
 
 def paired_differences(
-    metric: str, labels: Sequence[Array], outputs_a: Sequence[Array], outputs_b: Sequence[Array], *, seed: int = 0
+    metric: str | Sequence[str],
+    labels: Sequence[Array],
+    outputs_a: Sequence[Array],
+    outputs_b: Sequence[Array],
+    *,
+    seed: int = 0,
 ) -> tuple[Difference, ...]:
-    """The difference for each judged output, in their order."""
-    found = load_metric(metric)
-    pairs = zip(_pairs(labels, outputs_a), _pairs(labels, outputs_b), strict=True)
-    return tuple(_difference(found, y, a, b, seed) for (y, a), (_, b) in pairs)
+    """The difference for each judged output, in their order; `metric` is as for `scores`."""
+    pairs = zip(_each(metric, len(labels)), _pairs(labels, outputs_a), _pairs(labels, outputs_b), strict=True)
+    return tuple(_difference(one, y, a, b, seed) for one, (y, a), (_, b) in pairs)
 
 
 def paired_changes(
-    metric: str, before: Pairs, after: Pairs, *, level: float = LEVEL, seed: int = 0
+    metric: str | Sequence[str], before: Pairs, after: Pairs, *, level: float = LEVEL, seed: int = 0
 ) -> tuple[Difference, ...]:
     """How much more b differs from a `after` than `before`, for each judged output, on the same samples.
 
-    `before` and `after` are (labels, outputs of a, outputs of b). Raises DataError where they misfit.
+    `before` and `after` are (labels, outputs of a, outputs of b); `metric` is as for `scores`. Raises DataError where
+    they misfit.
     """
-    found = load_metric(metric)
     firsts, seconds = (zip(_pairs(y, a), _pairs(y, b), strict=True) for y, a, b in (before, after))
     return tuple(
-        _change(found, (first[0][0], first[0][1], first[1][1]), (second[0][0], second[0][1], second[1][1]), level, seed)
-        for first, second in zip(firsts, seconds, strict=True)
+        _change(one, (first[0][0], first[0][1], first[1][1]), (second[0][0], second[0][1], second[1][1]), level, seed)
+        for one, first, second in zip(_each(metric, len(before[0])), firsts, seconds, strict=True)
     )
 
 
-def agreement(outputs_a: Sequence[Array], outputs_b: Sequence[Array], task: str) -> Agreement:
+def agreement(outputs_a: Sequence[Array], outputs_b: Sequence[Array], task: str | Sequence[str]) -> Agreement:
     """How alike the outputs of a (the reference) and b are; over several outputs the mean rate and the worst of all.
 
-    Raises DataError where their shapes differ.
+    `task` is one for all outputs, or one for each. Raises DataError where their shapes differ.
     """
+    tasks = [task] * len(outputs_a) if isinstance(task, str) else task
     pairs = [(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(outputs_a, outputs_b, strict=True)]
     for a, b in pairs:
         if a.shape != b.shape:
             raise DataError(f"outputs of shape {a.shape} and {b.shape} cannot be compared", "give the same samples")
     apart = [np.abs(a - b) for a, b in pairs]
     return Agreement(
-        rate=float(np.mean([_same_rate(a, b, task) for a, b in pairs])),
+        rate=float(np.mean([_same_rate(a, b, one) for (a, b), one in zip(pairs, tasks, strict=True)])),
         max_abs_difference=max(float(x.max(initial=0)) for x in apart),
         mean_abs_difference=float(sum(x.sum() for x in apart) / sum(x.size for x in apart)),
         sqnr_db=min((ratio for a, b in pairs if (ratio := _sqnr(a, b)) is not None), default=None),
@@ -264,6 +279,14 @@ def _only(found: Sequence[Any]) -> Any:
     return found[0]
 
 
+def _each(metric: str | Sequence[str], count: int) -> list[Metric]:
+    """The metric of each judged output."""
+    names = [metric] * count if isinstance(metric, str) else [*metric]
+    if len(names) != count:
+        raise DataError(f"{len(names)} metrics for {count} labelled outputs", "give one for each, or one for all")
+    return [load_metric(name) for name in names]
+
+
 def _named(metric: str, names: Sequence[str], count: int) -> list[str]:
     if count == 1:
         return [metric]
@@ -291,7 +314,9 @@ def _custom(name: str, function: Callable[..., Any]) -> Metric:
             try:
                 return float(function(y[rows], out[rows]))
             except Exception as cause:
-                raise DataError(f"metric {name} raised {type(cause).__name__}: {cause}", "mend the function") from cause
+                raise DataError(
+                    f"metric {name} raised {type(cause).__name__}: {cause}", "correct the function"
+                ) from cause
 
         return lambda weights: np.array([one(row) for row in weights])
 

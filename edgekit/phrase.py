@@ -9,7 +9,7 @@
             | "engine=" ("litert" | "converter" | "tfmot")
             | "keep-float=" OPERATOR { "+" OPERATOR }
             | "calibration=" ( COUNT | METHOD ) | "batch=" COUNT | "seed=" NUMBER
-            | "epochs=" COUNT | "one-shot" | "no-rewrite"
+            | "epochs=" COUNT | "one-shot" | "no-rewrite" | "by-sensitivity"
     METHOD  = "minmax" | "moving_average" | "percentile" [ ":" PERCENT ] | "mse" | "entropy"
 
 `int8:io=uint8,per-tensor` reads: full int8, uint8 input and output, one scale for each weight tensor.
@@ -145,7 +145,7 @@ _FLAGS: dict[str, tuple[str, str]] = {
 _CHOICES: dict[str, tuple[str, ...]] = {"io": get_args(IoType)[1:], "engine": (*get_args(Engine)[1:], "tfmot")}
 _ONCE = {"engine": "a phrase names who trains (tfmot) or who quantizes (litert, converter); a TOML file may say both"}
 _COUNTS = {"calibration": 200, "batch": 1, "seed": 1, "epochs": 10}
-_OPTIONS = {*_FLAGS, *_CHOICES, *_COUNTS, "keep-float", "one-shot", "no-rewrite"}
+_OPTIONS = {*_FLAGS, *_CHOICES, *_COUNTS, "keep-float", "one-shot", "no-rewrite", "by-sensitivity"}
 
 
 class _Said:
@@ -181,6 +181,8 @@ class _Said:
             self._number(key, self._count(key, value))
         elif option == "no-rewrite":
             self.convert = msgspec.structs.replace(self.convert, rewrite=False)
+        elif option == "by-sensitivity":
+            self.steps = tuple(map(self._by_sensitivity, self._trained()))
         elif option == "one-shot":
             trainings = (Distill, FineTune, QuantizeAware)
             self.steps = tuple(one_shot(stage) for stage in self._trained() if not isinstance(stage, trainings))
@@ -223,6 +225,12 @@ class _Said:
         else:
             self.steps = tuple(_with_epochs(stage, number) for stage in self._trained())
 
+    def _by_sensitivity(self, stage: Step) -> Step:
+        """The stage with a share for each layer by what it costs, where the stage has shares."""
+        if isinstance(stage, PruneChannels):
+            return msgspec.structs.replace(stage, allocation="sensitivity")
+        return msgspec.structs.replace(stage, scope="sensitivity") if isinstance(stage, PruneWeights) else stage
+
     def _trained(self) -> tuple[Step, ...]:
         if not self.steps:
             raise self._error("nothing in it trains", "the options epochs and one-shot go with steps like prune50-int8")
@@ -232,7 +240,8 @@ class _Said:
         try:
             self.quantize = msgspec.structs.replace(self.quantize, **changes)
         except ValueError as cause:
-            raise self._error(str(cause)) from None
+            problem, _, mend = str(cause).partition("; ")
+            raise self._error(problem, mend or "change this option, or the number format") from None
 
     def _operator(self, name: str) -> str:
         known = operator_names().values()
@@ -247,7 +256,7 @@ class _Said:
             raise self._error(f"{key} must be a whole number of at most 9 digits, not {value!r}", example)
         return int(value)
 
-    def _error(self, problem: str, mend: str = "") -> RecipeError:
+    def _error(self, problem: str, mend: str) -> RecipeError:
         return RecipeError(f"recipe {self.text!r}: {problem}", mend)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from edgekit import strict_toml
+from edgekit import python_reference, strict_toml
 from edgekit.errors import RecipeError
 from edgekit.stages.cluster import Cluster
 from edgekit.stages.convert import Convert
@@ -86,6 +86,26 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     def quantize_aware(self) -> QuantizeAware | None:
         """The training of the integer file, if there is one."""
         return next((stage for stage in self.stages if isinstance(stage, QuantizeAware)), None)
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """References to Python in it, which would be run: losses, students, teachers."""
+        models = [
+            one
+            for stage in self.stages
+            if isinstance(stage, Distill)
+            for one in (stage.student, stage.weights, *stage.teachers)
+        ]
+        losses = [stage.training.loss for stage in self.stages if hasattr(stage, "training")]
+        return tuple(one for one in (*models, *losses) if one and python_reference.split(one))
+
+    def refuse_code(self, trust: bool) -> None:
+        """Raise RecipeError where it names Python, which a recipe of a file may do only if it is trusted."""
+        if self.code and not trust:
+            raise RecipeError(
+                f"recipe {self.name!r}: names {self.code[0]!r}, and no code that a file names is run",
+                "only if you trust where the recipe comes from: --trust (trust=True)",
+            )
 
     @property
     def slug(self) -> str:

@@ -60,7 +60,10 @@ class Trial(Struct, frozen=True):
 
 
 class Robustness(Struct, frozen=True):
-    """What `beside_float` finds; `before` are the scores of the float model on the clean samples."""
+    """What `beside_float` finds; `before` are the scores of the float model on the clean samples.
+
+    `metric` names that of all judged outputs, or those of the heads: `accuracy, rmse`.
+    """
 
     model: str
     source: str
@@ -96,8 +99,8 @@ def beside_float(
     `kind` is what the inputs are; `auto` goes by their shape (`edgekit.corruptions.kind_of`).
     Raises ModelError or DataError for what cannot be used, RunError if the file cannot be run.
     """
-    file, dataset = open_file(model, data, data_options)
-    metric, chosen = dataset.metric, chosen_part(dataset, part, samples)
+    file, dataset = open_file(model, data, data_options, trust)
+    metric, chosen = dataset.metrics, chosen_part(dataset, part, samples)
     found_kind = (kind_of(chosen) if kind == "auto" else kind) if corrupt else None
     plans = corruptions(chosen, found_kind) if found_kind else ()
     if metric is None or (chosen.labels is None and dataset.task != "autoencoder"):
@@ -115,7 +118,7 @@ def beside_float(
         model=str(model),
         source=str(source),
         part=part,
-        metric=metric,
+        metric=metric if isinstance(metric, str) else ", ".join(dict.fromkeys(metric)),
         class_names=names,
         before=tuple(scores(metric, clean[0], clean[1], dataset.output_names)),
         clean=verified,
@@ -140,16 +143,17 @@ def hidden_losses(manifests: Sequence[Manifest]) -> list[str]:
     return [f"{', '.join(names)}: {said}" for said, names in named.items()]
 
 
-def corruption_findings(metric: str, trials: Sequence[Trial]) -> Iterator[Finding]:
+def corruption_findings(metric: str | Sequence[str], trials: Sequence[Trial]) -> Iterator[Finding]:
     """Warnings about trials in which a file surely falls further behind than on clean samples, by more than the bound.
 
-    The bound is 5 points for shares and a tenth of the float model's value for other metrics.
+    The bound is 5 points for shares and a tenth of the float model's value for other metrics. `metric` is one for all
+    judged outputs, or one for each.
     """
-    sign = 1 if higher_is_better(metric) else -1
     for trial in trials:
-        for before, after, behind in zip(trial.before, trial.after, trial.behind, strict=True):
-            bound = BOUND if SHARES.fullmatch(metric) else RELATIVE_BOUND * abs(before.value)
-            least = -behind.high if sign > 0 else behind.low
+        names = [metric] * len(trial.before) if isinstance(metric, str) else metric
+        for name, before, after, behind in zip(names, trial.before, trial.after, trial.behind, strict=True):
+            bound = BOUND if SHARES.fullmatch(name) else RELATIVE_BOUND * abs(before.value)
+            least = -behind.high if higher_is_better(name) else behind.low
             if least > bound:
                 yield _falls_behind(trial, before, after, behind)
 
@@ -171,7 +175,7 @@ class _Pair:
     """The two models and what they are judged by."""
 
     data: Dataset
-    metric: str
+    metric: str | tuple[str, ...]
     reference: Predict
     file: Predict
 
@@ -224,6 +228,8 @@ def _float_model(source: str | Path, data: Dataset, trust: bool) -> Predict:
 def _tflite(source: str | Path) -> tuple[Specs, Specs, Predict]:
     model = bytes(flatbuffer.read_bytes(Path(source)))
     contents = read_contents(model, str(source))
+    if contents.numeric in ("int8", "int16x8"):
+        raise ModelError(f"{source} is {contents.numeric}, and no float model", "give the model it was made from")
     return real_specs(contents.inputs), real_specs(contents.outputs), lambda part: run_file(model, part).arrays
 
 

@@ -8,10 +8,11 @@ from msgspec import Struct
 
 from edgekit.artifact import DataRecord, Manifest, ModelRecord, StageRecord
 from edgekit.bench.result import Measurement
-from edgekit.compress import StageReport
+from edgekit.bench.statistics import Interval
 from edgekit.doctor.diagnosis import Diagnosis
 from edgekit.errors import GateError
 from edgekit.metrics import Score
+from edgekit.step import StageReport
 from edgekit.verify import Verification
 
 
@@ -24,11 +25,32 @@ class Reference(Struct, frozen=True):
     sha256: dict[int, str]
 
 
+class Settled(Struct, frozen=True):
+    """The recipe to use, what each candidate took in seconds, and why it is not, or should not be, the recommended one.
+
+    `seconds` is empty where nothing was measured, `reason` where the recommended recipe keeps its promise.
+    """
+
+    target: str
+    recommended: str
+    used: str
+    seconds: dict[str, Interval] = {}
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.used == self.recommended:
+            return f"{self.target}/{self.recommended}: {self.reason}"
+        insist = f"--recipe {self.recommended} insists"
+        return f"{self.target}: {self.used} is made instead of {self.recommended}, {self.reason}; {insist}"
+
+
 class Run(Struct, frozen=True):
     """Everything that `optimize` found; `run.json` in the output folder.
 
     `measurements` are by the sha256 of the file measured, `compression` by the name of the artifact; `gates` says what
-    was not met, empty where all was; `diagnoses`, by the name of the artifact, why int8 files lose more than that lets.
+    was not met, empty where all was; `head_drops` are greatest drops by output name; `diagnoses`, by the name of the
+    artifact, why int8 files lose more than that lets; `settled`, for each target whose recommended recipe was used
+    because none was named, how it compared with float32.
     """
 
     model: ModelRecord
@@ -40,8 +62,10 @@ class Run(Struct, frozen=True):
     warnings: tuple[str, ...]
     gates: tuple[str, ...]
     max_drop: float | None = None
+    head_drops: dict[str, float] = {}
     compression: dict[str, tuple[StageReport, ...]] = {}
     diagnoses: dict[str, Diagnosis] = {}
+    settled: tuple[Settled, ...] = ()
     format_version: Literal[1] = 1
 
     def accept(self) -> None:

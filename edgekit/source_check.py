@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from edgekit.check import CheckResult, check
+from edgekit.check.check import CheckResult, check
 from edgekit.errors import RecipeError
 from edgekit.finding import Finding
 from edgekit.python_reference import split
@@ -27,25 +27,26 @@ _KERAS = (b"PK\x03\x04", b"\x89HDF")
 def check_model(
     model: str | Path | bytes | Any, target: str | Path, *, recipe: str | Path | None = None, trust: bool = False
 ) -> CheckResult:
-    """Hold a model against a target, by its name or the path of its TOML; see `check_on`."""
+    """Hold a model against a target (its name, or the path of its TOML): will it run there, and what to change.
+
+    The model is a `.tflite` (its bytes, its path or an artifact's folder), or what `edgekit.load_model` takes. A Keras
+    model or SavedModel is converted and quantized with random ranges for this, by what the target recommends or by
+    `recipe`; nothing in a file is run unless `trust`.
+
+    Raises ModelError, RecipeError or TargetError for what cannot be read or made, MissingDependency where a Keras model
+    is given and TensorFlow is not installed.
+    """
     return check_on(model, [load_target(target)], recipe=recipe, trust=trust)[0]
 
 
 def check_on(
     model: str | Path | bytes | Any, targets: Sequence[Target], *, recipe: str | Path | None = None, trust: bool = False
 ) -> tuple[CheckResult, ...]:
-    """Hold a model against several targets: a `.tflite` (its bytes or path), or what `edgekit.load_model` takes.
-
-    A Keras model or SavedModel is converted and quantized with random ranges for this, by what each target recommends
-    or by `recipe`; nothing in a file is run unless `trust`.
-
-    Raises ModelError, RecipeError or TargetError for what cannot be read or made, MissingDependency where a Keras model
-    is given and TensorFlow is not installed.
-    """
+    """Hold a model against several targets, for each as `check_model` does; raises what that raises."""
     if is_source(model):
         return _drafted(model, targets, recipe, trust)
     if recipe is not None:
-        raise RecipeError("a recipe was given, and the model is a .tflite already", "leave the recipe away")
+        raise RecipeError("a recipe was given, and the model is a .tflite already", "leave the recipe out")
     source = Path(model) if isinstance(model, str) else model
     return check_file(read_bytes(source), targets, str(source) if isinstance(source, Path) else "model")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable
@@ -48,6 +49,8 @@ def _read(path: Path | Traversable, error: type[InputError]) -> str:
         raise error(f"{path}: {cause.strerror}", "check the path and its permissions") from None
     except UnicodeDecodeError:
         raise error(f"{path}: not a text file", "give a TOML file in UTF-8") from None
+    except ValueError as cause:  # a path with a zero byte
+        raise error(f"{str(path)!r}: {cause}", "check the path") from None
 
 
 def loads(text: str, kind: type[T], error: type[InputError], name: str = "<text>") -> T:
@@ -58,8 +61,8 @@ def loads(text: str, kind: type[T], error: type[InputError], name: str = "<text>
 def _parsed(text: str, error: type[InputError], name: str) -> Tables:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as cause:
-        raise error(f"{name}: not valid TOML: {cause}", "correct the line named above") from None
+    except ValueError as cause:  # TOMLDecodeError, or a number of thousands of digits
+        raise error(f"{name}: not valid TOML: {cause}", "correct what is named above") from None
     except RecursionError:
         raise error(f"{name}: arrays nested too deeply", "give a file of the documented keys only") from None
 
@@ -91,13 +94,25 @@ def parse_value(text: str) -> Any:
     """A TOML value (`[1, 2]`, `true`, `0.5`, `"text"`) where `text` is one, else the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
 def json_schema(kind: type) -> dict[str, Any]:
-    """JSON schema of a kind of file, for editors."""
-    return msgspec.json.schema(kind)
+    """JSON schema of a kind of file, for editors: the same with every Python, of which 3.13 indents docstrings less."""
+    schema: dict[str, Any] = _outdented(msgspec.json.schema(kind))
+    return schema
+
+
+def _outdented(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_outdented(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: inspect.cleandoc(one) if key == "description" and isinstance(one, str) else _outdented(one)
+        for key, one in value.items()
+    }
 
 
 def _without_nulls(value: Any) -> Any:

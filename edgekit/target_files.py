@@ -97,7 +97,7 @@ def parent(extends: str, child: TargetFile) -> TargetFile:
     if not extends.endswith(".toml"):
         return _named(extends, shipped() if child.shipped else known())
     path = Path(str(child.path)).parent / Path(extends).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, False for paths that cannot even be looked up
         raise TargetError(f"no file {path}", "give a path from this file, or a name")
     return TargetFile(path)
 

@@ -107,7 +107,7 @@ def _refuse_name(name: str, file: TargetFile) -> None:
     if not re.fullmatch(pattern, name):
         raise TargetError(f"{name!r} is no name for a target", "use small letters, digits and `-`")
     if taken := next((one for one in known() if one.name == name and not same_file(one, file)), None):
-        raise TargetError(f"target {name!r} is there already: {taken.path}", "choose another name")
+        raise TargetError(f"target {name!r} exists already: {taken.path}", "choose another name")
 
 
 def _table(table: str, kind: type[Struct]) -> str:

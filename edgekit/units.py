@@ -60,3 +60,19 @@ def parse_bytes(text: str) -> int:
         raise ValueError(f"{text!r} is no size; write 65536, 64K or 64KiB")
     power = " KMG".index((found[2] or " ")[0].upper().replace("B", " "))
     return round(float(found[1]) * 1024.0**power)
+
+
+_PARTS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|ms|s|sec|min|m|h|d)", re.IGNORECASE)
+_LONG = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_seconds(text: str) -> float:
+    """`10ms` -> 0.01, `2h` -> 7200, `1h30m` -> 5400. Raises ValueError for other text, and for no time at all."""
+    words = text.strip()
+    parts = _PARTS.findall(words)
+    if not parts or _PARTS.sub("", words).strip():
+        raise ValueError(f"{text!r} is no time; write 10ms, 90s, 30m or 1h30m")
+    seconds = sum(float(number) * _LONG[unit.lower()] for number, unit in parts)
+    if not seconds:
+        raise ValueError(f"{text!r} is no time at all")
+    return seconds

@@ -48,6 +48,7 @@ class Verification(Struct, frozen=True):
 
     `difference` is deployed minus float. Without labels there is no score, only agreement. `answers` has one entry for
     each judged output of a classifier that is judged by accuracy or top<k> on two samples or more, and is else empty.
+    `part` is the part of the data that judged it.
     """
 
     samples: int
@@ -57,6 +58,7 @@ class Verification(Struct, frozen=True):
     differences: tuple[Difference, ...]
     agreement: Agreement
     answers: tuple[Answers, ...] = ()
+    part: str = "test"
 
 
 def run_file(
@@ -82,23 +84,25 @@ def run_file(
 
 def verify(data: Dataset, part: Part, reference: Sequence[Array], outputs: Outputs) -> Verification:
     """Score a file's outputs over `part`, and their difference from the float model's on the same samples."""
-    before, after, metric = data.judged(part, reference), data.judged(part, outputs.arrays), data.metric
+    before, after, metric = data.judged(part, reference), data.judged(part, outputs.arrays), data.metrics
     found: tuple[Score, ...] = ()
     differences: tuple[Difference, ...] = ()
     if metric and before and after:
         found = tuple(scores(metric, *after, data.output_names))
         differences = tuple(paired_differences(metric, after[0], before[1], after[1]))
-    same = agreement(reference, outputs.arrays, data.task)
+    same = agreement(reference, outputs.arrays, [data.task_of(place) for place in range(len(reference))])
     told = tuple(_answers(data, before, after))
-    return Verification(len(part), outputs.runtime, outputs.batch, found, differences, same, told)
+    return Verification(len(part), outputs.runtime, outputs.batch, found, differences, same, told, part.name)
 
 
 def _answers(data: Dataset, before: Judged | None, after: Judged | None) -> Iterator[Answers]:
     """The answers to each label of one class a sample; a metric of the user's own may take labels of any kind."""
-    if data.task != "classification" or not before or not after or not _BY_CLASS.fullmatch(data.metric or ""):
+    if not before or not after:
         return
-    for y, a, b in zip(before[0], before[1], after[1], strict=True):
-        if len(y) > 1 and decisions(y, a)[0].ndim == 1:
+    for place, (y, a, b) in enumerate(zip(before[0], before[1], after[1], strict=True)):
+        task, metric = (data.heads[place].task, data.heads[place].metric) if data.heads else (data.task, data.metric)
+        by_class = task == "classification" and _BY_CLASS.fullmatch(metric or "")
+        if by_class and len(y) > 1 and decisions(y, a)[0].ndim == 1:
             yield answers(y, a, b)
 
 

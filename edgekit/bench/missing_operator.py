@@ -31,7 +31,7 @@ def open_runnable(data: bytes | bytearray, label: str, delegate: Delegate | None
     if delegate is not None:
         return
     with flatbuffer.damage_named(label):
-        codes = flatbuffer.items(model.OperatorCodesLength, model.OperatorCodes, len(data))
+        codes = flatbuffer.Room(len(data)).items(model.OperatorCodesLength, model.OperatorCodes)
         compiled = any(flatbuffer.operator_name(code) == EDGE_TPU for code in codes)
     if compiled:
         raise InputError(f"{label}: {EDGE_TPU} runs on an Edge TPU only, and no delegate is asked for", _COMPILED)

@@ -23,6 +23,7 @@ from edgekit.device.printable import printable
 from edgekit.device.protocol import Completed, Device
 from edgekit.errors import DeviceError, InputError, ModelError, RunError
 from edgekit.tflite import flatbuffer
+from edgekit.tflite.artifact_folder import tflite_path
 
 _MEBI = 2**20
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?(?:e[+-]?[0-9]{1,2})?)"
@@ -40,7 +41,7 @@ def measure_native(
     open_runnable(data, str(model), plan.delegate)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     program = pushed_tool(device, tool)
-    place = device.push(model, keep=True)
+    place = device.push(tflite_path(model), keep=True)
     before = conditions(device)
     done = device.run([program, *flags(place, plan)], timeout)
     printed = read_output(done, str(model), device.name, timeout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,7 +10,6 @@ from msgspec import Meta, Struct
 
 from edgekit.bench.plan import Cores, Plan
 from edgekit.errors import InputError
-from edgekit.new_file import new_file
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.memory_plan import plan_memory
 
@@ -321,11 +319,5 @@ class Results(Struct, frozen=True, forbid_unknown_fields=True):
         """Read a file's bytes. Raises InputError naming the first thing that does not fit."""
         try:
             return msgspec.json.decode(data, type=cls)
-        except msgspec.MsgspecError as cause:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as cause:
             raise InputError(f"{name}: not a results file: {cause}", "give a file written by `benchmark -o`") from None
-
-
-def write_new(path: Path, data: bytes, overwrite: bool = False) -> None:
-    """Write a file whole or not at all. Raises OutputError if it exists (unless `overwrite`) or cannot be written."""
-    with new_file(path, overwrite) as stream:
-        stream.write(data)

@@ -23,10 +23,12 @@ from edgekit.bench.ask import agent_sha256, ask
 from edgekit.bench.missing_operator import open_runnable
 from edgekit.bench.plan import Delegate, Plan, RuntimeName
 from edgekit.bench.result import Count, Delegation, Fed, Measurement, ModelFile, Observed, Runtime, Samples, Tensor
+from edgekit.data.npz import NO_HEADER, read_header
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
 from edgekit.errors import DataError, DeviceError, InputError
 from edgekit.tflite import flatbuffer
+from edgekit.tflite.artifact_folder import tflite_path
 
 Array = npt.NDArray[Any]
 
@@ -247,7 +249,7 @@ def _opened(device: Device | None) -> Iterator[Device]:
 
 def _as_file(model: bytes | Path, folder: Path, name: str = "model.tflite") -> Path:
     if isinstance(model, Path):
-        return model
+        return tflite_path(model)
     path = folder / name
     path.write_bytes(model)
     return path
@@ -283,16 +285,9 @@ def _pulled(device: Device, remote: str, answer: _Inferred, samples: int, folder
 def _mapped(path: Path, device: str) -> Array:
     """A .npy file, mapped: a header that claims more than the file holds is refused before memory is taken."""
     try:
-        empty = math.prod(_header_shape(path)) == 0
+        with path.open("rb") as file:
+            empty = math.prod(read_header(file)[0]) == 0
         array: Array = np.load(path, mmap_mode=None if empty else "r", allow_pickle=False)
         return array
-    except (ValueError, OSError, EOFError, TypeError) as cause:
+    except (*NO_HEADER, OSError, EOFError) as cause:
         raise DeviceError(f"{device}: an output file cannot be read: {cause}", "run it again") from cause
-
-
-def _header_shape(path: Path) -> tuple[int, ...]:
-    with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape: tuple[int, ...] = read(file)[0]
-        return shape

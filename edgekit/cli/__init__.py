@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import click
@@ -12,24 +13,28 @@ from edgekit.errors import EdgekitError
 # name -> one line of help; the line is here so that `edgekit --help` imports no command.
 _COMMANDS = {
     "optimize": "Take a model to one or more targets: compress, convert, quantize, verify, measure, report.",
+    "search": "Search the recipes for the best files within budgets of size, latency, memory and accuracy.",
     "compress": "Make a Keras model smaller: prune, factorize, cluster, distill; convert nothing.",
     "sensitivity": "Show what each layer of a Keras model costs when a share of it is pruned.",
     "inspect": "Show what is inside a .tflite file.",
     "metadata": "Show or set the TFLite Metadata of a file: names, licence, normalization, labels.",
     "memory": "Show the memory that the tensors of a .tflite file need, and what sets it.",
     "check": "Say whether a model will run on a target, and what to change.",
+    "recommend": "Say which techniques will pay for a model on a target, and which will not.",
     "vectors": "Make golden vectors of a .tflite file, or check a runtime or device against them.",
     "firmware": "Show flash and RAM of firmware from the linker's map: the model, its arena, the rest; and gate it.",
     "diff": "Write the delta from one version of a model to the next, to send instead of the whole file.",
     "patch": "Make the new version of a model from the old one and a delta.",
     "rewrite": "Write a .tflite file in operators that the target runs faster.",
+    "split": "Cut a model into segments that run as a pipeline: on several cores, accelerators or boards.",
     "sbom": "Print the bill of materials of an artifact (CycloneDX).",
     "compile": "Compile a .tflite file for an Edge TPU or an Ethos-U, by the maker's compiler.",
-    "package": "Package a .tflite file for a firmware build: C sources, arena, self-test, build files.",
+    "package": "Package files for an Android or iOS app, a Linux board or a firmware build: model, code, self-test.",
     "verify": "Check a package: that no file was changed, who signed it, and that its models compute what they should.",
     "keygen": "Make a pair of keys to sign packages with.",
     "estimate": "Estimate latency on targets you do not own, from published figures.",
     "evaluate": "Measure the accuracy of a model on a data set.",
+    "agree": "Compare simulation, file and device, and name the first operator where they part.",
     "benchmark": "Measure latency and memory of .tflite files.",
     "results": "Show, join and draw what `benchmark -o` wrote.",
     "profile": "Show where the time of a .tflite file goes, operator by operator.",
@@ -39,6 +44,14 @@ _COMMANDS = {
     "recipes": "List, show and validate recipes.",
     "doctor": "Check this environment; or explain, and repair, an int8 file that lost accuracy.",
     "completion": "Print the completion script for bash, zsh or fish.",
+}
+
+
+# What click says -> what to do, where its words leave that open.
+_MENDS = {
+    "unexpected extra argument": "put a path with spaces into quotes, and each value behind its option",
+    "Missing option '--target'": "`edgekit targets list` has their names",
+    "Missing option '--data'": "give the data that the model was trained on: .npz, class folders of images, .csv ...",
 }
 
 
@@ -84,13 +97,20 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: run a command, and turn errors into a message and an exit code."""
+    from edgekit.terminal import colourless
+
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the locale has not is shown by its number
     try:
-        ended = cli.main(standalone_mode=False)  # gives the code of an early exit, such as that of --help
+        # gives the code of an early exit, such as that of --help
+        ended = cli.main(standalone_mode=False, color=False if colourless() else None)
     except EdgekitError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
+        if mend := next((mend for said, mend in _MENDS.items() if said in error.format_message()), ""):
+            _say(f"  mend: {mend}")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted")

@@ -26,12 +26,11 @@ from edgekit.bench.result import (
     NativeMeasurement,
     Results,
     Runtime,
-    write_new,
 )
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import Summary, summarize
 from edgekit.cli.benchmark_gates import demand_delegate, refuse_disturbed, refuse_for_phones, refuse_unused_tool
-from edgekit.cli.common import emit, json_option, progress, results_only, say
+from edgekit.cli.common import emit, json_option, progress, refuse_place, results_only, say
 from edgekit.cli.device_option import device_option, unique
 from edgekit.cli.gate_options import GateOptions, gate_options, render_verdicts
 from edgekit.cli.model_options import collect, data_options
@@ -40,7 +39,8 @@ from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
-from edgekit.errors import InputError, OutputError
+from edgekit.errors import InputError
+from edgekit.new_file import write_new
 from edgekit.report.table import Write, render_table
 from edgekit.tflite import flatbuffer
 from edgekit.units import format_bytes, format_joules, format_seconds
@@ -160,11 +160,8 @@ def command(
     and +file are what the model added: memory of its own, and pages of files (the model, code of the runtime). arena is
     what its tensors need by LiteRT's plan; what +anonymous is above it are packed weights, scratch memory and the heap.
     """
-    if output is not None and output.exists() and not overwrite:
-        raise OutputError(f"{output} exists", "give another name, or --overwrite")
-    if output is not None and not output.parent.is_dir():
-        raise OutputError(f"{output.parent}: no such folder", "make it first, or give another place")
-    for model in models[1:]:  # the fault of a later one must not cost the result of the first
+    refuse_place(output, overwrite)
+    for model in models:  # the fault of one must cost neither a connection nor the result of those before it
         flatbuffer.open_model(flatbuffer.read_bytes(model), str(model))
     samples = {} if data is None else {model: _samples(model, data, collect(metric, task, pairs)) for model in models}
     places = [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))]

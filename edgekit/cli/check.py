@@ -10,17 +10,18 @@ from typing import cast
 import click
 from msgspec import Struct
 
-from edgekit.advice import words
-from edgekit.check import CheckResult
+from edgekit.check.advice import words
+from edgekit.check.check import CheckResult
 from edgekit.cli import complete
 from edgekit.cli.budget_option import budget_option, with_budgets
 from edgekit.cli.common import emit, json_option, results_only, say
 from edgekit.cli.model_options import model_argument, targets_option, trust_option
-from edgekit.errors import GateError, OutputError
+from edgekit.errors import GateError
 from edgekit.finding import Level
 from edgekit.forecast.edgetpu import edgetpu_log
 from edgekit.forecast.placement import Forecast
 from edgekit.forecast.units import TITLES
+from edgekit.new_file import write_new
 from edgekit.report.sarif import sarif
 from edgekit.report.table import render_table
 from edgekit.source_check import check_on, is_source
@@ -108,10 +109,7 @@ def _write_sarif(results: tuple[CheckResult, ...], model: str, log: Path) -> Non
     if log == _STANDARD_OUTPUT:
         click.echo(text)
         return
-    try:
-        log.write_text(text + "\n", encoding="utf-8")
-    except OSError as fault:
-        raise OutputError(f"{log}: {fault.strerror}", "give --sarif a file in a folder that can be written") from None
+    write_new(log, f"{text}\n".encode(), overwrite=True)
 
 
 def _render(report: CheckReport, every: bool) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
 from edgekit.device.printable import printable
+from edgekit.errors import OutputError
 from edgekit.talk import Line
+from edgekit.terminal import columns, fold, rewritable
 
+_COUNT = re.compile(r"(?<![\w-])\d[\d.,e+-]*")
+_step = ""
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,24 +27,26 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 
 def emit(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
-    """Print a result on standard output, as JSON or as `render` makes it."""
+    """Print a result on standard output, as JSON or as `render` makes it, folded to the width of a terminal."""
     if as_json:
         click.echo(_as_json(value))
     else:
-        click.echo(_safe(render(value)))
+        click.echo(fold(_safe(render(value)), columns(sys.stdout)))
 
 
 def _as_json(value: Any) -> str:
-    """Indented JSON; a file name that is no UTF-8 has its bytes escaped, as Python reads it back."""
+    """Indented JSON; what is no UTF-8, or no letter of the output's encoding, is escaped, as Python reads it back."""
     try:
-        return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+        text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+        text.encode(sys.stdout.encoding or "utf-8")
+        return text
     except UnicodeEncodeError:
         return json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2)
 
 
 def say(text: str) -> None:
     """Talk to the person, not to the pipe."""
-    click.echo(_safe(text), err=True)
+    click.echo(fold(_safe(text), columns(sys.stderr)), err=True)
 
 
 def _safe(text: str) -> str:
@@ -49,15 +55,42 @@ def _safe(text: str) -> str:
 
 
 def progress(text: str) -> None:
-    """Say a line worth keeping; or show one that the next replaces, on a terminal only.
+    """Say a line worth keeping; or show one that the next replaces, or without a terminal one for each new step.
 
-    The latter is cut to the width, since a wrapped line would stay.
+    What is replaced is cut to the width, since a wrapped line would stay.
     """
-    if isinstance(text, Line):
-        click.echo(f"\r\033[K{text}" if sys.stderr.isatty() else text, err=True)
-    elif sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns - 1
-        click.echo(f"\r\033[K{printable(text)[:width]}", nl=False, err=True)
+    if not rewritable(sys.stderr):
+        if isinstance(text, Line) or (_is_new(text) and text):
+            say(text.replace("\n", " "))
+    elif isinstance(text, Line):
+        _rewrite(f"{fold(_safe(text), columns(sys.stderr))}\n")
+    else:
+        _rewrite(printable(text)[: (columns(sys.stderr) or 80) - 1])
+
+
+def _rewrite(text: str) -> None:
+    """Put a text in the place of the last line; not by click, which takes more than colours out where they are off."""
+    sys.stderr.write(f"\r\033[K{text}")
+    sys.stderr.flush()
+
+
+def _is_new(text: str) -> bool:
+    """Whether the text names another step than the one before: a count that goes on is the same step, nothing none."""
+    global _step
+    before, _step = _step, _COUNT.sub("#", text)
+    return _step != before
+
+
+def refuse_place(out: Path | None, overwrite: bool = True) -> None:
+    """Raise OutputError, before any work is done for it, where a file cannot be written or must not be replaced."""
+    if out is None:
+        return
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already", "choose another file with -o, or give --overwrite")
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder, and no place for a file", "choose a file in it")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out.parent}: no such folder", "make it first, or choose another place")
 
 
 @contextmanager

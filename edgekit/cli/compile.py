@@ -10,7 +10,6 @@ from typing import get_args
 import click
 from msgspec import Struct
 
-from edgekit.bench.result import write_new
 from edgekit.cli.common import emit, json_option
 from edgekit.errors import OutputError
 from edgekit.finding import grouped, named
@@ -18,7 +17,9 @@ from edgekit.forecast.edgetpu import forecast_edgetpu
 from edgekit.forecast.edgetpu_compiler import COMMAND, Compilation, Difference, compare, compile_edgetpu
 from edgekit.forecast.edgetpu_mends import fixed_sizes
 from edgekit.forecast.vela import Accelerator, Compiled, compile_for_ethos_u
+from edgekit.new_file import write_new
 from edgekit.report.table import render_table
+from edgekit.tflite.artifact_folder import tflite_path
 from edgekit.tflite.flatbuffer import read_bytes
 from edgekit.tflite.graph import read_graph
 from edgekit.units import format_bytes, format_count, format_seconds
@@ -46,8 +47,10 @@ class EthosReport(Struct, frozen=True):
     "--for",
     "unit",
     type=click.Choice([_EDGETPU, *get_args(Accelerator)]),
+    metavar="ACCELERATOR",
     required=True,
-    help="The Edge TPU (by edgetpu_compiler), or a configuration of an Ethos-U (by vela).",
+    help="edgetpu (by edgetpu_compiler), or a configuration of an Ethos-U (by vela): ethos-u55-32 to -256, "
+    "ethos-u65-256 and -512, ethos-u85-128 to -2048.",
 )
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder for the compiled file.")
 @click.option(
@@ -81,11 +84,12 @@ def command(
         --compiler 'docker run --rm -v {folder}:{folder} IMAGE edgetpu_compiler'
     edgekit compile model.tflite --for ethos-u55-128 -o build
     """
+    model = tflite_path(model)
     data = bytes(read_bytes(model))
     read_graph(data, str(model))
     file = out / f"{model.stem}_{_EDGETPU if unit == _EDGETPU else 'vela'}.tflite"
     if file.exists() and not overwrite:
-        raise OutputError(f"{file} is there already", "give --overwrite, or another folder")
+        raise OutputError(f"{file} exists already", "give --overwrite, or another folder")
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         source = Path(folder, model.name)
         source.write_bytes(fixed_sizes(data) if fix_sizes else data)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli import complete
-from edgekit.cli.common import emit, json_option, progress, results_only, say
+from edgekit.cli.common import emit, json_option, progress, refuse_place, results_only, say
 from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
 from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
-    from edgekit.compress import StageReport
+    from edgekit.step import StageReport
 
 
 @click.command("compress")
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 @click.option(
     "--recipe", "-r", required=True, metavar="RECIPE", shell_complete=complete.recipes, help="Such as channels50."
 )
-@click.option("--target", "-t", default="host", show_default=True, metavar="TARGET", shell_complete=complete.targets)
+@click.option(
+    "--target",
+    "-t",
+    default="host",
+    show_default=True,
+    metavar="TARGET",
+    shell_complete=complete.targets,
+    help="The board whose preferred numbers of channels are kept to.",
+)
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The .keras file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @trust_option
@@ -46,7 +54,8 @@ def command(
     What the recipe says about number formats is left out, and may be left out of it.
 
     \b
-    edgekit compress model.keras --data digits.npz -r channels50-prune80 -o smaller.keras
+    edgekit compress model.keras --data digits.npz -r channels50-prune80 \\
+        -o smaller.keras
     """
     from edgekit.compress import compress_model
     from edgekit.workspace import kept_beside, partial_of
@@ -78,10 +87,7 @@ def command(
 def _refuse(out: Path, overwrite: bool) -> None:
     if out.suffix != ".keras":
         raise OutputError(f"{out}: not the name of a Keras file", f"write {out.with_suffix('.keras')}")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already", "choose another file with -o, or give --overwrite")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out.parent}: no such folder", "make it first, or choose another file with -o")
+    refuse_place(out, overwrite)
 
 
 def render(reports: Sequence[StageReport], out: Path) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click import Context, Parameter
 from click.shell_completion import CompletionItem
 
+from edgekit.cli.common import progress
 from edgekit.errors import EdgekitError
+
+if TYPE_CHECKING:
+    from edgekit.bench.plan import RuntimeName
+    from edgekit.device.protocol import Device
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,6 +28,18 @@ def device_option(multiple: bool = False) -> Callable[[F], F]:
         help_text = f"{_HELP}; several are measured at once.  [default: local]"
         return click.option("--device", multiple=True, shell_complete=names, help=help_text)
     return click.option("--device", default="local", show_default=True, shell_complete=names, help=f"{_HELP}.")
+
+
+@contextmanager
+def opened(address: str, runtime: RuntimeName) -> Iterator[Device | None]:
+    """The device behind an address, open; None for this machine."""
+    from edgekit.device.find import find_device
+
+    if address == "local":
+        yield None
+        return
+    with find_device(address, runtime, progress, native=False) as place:
+        yield place
 
 
 def names(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:

@@ -46,7 +46,8 @@ def command(context: click.Context) -> None:
     """Your devices: the names that `--device` takes beside addresses. Without a subcommand: the list.
 
     \b
-    They are tables of ~/.config/edgekit/devices.toml (or of the file that EDGEKIT_DEVICES names):
+    They are tables of ~/.config/edgekit/devices.toml, or of the file that
+    EDGEKIT_DEVICES names:
       [pi4]
       address = "ssh://pi@raspberrypi.local"
     """
@@ -59,8 +60,9 @@ def command(context: click.Context) -> None:
 def list_command(as_json: bool = False) -> None:
     """The devices of your file, one a line."""
     entries = load_devices()
-    emit(entries, as_json, _render_list)
-    if not entries:
+    if entries or as_json:
+        emit(entries, as_json, _render_list)
+    else:
         say(f"no devices in {devices_path()}; `edgekit devices --help` shows what to write there")
 
 

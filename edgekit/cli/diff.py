@@ -35,7 +35,8 @@ def command(old: Path, new: Path, out: Path, overwrite: bool, as_json: bool) -> 
 
     \b
     edgekit diff v1.tflite v2.tflite -o v1-v2.delta
-    edgekit patch v1.tflite v1-v2.delta -o v2.tflite       # on the device; or: bspatch v1.tflite v2.tflite v1-v2.delta
+    edgekit patch v1.tflite v1-v2.delta -o v2.tflite     # on the device; or:
+    bspatch v1.tflite v2.tflite v1-v2.delta
 
     The delta has the format BSDIFF40 and knows the SHA-256 of both files.
     """

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import complete
-from edgekit.cli.common import emit, json_option, progress, results_only
+from edgekit.cli.common import emit, json_option, progress, refuse_place, results_only
 from edgekit.cli.model_options import collect, data_options, trust_option
-from edgekit.errors import GateError, OutputError
+from edgekit.errors import GateError
 
 if TYPE_CHECKING:
     from edgekit.doctor.case import Case
     from edgekit.doctor.diagnosis import Diagnosis
     from edgekit.doctor.floor import Floor
+    from edgekit.doctor.repair import Repair
 
 
 @click.command("doctor")
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--floor", metavar="SCORE", help="The least score that is accepted, 0.9 or 90%: exit code 1 below it.")
 @click.option("--repair", is_flag=True, help="Repair MODEL, by the cheapest measures that reach the floor.")
 @click.option("-o", "out", type=click.Path(path_type=Path), metavar="OUT", help="Where the repaired file goes.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with the plots, too.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @click.option("--target", "-t", shell_complete=complete.targets, help="What says which repairs are permitted.")
 @trust_option
@@ -36,6 +38,7 @@ def command(
     floor: str | None,
     repair: bool,
     out: Path | None,
+    html: Path | None,
     overwrite: bool,
     target: str | None,
     trust: bool,
@@ -49,13 +52,17 @@ def command(
     \b
     edgekit doctor
     edgekit doctor model_int8.tflite --float model.keras --data digits.npz
-    edgekit doctor model_int8.tflite --float model.keras --data digits.npz --repair -o repaired.tflite
+    edgekit doctor model_int8.tflite --float model.keras --data digits.npz \\
+        --repair -o repaired.tflite
+    edgekit doctor model_int8.tflite --float model.keras --data digits.npz \\
+        --html why.html
 
     Without MODEL: Python, packages, runtimes, tools; exit code 1 if edgekit itself cannot work. The default floor of a
-    repair is half a point below the float score.
+    repair is half a point below the float score. Its last measure, a short training, needs a Keras model as --float and
+    a train part.
     """
     if model is None:
-        if any((source, data, floor, repair, out, target)):
+        if any((source, data, floor, repair, out, html, target)):
             raise click.UsageError("these options go with a MODEL: edgekit doctor MODEL.tflite --float F --data D")
         _environment(as_json)
         return
@@ -63,7 +70,8 @@ def command(
         raise click.UsageError("MODEL is explained against its float model on data: give --float and --data")
     if repair != bool(out):
         raise click.UsageError("--repair writes a file: give --repair and -o OUT.tflite together")
-    _refuse_place(out, overwrite)
+    for place in (out, html):
+        refuse_place(place, overwrite)
     from edgekit.doctor.case import open_case
     from edgekit.doctor.floor import Floor
 
@@ -71,16 +79,9 @@ def command(
     with results_only():
         case = open_case(model, source, data, trust=trust, data_options=collect(metric, task, pairs))
     if out:
-        _repair(case, bound, out, target, as_json)
+        _repair(case, bound, out, target, as_json, html)
     else:
-        _explain(case, bound, as_json)
-
-
-def _refuse_place(out: Path | None, overwrite: bool) -> None:
-    if out and out.exists() and not overwrite:
-        raise OutputError(f"{out} is there already", "give --overwrite, or another file")
-    if out and not out.parent.is_dir():
-        raise OutputError(f"{out.parent}: no such folder", "make it first, or choose another file")
+        _explain(case, bound, as_json, model, html)
 
 
 def _environment(as_json: bool) -> None:
@@ -109,33 +110,44 @@ def _diagnosed(case: Case) -> Diagnosis:
     return found
 
 
-def _explain(case: Case, floor: Floor | None, as_json: bool) -> None:
+def _explain(case: Case, floor: Floor | None, as_json: bool, model: str, html: Path | None) -> None:
     from edgekit.report.doctor import diagnosis_text
 
     found = _diagnosed(case)
     if floor:
         floor.check(found.metric, found.float_score)
+    _write_page(html, model, found)
     emit(found, as_json, diagnosis_text)
     if floor and not floor.met(found.metric, found.int8_score):
         scored = "does not run" if found.int8_score is None else f"scores {found.int8_score:.4f}"
         raise GateError(f"the int8 file {scored}, and the floor is {floor.bound:g}", "see the causes, or --repair")
 
 
-def _repair(case: Case, floor: Floor | None, out: Path, target: str | None, as_json: bool) -> None:
-    from edgekit.bench.result import write_new
+def _write_page(html: Path | None, name: str, found: Diagnosis, repair: Repair | None = None) -> None:
+    if html:
+        from edgekit.new_file import write_new
+        from edgekit.report.doctor_page import page
+
+        write_new(html, page(Path(name).name, found, repair).encode(), overwrite=True)
+
+
+def _repair(case: Case, floor: Floor | None, out: Path, target: str | None, as_json: bool, html: Path | None) -> None:
     from edgekit.doctor.repair import repair
+    from edgekit.new_file import write_new
     from edgekit.report.doctor import repair_text
     from edgekit.target import load_target
 
     board = load_target(target) if target else None
     found = _diagnosed(case)
     with results_only():
-        file, done = repair(case.quantized, case.source, case.data, floor, target=board, say=progress)
+        file, done = repair(case.quantized, case.source, case.data, floor, target=board, model=case.model, say=progress)
     progress("")
     write_new(out, file, overwrite=True)
+    _write_page(html, out.name, found, done)
     result: dict[str, Any] = {"diagnosis": found, "repair": done, "file": str(out)}
     emit(result, as_json, lambda _: repair_text(found, done, str(out)))
     if not done.met:
         raise GateError(
-            f"{out} does not reach the floor of {done.floor:.4g}", "train as the integer file computes: `qat-int8`"
+            f"{out} does not reach the floor of {done.floor:.4g}",
+            "give --float MODEL.keras and a train part, or train longer: `edgekit optimize` with `qat-int8`",
         )

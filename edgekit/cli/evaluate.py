@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekit.bench.plan import Plan
 from edgekit.cli.common import emit, json_option, progress, results_only
-from edgekit.cli.device_option import device_option
+from edgekit.cli.device_option import device_option, opened
 from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
 from edgekit.cli.plan_options import run_options
-from edgekit.device.find import find_device
 
 if TYPE_CHECKING:
     from edgekit.evaluate import Evaluation
@@ -23,7 +21,11 @@ if TYPE_CHECKING:
 @model_argument
 @data_options(required=True)
 @click.option(
-    "--part", default="test", show_default=True, type=click.Choice(["train", "validation", "calibration", "test"])
+    "--part",
+    default="test",
+    show_default=True,
+    type=click.Choice(["train", "validation", "calibration", "test"]),
+    help="Which part of the data judges.",
 )
 @click.option("--samples", type=click.IntRange(1), help="Take only so many, drawn evenly from the classes.")
 @click.option("--float", "source", metavar="FLOAT", help="Judge MODEL beside its float model: what the mean hides.")
@@ -64,7 +66,8 @@ def command(
 
     \b
     edgekit evaluate model_int8.tflite --data digits.npz
-    edgekit evaluate model_int8.tflite --data digits.npz --float model.keras --robust
+    edgekit evaluate model_int8.tflite --data digits.npz --float model.keras \\
+        --robust
 
     With --float a .tflite is held against its float model: classes that lose more than the average, answers that
     changed (churn), confidence (expected calibration error); with --robust both run on corrupted samples as well.
@@ -80,12 +83,7 @@ def command(
         raise click.UsageError("--robust, --kind and --seed are of a comparison: give --float FLOAT, too")
     from edgekit.evaluate import evaluate_model
 
-    with results_only(), ExitStack() as stack:
-        place = (
-            None
-            if device == "local"
-            else stack.enter_context(find_device(device, plan.runtime, progress, native=False))
-        )
+    with results_only(), opened(device, plan.runtime) as place:
         progress(f"evaluating {model}" + (f" on {place.name}" if place else ""))
         found = evaluate_model(
             model, data, part=part, plan=plan, trust=trust, data_options=options, samples=samples, device=place

@@ -61,7 +61,8 @@ def size(
     """Show flash and RAM by memory region, and how much is the model, its arena, TensorFlow Lite Micro, and the rest.
 
     \b
-    edgekit firmware size --map app.map --package firmware/keyword --budget flash=256K,ram=64K
+    edgekit firmware size --map app.map --package firmware/keyword \\
+        --budget flash=256K,ram=64K
 
     Flash has the first values of initialized data as well. Regions are those of the linker script's MEMORY, or else
     flash and ram by the kinds of sections. Ends with code 1 over a budget.

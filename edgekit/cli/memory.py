@@ -63,7 +63,7 @@ def command(model: Path, output: Path | None, overwrite: bool, record: bool, as_
     plans = tuple(_planned(contents, runtime) for runtime in _TITLES)
     report = Report(str(model), plans, _recorded(model) if record else None)
     if output is not None:
-        from edgekit.bench.result import write_new
+        from edgekit.new_file import write_new
         from edgekit.report.arena import page
 
         shown = [(_TITLES[one.runtime], one.plan) for one in report.plans]

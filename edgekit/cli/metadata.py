@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.common import emit, json_option, say
+from edgekit.cli.common import emit, json_option, refuse_place, say
+from edgekit.new_file import write_new
 
 if TYPE_CHECKING:
     from edgekit.tflite.metadata import FileMetadata
@@ -54,8 +55,10 @@ def set_(model: Path, out: Path, artifact: Path | None, overwrite: bool, as_json
     """Write MODEL with metadata to a new file; what is not named stays as MODEL has it.
 
     \b
-    edgekit metadata set m.tflite -o app.tflite --labels labels.txt --mean 127.5 --std 127.5
-    edgekit metadata set m.tflite -o app.tflite --from build/raspberry-pi-4/int8 --author me
+    edgekit metadata set m.tflite -o app.tflite --labels labels.txt --mean 127.5 \\
+        --std 127.5
+    edgekit metadata set m.tflite -o app.tflite --from build/raspberry-pi-4/int8 \\
+        --author me
     """
     from edgekit.tflite.flatbuffer import read_bytes
     from edgekit.tflite.inspect import read_contents
@@ -66,7 +69,7 @@ def set_(model: Path, out: Path, artifact: Path | None, overwrite: bool, as_json
     data = bytes(read_bytes(model))
     changes = _changes(artifact, told)
     made = write_metadata(data, changed(read_metadata(data, str(model)), read_contents(data, str(model)), changes))
-    out.write_bytes(made)
+    write_new(out, made, overwrite=True)
     say(f"file: {out}")
     emit(read_metadata(made), as_json, lambda found: render(found, out.name))
 
@@ -83,10 +86,7 @@ def _refuse(model: Path, out: Path, overwrite: bool) -> None:
 
     if out.exists() and model.exists() and out.samefile(model):
         raise OutputError(f"{out} is the model itself", "choose another file with -o")
-    if out.is_dir() or not out.parent.is_dir():
-        raise OutputError(f"{out} is no place for a file", "choose a file in a folder that exists")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already", "choose another file with -o, or give --overwrite")
+    refuse_place(out, overwrite)
 
 
 def _changes(artifact: Path | None, told: dict[str, Any]) -> Changes:

@@ -22,7 +22,11 @@ targets_option = click.option(
     shell_complete=complete.targets,
     help="Target name, or path of a TOML file; repeat.",
 )
-trust_option = click.option("--trust", is_flag=True, help="Allow the model file to run its own code (Lambda layers).")
+trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    help="Run the code that files bring or name: Lambda layers, Python in a data.toml or recipe.",
+)
 
 
 def data_options(required: bool = False) -> Callable[[F], F]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="TARGET",
     shell_complete=complete.targets,
+    help="A board, by name or as a .toml; `edgekit targets` lists them. Repeatable.",
 )
 @click.option(
     "--recipe",
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="RECIPE",
     shell_complete=complete.recipes,
-    help="Default: what each target recommends.",
+    help="How to make the files; `edgekit recipes` lists them. Repeatable. Default: what each target recommends.",
 )
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="Folder for artifacts and report.")
-@click.option("--max-drop", metavar="DROP", help="Greatest accepted loss of the metric: 0.01 or 1%.")
+@click.option(
+    "--max-drop", metavar="DROP", help="Greatest accepted loss of the metric: 0.01 or 1%; by output kind=1%,value=0.2."
+)
 @click.option("--no-benchmark", is_flag=True, help="Do not measure latency and memory on this host.")
 @click.option("--overwrite", is_flag=True, help="Replace a former result in the output folder.")
 @trust_option
@@ -63,8 +66,10 @@ def command(
     MODEL is a .keras, a legacy .h5/.hdf5, a SavedModel folder, a float .tflite, or module:function.
 
     \b
-    edgekit optimize model.keras --data digits.npz -t raspberry-pi-4 -t coral-usb -o build
-    edgekit optimize model.keras --data digits.npz -r int8 -r float16 --max-drop 1% -o build
+    edgekit optimize model.keras --data digits.npz -t raspberry-pi-4 \\
+        -t coral-usb -o build
+    edgekit optimize model.keras --data digits.npz -r int8 -r float16 \\
+        --max-drop 1% -o build
     """
     from edgekit.pipeline import optimize
     from edgekit.workspace import partial_of

@@ -36,6 +36,19 @@ def _cmake_folder(context: click.Context, parameter: click.Parameter, asked: boo
         context.exit()
 
 
+def _numbers(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{word!r} is not NAME=NUMBER, such as threshold=0.5") from None
+        if found.setdefault(name, value) != value:
+            raise click.BadParameter(f"{name} is given as {found[name]:g} and as {value:g}: give it once")
+    return found
+
+
 @click.command("package")
 @click.argument("models", nargs=-1, required=True, metavar="[UNIT=]MODEL...")
 @click.option("--for", "kind", type=click.Choice(KINDS), required=True, help="What the package goes into.")
@@ -49,6 +62,13 @@ def _cmake_folder(context: click.Context, parameter: click.Parameter, asked: boo
     type=click.Path(path_type=Path),
     multiple=True,
     help="Golden vectors of `edgekit vectors` to use in place of random samples; one file for each model.",
+)
+@click.option(
+    *("--constant", "constants"),
+    multiple=True,
+    metavar="NAME=NUMBER",
+    callback=_numbers,
+    help="A number that the code on the device needs beside the model, such as a threshold. Repeatable.",
 )
 @click.option(
     "--target", "-t", shell_complete=complete.targets, help="Refuse what breaks the rules or the budget of this target."
@@ -85,8 +105,10 @@ def command(
     it has of edgetpu, gpu, cpu. A second call writes nothing where nothing changed, so builds may call it each time.
 
     \b
-    edgekit package model.tflite --for firmware -o firmware/model --target cortex-m7
-    edgekit package gpu=float16.tflite cpu=int8.tflite --for android -o app/model --labels labels.txt
+    edgekit package model.tflite --for firmware -o firmware/model \\
+        --target cortex-m7
+    edgekit package gpu=float16.tflite cpu=int8.tflite --for android \\
+        -o app/model --labels labels.txt
     cmake -Dedgekit_DIR="$(edgekit package --cmake-dir)" ...
     """
     own = take_options(kind, options)

@@ -17,18 +17,23 @@ def command(context: click.Context) -> None:
 
     \b
     A recipe is a TOML file or a phrase: [STEP-...]FORMAT[:OPTION,...]
-      steps    channelsN  remove channels until N % fewer multiply-accumulates are left, distill
-               factorizeN split layers into thinner ones, to N % fewer multiply-accumulates
-               dropN      remove residual branches that change the outputs by at most N %
+      steps    channelsN  remove channels until N % fewer multiply-accumulates
+                          are left, distill
+               factorizeN split layers into thinner ones, to N % fewer
+                          multiply-accumulates
+               dropN      remove residual branches that change the outputs by
+                          at most N %
                studentN   distill into a student with N % of the channels
                pruneN     set N % of the weights to zero while training
                clusterN   let the weights of each layer share N values
                small      channels75
-               qat        train the integer file; the last step, before int8 or int16x8
+               qat        train the integer file; the last step, before int8
+                          or int16x8
       formats  float32 float16 dynamic-int8 int8 int16x8
       options  per-tensor per-channel dense-per-tensor dense-per-channel
                io=float32|int8|uint8|int16  engine=litert|converter|tfmot
-               keep-float=OPERATOR+OPERATOR  calibration=COUNT  batch=COUNT  seed=NUMBER
+               keep-float=OPERATOR+OPERATOR  calibration=COUNT
+               batch=COUNT  seed=NUMBER
                calibration=minmax|moving_average|percentile[:P]|mse|entropy
                epochs=COUNT  one-shot (no training)
                engine=tfmot: tensorflow-model-optimization prunes, clusters and

@@ -8,12 +8,14 @@ import click
 import msgspec
 
 from edgekit.bench.merge import merge
-from edgekit.bench.result import Results, write_new
+from edgekit.bench.result import Results
 from edgekit.cli.benchmark import Report, render, row_of
 from edgekit.cli.common import emit, json_option, say
 from edgekit.cli.gate_options import read_results
 from edgekit.errors import InputError, OutputError
+from edgekit.new_file import write_new
 from edgekit.report.table import render_markdown, render_table
+from edgekit.strict_toml import json_schema
 
 files_argument = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
@@ -81,7 +83,7 @@ def schema_command() -> None:
 
 def schema() -> str:
     """The schema as text, one key a line."""
-    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Results)), indent=2).decode() + "\n"
+    return msgspec.json.format(msgspec.json.encode(json_schema(Results)), indent=2).decode() + "\n"
 
 
 def _together(files: tuple[Path, ...]) -> Results:

@@ -22,6 +22,7 @@ def command(artifact: Path, licence: str | None, out: Path | None, overwrite: bo
     """
     from edgekit.artifact import Artifact
     from edgekit.errors import OutputError
+    from edgekit.new_file import write_new
     from edgekit.package.sbom import sbom
 
     if out is not None and out.exists() and not overwrite:
@@ -30,5 +31,5 @@ def command(artifact: Path, licence: str | None, out: Path | None, overwrite: bo
     if out is None:
         click.echo(bill.decode(), nl=False)
     else:
-        out.write_bytes(bill)
+        write_new(out, bill, overwrite=True)
         say(f"file: {out}")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.common import emit, json_option, progress, results_only, say
+from edgekit.cli.common import emit, json_option, progress, refuse_place, results_only, say
 from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
 from edgekit.errors import OutputError, RecipeError
+from edgekit.new_file import write_new
 
 if TYPE_CHECKING:
     from edgekit.stages.sensitivity import Sensitivity, SensitivityReport
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 @click.command("sensitivity")
 @model_argument
 @data_options(required=True)
-@click.option("--kind", default="weights", show_default=True, type=click.Choice(["weights", "channels"]))
+@click.option(
+    "--kind",
+    default="weights",
+    show_default=True,
+    type=click.Choice(["weights", "channels"]),
+    help="Take away the smallest weights, or whole channels.",
+)
 @click.option("--shares", default="0.5,0.7,0.9", show_default=True, help="Shares of each layer to take away, rising.")
 @click.option(
     "--samples", default=512, show_default=True, type=click.IntRange(2), help="Validation samples to judge by."
@@ -49,12 +56,15 @@ def command(
 
     \b
     edgekit sensitivity model.keras --data digits.npz --plot layers.html
-    edgekit sensitivity model.keras --data digits.npz --kind channels --max-drop 1%
+    edgekit sensitivity model.keras --data digits.npz --kind channels \\
+        --max-drop 1%
     """
     from edgekit.compress import sensitivity_of
     from edgekit.gate import Gate
 
     gate = None if max_drop is None else Gate.parse(max_drop)
+    if gate and gate.heads:
+        raise click.BadParameter("a layer is judged by one number; give one bound for all", param_hint="--max-drop")
     if toml and not gate:
         raise click.UsageError("--toml writes budgets, which need --max-drop: say --max-drop 1%")
     _refuse_place(plot, (".svg", ".html"))
@@ -70,7 +80,7 @@ def command(
     if plot:
         _draw(found, plot, bound)
     if toml and bound is not None:
-        toml.write_text(budgets_toml(found, bound), encoding="utf-8")
+        write_new(toml, budgets_toml(found, bound).encode(), overwrite=True)
         say(f"budgets: {toml}")
     emit(found, as_json, lambda report: render(report, bound if toml is None else None))
 
@@ -80,8 +90,7 @@ def _refuse_place(path: Path | None, endings: tuple[str, ...]) -> None:
         raise OutputError(
             f"{path}: not the name of a {' or '.join(endings)} file", f"write {path.with_suffix(endings[0])}"
         )
-    if path and not path.parent.is_dir():
-        raise OutputError(f"{path.parent}: no such folder", "make it first, or choose another file")
+    refuse_place(path)
 
 
 def _config(**settings: Any) -> Sensitivity:
@@ -98,7 +107,7 @@ def _config(**settings: Any) -> Sensitivity:
 def _draw(report: SensitivityReport, path: Path, bound: float | None) -> None:
     from edgekit.report.sensitivity import page, svg
 
-    path.write_text((svg if path.suffix == ".svg" else page)(report, bound), encoding="utf-8")
+    write_new(path, (svg if path.suffix == ".svg" else page)(report, bound).encode(), overwrite=True)
     say(f"plot: {path}")
 
 

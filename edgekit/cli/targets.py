@@ -16,6 +16,7 @@ from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, say
 from edgekit.cli.validation import validate
 from edgekit.errors import OutputError, TargetError
+from edgekit.new_file import write_new
 from edgekit.report.table import render_table
 from edgekit.target import Target, file_schema, load_target
 from edgekit.target_files import TargetFile
@@ -82,7 +83,8 @@ def new_command(name: str, extends: str | None, out: Path | None, force: bool) -
 
     \b
     edgekit targets new my-board
-    edgekit targets new my-pi --extends raspberry-pi-4 -o ~/.config/edgekit/targets/my-pi.toml
+    edgekit targets new my-pi --extends raspberry-pi-4 \\
+        -o ~/.config/edgekit/targets/my-pi.toml
     """
     from edgekit.target_template import template, variation
 
@@ -94,7 +96,7 @@ def new_command(name: str, extends: str | None, out: Path | None, force: bool) -
     like = _from(extends, path) if extends else None
     text = variation(name, like, TargetFile(path)) if like else template(name, TargetFile(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_new(path, text.encode(), overwrite=True)
     click.echo(path)
     say(f"fill it in, then: edgekit targets validate {path}")
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.common import emit, json_option, progress, results_only, say
-from edgekit.cli.device_option import device_option
+from edgekit.cli.common import emit, json_option, refuse_place, results_only, say
+from edgekit.cli.device_option import device_option, opened
 from edgekit.cli.model_options import collect, data_options
 from edgekit.cli.plan_options import run_options
-from edgekit.errors import GateError, OutputError
+from edgekit.errors import GateError
 
 if TYPE_CHECKING:
     from edgekit.bench.plan import Plan
@@ -66,7 +65,7 @@ def command(
         if not found.passed:
             raise GateError(f"{model} does not compute the golden vectors of {golden}", "see which output is off")
     elif out is not None:
-        _refuse(out, overwrite)
+        refuse_place(out, overwrite)
         with results_only():
             made = _made(model, content, count, seed, data, collect(metric, task, pairs))
         made.save(out)
@@ -85,25 +84,12 @@ def _made(
 
 
 def _checked(content: bytes, golden: Path, plan: Plan, device: str) -> VectorCheck:
-    from edgekit.device.find import find_device
     from edgekit.package.golden import check_vectors
     from edgekit.package.golden_file import load_vectors
 
     vectors = load_vectors(golden)
-    with ExitStack() as stack:
-        place = (
-            None
-            if device == "local"
-            else stack.enter_context(find_device(device, plan.runtime, progress, native=False))
-        )
+    with opened(device, plan.runtime) as place:
         return check_vectors(content, vectors, plan, place)
-
-
-def _refuse(out: Path, overwrite: bool) -> None:
-    if out.is_dir() or not out.parent.is_dir():
-        raise OutputError(f"{out} is no place for a file", "choose a file in a folder that exists")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already", "choose another file with -o, or give --overwrite")
 
 
 def render(head: GoldenHead) -> str:

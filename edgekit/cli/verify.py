@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from msgspec import Struct
 
-from edgekit.cli.common import emit, json_option, progress
-from edgekit.cli.device_option import device_option
+from edgekit.cli.common import emit, json_option
+from edgekit.cli.device_option import device_option, opened
 from edgekit.cli.plan_options import run_options
 from edgekit.errors import GateError
 from edgekit.package.signature import SignatureCheck
@@ -58,19 +57,13 @@ def command(package: Path, key: str | None, runs: bool, device: str, plan: Plan,
     if failed:
         raise GateError(f"{package} does not compute its golden vectors", "see which output is off")
     if idle:
-        raise GateError(f"{package} has nothing that could be run here", "leave --run away, or see above why")
+        raise GateError(f"{package} has nothing that could be run here", "leave --run out, or see above why")
 
 
 def _run(package: Path, manifest: PackageManifest, plan: Plan, device: str) -> tuple[VariantRun, ...]:
-    from edgekit.device.find import find_device
     from edgekit.package.verify_run import run_package
 
-    with ExitStack() as stack:
-        place = (
-            None
-            if device == "local"
-            else stack.enter_context(find_device(device, plan.runtime, progress, native=False))
-        )
+    with opened(device, plan.runtime) as place:
         return run_package(package, manifest, plan, place)
 
 

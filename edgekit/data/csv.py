@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class _Table:
         """The column of this name, or of this number counted from 0."""
         if name in self.columns:
             return name
-        if name.isdigit() and int(name) < len(self.columns):
+        if re.fullmatch("[0-9]{1,9}", name) and int(name) < len(self.columns):
             return list(self.columns)[int(name)]
         raise DataError(f"{self.path}: no column {name!r}", did_you_mean(name, self.columns))
 
@@ -156,7 +157,10 @@ def _read(path: Path, settings: Csv) -> _Table:
     (first_line, first), width = rows[0], len(rows[0][1])
     for line, row in rows:
         if len(row) != width:
-            raise DataError(f"{path}:{line}: {len(row)} cells, line {first_line} has {width}", "mend this line")
+            raise DataError(
+                f"{path}:{line}: {len(row)} cells, line {first_line} has {width}",
+                "give each line the same number of cells",
+            )
     header = settings.header == "yes" or (settings.header == "auto" and not any(map(_is_number, first)))
     names = [name.strip() or str(index) for index, name in enumerate(first)] if header else list(map(str, range(width)))
     if len(set(names)) < width:

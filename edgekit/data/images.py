@@ -86,6 +86,10 @@ def read_image(file: Path, settings: Images) -> Array:
 def _folders(root: Path) -> list[Path]:
     """Sub-folders, sorted; anything else next to them is an error, because it would be left out unseen."""
     entries = _entries(root)
+    if entries and all(entry.is_file() and entry.suffix.lower() in SUFFIXES for entry in entries):
+        raise DataError(
+            f"{root}: images, and no folders of classes", f"give the folder above, {root.absolute().parent}"
+        )
     if stray := [entry for entry in entries if not entry.is_dir()]:
         raise DataError(f"{stray[0]}: not a folder of images", "keep only class folders (or part folders) here")
     return entries

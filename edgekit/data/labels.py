@@ -2,44 +2,69 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.data.spec import DataSpec
+from edgekit.data.spec import DataSpec, Head
 from edgekit.errors import DataError, did_you_mean
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
+Tasks = dict[str, str]
 
 
-def encode(labels: dict[str, Columns], spec: DataSpec, names: tuple[str, ...]) -> tuple[dict[str, Columns], str]:
-    """Labels as the metrics want them, by part and output, and the task.
+def encode(labels: dict[str, Columns], spec: DataSpec, names: tuple[str, ...]) -> tuple[dict[str, Columns], Tasks]:
+    """Labels as the metrics want them, by part and output, and the task of each output (of "" where there is none).
 
     Classes become int64 class numbers `[samples]`, masks int64 `[samples, height, width]`, quantities float32.
-    Raises DataError for negative, fractional, out of range or unknown classes, and for labels of several kinds.
+    Raises DataError for negative, fractional, out of range or unknown classes, for labels of several kinds that are
+    not among the heads, and for a head that has no labels.
     """
     outputs = list(dict.fromkeys(output for columns in labels.values() for output in columns))
+    if unknown := sorted(spec.heads.keys() - set(outputs)):
+        raise DataError(f"heads: no labels are called {unknown[0]!r}", did_you_mean(unknown[0], outputs))
     if not outputs:
-        return labels, "none" if spec.task == "auto" else spec.task
-    kinds = {
-        output: _kind([columns[output] for columns in labels.values() if output in columns], spec.task)
+        return labels, {"": "none" if spec.task == "auto" else spec.task}
+    tasks = {
+        output: _kind([columns[output] for columns in labels.values() if output in columns], _asked(spec, output))
         for output in outputs
     }
-    if len(set(kinds.values())) > 1:
-        raise DataError(f"the outputs have labels of different kinds: {kinds}", "give task = ... or one kind of labels")
-    task = kinds[outputs[0]]
+    if len(set(tasks.values())) > 1 and not spec.heads:
+        raise DataError(
+            f"the outputs have labels of different kinds: {tasks}",
+            "give task = ..., or say each: heads.NAME.task = ... (docs/data.md)",
+        )
     encoded = {
         part: {
-            output: _encoded(f"labels {output or 'y'} of {part}", columns[output], task, names)
+            output: _encoded(f"labels {output or 'y'} of {part}", columns[output], tasks[output], names)
             for output in outputs
             if output in columns
         }
         for part, columns in labels.items()
     }
-    return encoded, task
+    return encoded, tasks
+
+
+def _asked(spec: DataSpec, output: str) -> str:
+    head = spec.heads.get(output, Head())
+    return spec.task if head.task == "auto" else head.task
+
+
+def heads(tasks: Tasks, spec: DataSpec) -> tuple[Head, ...]:
+    """Every labelled output with its task and its metric, in the order of the labels; empty where none was named."""
+    from edgekit.metrics import default_metric, load_metric
+
+    found = []
+    for output, task in tasks.items() if spec.heads else ():
+        head = spec.heads.get(output, Head())
+        metric = (default_metric(task) or "mae") if head.metric == "auto" else load_metric(head.metric).name
+        found.append(msgspec.structs.replace(head, task=task, metric=metric))
+    return tuple(found)
 
 
 def class_names(labels: dict[str, Columns], spec: DataSpec, found: tuple[str, ...]) -> tuple[str, ...]:
@@ -48,7 +73,7 @@ def class_names(labels: dict[str, Columns], spec: DataSpec, found: tuple[str, ..
         return spec.classes
     text = [y for columns in labels.values() for y in columns.values() if y.dtype.kind in "US"]
     words = {str(word) for y in text for word in np.unique(y.astype(str))}
-    if words and all(word.lstrip("-").isdigit() for word in words):
+    if words and all(re.fullmatch("-?[0-9]{1,18}", word) for word in words):
         return tuple(sorted(words, key=int))
     return tuple(sorted(words)) or found
 

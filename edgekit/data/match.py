@@ -150,11 +150,14 @@ def _integer_type(tensor: TensorLike) -> str:
 def _check_integers(part: Part, x: Array, name: str, dtype: str) -> None:
     low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if part.preprocessing != Preprocessing():
-        raise DataError(f"input {name!r} takes {dtype}, so mean and scale do not apply", "take preprocessing away")
+        raise DataError(f"input {name!r} takes {dtype}, so mean and scale do not apply", "leave preprocessing out")
     if x.dtype.kind == "f" and not (x == np.round(x)).all():
         raise DataError(f"input {name!r} takes {dtype}, the {part.name} data has fractions", "give whole numbers")
     if x.min() < low or x.max() > high:
-        raise DataError(f"input {name!r} takes {dtype}, the data goes from {x.min()} to {x.max()}", "mend the data")
+        raise DataError(
+            f"input {name!r} takes {dtype}, the data goes from {x.min()} to {x.max()}",
+            f"give values that {dtype} holds",
+        )
 
 
 def _with_outputs(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
@@ -164,9 +167,10 @@ def _with_outputs(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
     if labelled is None or labelled.labels is None:
         return dataset
     chosen = _labelled_outputs(dataset, len(labelled.labels), outputs)
+    placed = replace(dataset, labelled_outputs=chosen)
     for part in dataset.parts:
         for y, index in zip(part.labels or (), chosen, strict=False):
-            _check_labels(part.name, y, outputs[index], dataset.task)
+            _check_labels(part.name, y, outputs[index], placed.task_of(index))
     names = tuple(outputs[index].name for index in chosen)
     return replace(dataset, labelled_outputs=chosen, output_names=names)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 import re
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -30,24 +33,31 @@ PART_WORDS = {
 _KEY = re.compile(r"(?P<letter>x|y|groups)(?:_(?P<part>[a-z]+))?(?:\.(?P<name>.+))?")
 _KNOWN = ("x", "y", *(f"{letter}_{part}" for letter in "xy" for part in ("train", "val", "calibration", "test")))
 _MOST_DEFLATED = 1040  # deflate packs at most 1032 bytes into one
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, RuntimeError)
+NO_HEADER = (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError, tokenize.TokenError)
+"""What the header of a `.npy` that is none makes numpy raise, which parses it as Python."""
 
 
 def load_npz(path: Path) -> Raw:
-    """Read an archive without unpickling anything and without believing its headers.
+    """Read the parts in an archive. Raises DataError for keys with no meaning, and what `read_arrays` raises."""
+    return Raw(parts_by_key(read_arrays(path), str(path)))
 
-    Raises DataError for damaged archives, object arrays, keys with no meaning and sizes that cannot be true.
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of an archive by name, without unpickling anything and without believing its headers.
+
+    Raises DataError for damaged archives, object arrays and sizes that cannot be true.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 _check_entry(path, entry)
             check_memory(str(path), sum(entry.file_size for entry in archive.infolist()))
-            arrays = {entry.filename.removesuffix(".npy"): _array(path, archive, entry) for entry in archive.infolist()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as cause:
+            return {entry.filename.removesuffix(".npy"): _array(path, archive, entry) for entry in archive.infolist()}
+    except _DAMAGE as cause:
         raise DataError(f"{path}: damaged or truncated archive: {cause}", "write it again with numpy.savez") from None
     except OSError as cause:
         raise DataError(f"{path}: {cause.strerror or cause}", "check the file and its permissions") from None
-    return Raw(parts_by_key(arrays, str(path)))
 
 
 def parts_by_key(arrays: Mapping[str, Array], source: str) -> dict[str, RawPart]:
@@ -86,8 +96,8 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
 def _array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
     with archive.open(entry) as stream:
         try:
-            shape, fortran, dtype = _header(stream)
-        except ValueError as cause:
+            shape, fortran, dtype = read_header(stream)
+        except NO_HEADER as cause:
             raise DataError(f"{path}: {entry.filename}: not an array: {cause}", "write it with numpy.savez") from None
         if dtype.hasobject:
             raise DataError(
@@ -107,7 +117,8 @@ def _array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Arra
             raise DataError(f"{path}: {entry.filename}: {cause}", "write it with numpy.savez") from None
 
 
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of a `.npy`, from its start. Raises one of NO_HEADER for what is none."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(stream)

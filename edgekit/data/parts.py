@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.data.spec import DataSpec, Preprocessing
+from edgekit.data.spec import DataSpec, Head, Preprocessing
 from edgekit.data.split import draw
 from edgekit.errors import DataError
 
 Array = npt.NDArray[Any]
 
+SEVERAL = "several"
+"""Task of data whose labelled outputs have tasks of their own."""
 PART_NAMES = ("train", "validation", "calibration", "test")
 
 
@@ -72,6 +74,7 @@ class Dataset:
     `fingerprint` is the sha256 of all parts and of the specification without its source: the same data gives the
     same value wherever it lies. `warnings` are what may make a result misleading, `notes` what was decided.
     `labelled_outputs` are the positions of the model outputs that the labels belong to, once `match` has said so.
+    `heads` are those outputs with their own tasks and metrics, in the order of the labels; empty where all are alike.
     """
 
     train: Part | None
@@ -87,6 +90,7 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     labelled_outputs: tuple[int, ...] = ()
+    heads: tuple[Head, ...] = ()
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -105,14 +109,50 @@ class Dataset:
 
     @property
     def metric(self) -> str | None:
-        """Name of the metric: the one in the specification, or that of the task; None where nothing is labelled."""
+        """Name of the metric: the one in the specification, or that of the task.
+
+        None where nothing is labelled, and where the heads have several.
+        """
         from edgekit.metrics import default_metric
+
+        if self.heads:
+            return self.heads[0].metric if len({head.metric for head in self.heads}) == 1 else None
 
         if self.spec.metric != "auto":
             return self.spec.metric
         if self.task == "autoencoder" and any(part.labels is not None for part in self.parts):
             return "auc"
         return default_metric(self.task)
+
+    @property
+    def metrics(self) -> str | tuple[str, ...] | None:
+        """The metric of each labelled output where they are heads, else the one of all."""
+        return tuple(head.metric for head in self.heads) or self.metric
+
+    def one_metric(self, what: str) -> str:
+        """The metric of all labelled outputs, for `what` ("a search") judges by one score.
+
+        Raises DataError where nothing is labelled, and where the heads have several metrics.
+        """
+        if self.metric is not None:
+            return self.metric
+        if self.heads:
+            named = ", ".join(dict.fromkeys(head.metric for head in self.heads))
+            mend = "give all heads the same metric, or labels of one of them only"
+            raise DataError(f"{what} is judged by one score, and the heads have several metrics: {named}", mend)
+        raise DataError(f"{what} is judged by a score, and the data has no labels", "give --data with labels")
+
+    def head(self, output: int) -> Head:
+        """What is said of a model output: by its place. One without labels has the task of all, and counts once."""
+        places = self.labelled_outputs or tuple(range(len(self.heads)))
+        return self.heads[places.index(output)] if self.heads and output in places else Head()
+
+    def task_of(self, output: int) -> str:
+        """The task of a model output; `none` for one without labels where the others are heads."""
+        if not self.heads:
+            return self.task
+        found = self.head(output).task
+        return "none" if found == "auto" else found
 
     def judged(self, part: Part, outputs: Sequence[Array]) -> tuple[tuple[Array, ...], tuple[Array, ...]] | None:
         """Labels and the outputs that belong to them, as `edgekit.metrics.score` wants them; None without labels.

@@ -37,7 +37,7 @@ def load_reference(reference: str) -> Raw:
     except DataError:
         raise
     except Exception as cause:
-        raise DataError(f"{reference} raised {type(cause).__name__}: {cause}", "mend the function") from cause
+        raise DataError(f"{reference} raised {type(cause).__name__}: {cause}", "correct the function") from cause
     return Raw(_parts(result, reference))
 
 
@@ -94,7 +94,7 @@ def _is_tensorflow_data(value: Any) -> bool:
 def _drained(data: Any, source: str) -> Any:
     """All samples of a tf.data.Dataset as x or (x, y), batched or not."""
     if int(data.cardinality()) == -1:
-        raise DataError(f"{source} returned a dataset without end", "take away .repeat()")
+        raise DataError(f"{source} returned a dataset without end", "remove .repeat()")
     spec = data.element_spec
     if isinstance(spec, tuple) and len(spec) != 2:
         raise DataError(f"{source} yields {len(spec)} values a sample", "yield x or (x, y), without sample weights")

@@ -100,6 +100,17 @@ class Csv(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("stride needs window")
 
 
+class Head(Struct, frozen=True, forbid_unknown_fields=True):
+    """One of several labelled outputs: what its labels mean, how it is judged, how much it counts in training."""
+
+    task: Annotated[
+        Literal["auto", "classification", "regression", "segmentation"],
+        Meta(description="What the labels of this output mean; `auto` looks at them."),
+    ] = "auto"
+    metric: Annotated[str, Meta(description="Name of a metric or `module:function`; `auto` goes by task.")] = "auto"
+    loss_weight: Annotated[float, Meta(gt=0, description="Factor of this output in the loss of training.")] = 1.0
+
+
 class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """Where data is and how to read it. `data.toml` is its text form; every key has a default."""
 
@@ -113,6 +124,10 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
     calibration_samples: Annotated[int, Meta(ge=1, description="At most a quarter of what is not test.")] = 200
     classes: Annotated[tuple[str, ...], Meta(description="Names of the classes, in the order of the outputs.")] = ()
     input_names: Annotated[tuple[str, ...], Meta(description="Names of the inputs, in the order of the data.")] = ()
+    heads: Annotated[
+        dict[str, Head],
+        Meta(description="Outputs by the names of their labels, where they differ in task, metric or weight."),
+    ] = {}
     preprocessing: Preprocessing = Preprocessing()
     images: Images = Images()
     csv: Csv = Csv()
@@ -121,23 +136,37 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("classes has a name twice")
+        if self.heads and self.metric != "auto":
+            raise ValueError("give each of the heads its metric, or one metric and no heads")
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """References to Python in it, which would be run: the source, and metrics."""
+        metrics = (self.metric, *(head.metric for head in self.heads.values()))
+        return (*filter(is_reference, (self.source,)), *(metric for metric in metrics if ":" in metric))
 
     def to_toml(self) -> str:
         """The specification as a TOML file."""
         return strict_toml.dumps(self)
 
 
-def read_spec(reference: str | Path, overrides: Mapping[str, Any]) -> DataSpec:
+def read_spec(reference: str | Path, overrides: Mapping[str, Any], trust: bool = False) -> DataSpec:
     """The specification of a reference: that of a `data.toml`, or the defaults; then the overrides.
 
     Keys of `overrides` are those of `data.toml`, dots for tables (`images.size`); None leaves a key as it is.
-    Raises DataError for unknown keys and values that do not fit.
+    Raises DataError for unknown keys and values that do not fit, and for Python that a file names, unless `trust`.
     """
     text = str(reference)
     if not text.endswith(".toml"):
         return _overridden(DataSpec(source=text), overrides)
     path = Path(text)
     spec = strict_toml.load(path, DataSpec, DataError)
+    if spec.code and not trust:
+        raise DataError(
+            f"{path}: names {spec.code[0]!r}, and loading runs no code from a file",
+            "only if you trust where the file comes from: --trust (trust=True); else name it yourself, as the data "
+            "or as an option",
+        )
     if not spec.source or spec.source.endswith(".toml"):
         found = f"source = {spec.source!r}" if spec.source else "no source"
         raise DataError(f"{path}: {found}", "point source at an .npz, a folder, a .csv or module:function")

@@ -24,7 +24,7 @@ from edgekit.device.printable import printable
 from edgekit.device.process import run_bounded
 from edgekit.device.protocol import MOST_PULLED_BYTES, Completed
 from edgekit.device.remote import RemoteDevice, RemoteOptions, sha256_of
-from edgekit.errors import DeviceError, EdgekitError, MissingDependency
+from edgekit.errors import DeviceBusy, DeviceError, EdgekitError, MissingDependency
 
 CACHE = "/data/local/tmp/edgekit"
 _PUSH_SECONDS = 600.0
@@ -141,7 +141,7 @@ class AdbPhone:
         try:
             while not self._hold():
                 if time.monotonic() >= deadline:
-                    raise DeviceError(f"{self.name}: another run has the device", "wait for it to end")
+                    raise DeviceBusy(f"{self.name}: another run has the device", "wait for it to end")
                 time.sleep(0.5)
         except BaseException:
             self._release()

@@ -65,7 +65,8 @@ def find_entry(name: str) -> Entry:
     known = load_devices()
     if name not in known:
         what = f"device {name!r}: no address, and no name in {devices_path()}"
-        raise InputError(what, f"{did_you_mean(name, ['local', *known])}; or write ssh://user@host")
+        host = name if "@" in name else "user@host"
+        raise InputError(what, f"{did_you_mean(name, ['local', *known])}; or write ssh://{host}")
     return known[name]
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import structs
+
 from edgekit.device.adb import AdbDevice, AdbPhone
 from edgekit.device.address import AdbAddress, SshAddress, parse_address
 from edgekit.device.cache import cache_folder
-from edgekit.device.devices_file import Entry, find_entry, host_path
+from edgekit.device.devices_file import Entry, devices_path, find_entry, host_path
 from edgekit.device.download import tool_file
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
 from edgekit.device.ssh import SshDevice
 from edgekit.device.wheels import RuntimeName
+from edgekit.errors import InputError
 
 
 def find_device(
@@ -22,8 +25,12 @@ def find_device(
     say: Callable[[str], None] = lambda text: None,
     benchmark_model: str | Path | None = None,
     native: bool = True,
+    wait: float | None = None,
 ) -> Device:
     """The device at an address or of a name, not yet open; `runtime` is what it must have or get.
+
+    `wait` is for how many seconds to wait for another run to end, in place of what the devices file says; with it this
+    machine, too, is had by one run at a time.
 
     A phone is an `AdbPhone` if there is a `benchmark_model` for it (given, in the devices file, or in this user's cache
     folder), else it must have Python; so it must where `native` is false, for what that tool cannot do. The tool is a
@@ -31,17 +38,27 @@ def find_device(
     what is neither address nor name, and what `tool_file` raises.
     """
     entry = _entry(address)
+    if wait is not None:
+        entry = structs.replace(entry, wait=wait)
     name = None if entry.address == address else address
     place = parse_address(entry.address)
     if place is None:
-        return LocalDevice()
+        return LocalDevice(wait=wait)
     if isinstance(place, SshAddress):
-        identity, config = host_path(entry.identity), host_path(entry.ssh_config)
+        identity, config = (_there(address, named) for named in (entry.identity, entry.ssh_config))
         return SshDevice(place, entry.options(runtime), name=name, identity=identity, config=config, say=say)
     tool = (benchmark_model or _tool_of(entry) or _kept_tool()) if native else None
     if tool is not None:
         return AdbPhone(place, tool_file(tool, say), name=name, wait=entry.wait)
     return AdbDevice(place, entry.options(runtime), name=name, say=say)
+
+
+def _there(device: str, named: str | None) -> Path | None:
+    """A file that the devices file names; ssh itself goes on without, with a key that nobody asked for."""
+    path = host_path(named)
+    if path is not None and not path.is_file():
+        raise InputError(f"device {device!r}: {path}: no such file", f"correct it in {devices_path()}")
+    return path
 
 
 def find_phone(address: str) -> AdbPhone | None:

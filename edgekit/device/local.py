@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from edgekit.device.protocol import MOST_PULLED_BYTES, Completed
-from edgekit.errors import DeviceError
+from edgekit.errors import DeviceBusy, DeviceError
 
 
 class LocalDevice:
-    """This machine; `python` is the interpreter that runs the agent, by default the one that runs edgekit."""
+    """This machine; `python` is the interpreter that runs the agent, by default the one that runs edgekit.
+
+    With `wait` it is had by one at a time, as every other device is: that long it is waited for, in seconds. Without,
+    it is nobody's, which will do for whatever is not timed.
+    """
 
     name = "local"
 
-    def __init__(self, python: str = sys.executable) -> None:
-        self.python = python
+    def __init__(self, python: str = sys.executable, wait: float | None = None) -> None:
+        self.python, self.wait = python, wait
+        self._lock: int | None = None
         self._folder: str | None = None
         self._process: subprocess.Popen[str] | None = None
         self._cancelled = False
@@ -80,16 +87,41 @@ class LocalDevice:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def __enter__(self) -> LocalDevice:
-        """Make the scratch folder."""
+        """Make the scratch folder. Raises DeviceBusy where the machine was waited for in vain."""
+        if self.wait is not None:
+            self._lock = _seized(self.wait)
         self._folder = tempfile.mkdtemp(prefix="edgekit-")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the scratch folder."""
+        """Remove the scratch folder, and let others have the machine."""
         folder, self._folder = self.scratch, None
         shutil.rmtree(folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _seized(wait: float) -> int:
+    """Lock the machine, whoever the user is; the lock goes with the process."""
+    path, flags = Path(tempfile.gettempdir(), "edgekit.local.lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        lock = os.open(path, flags)
+    except FileNotFoundError:
+        lock = os.open(path, flags | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(lock)
+                raise DeviceBusy("local: another run measures on this machine", "wait for it to end") from None
+            time.sleep(0.1)
+        else:
+            return lock
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -13,12 +13,13 @@ from msgspec import Meta, Struct
 from edgekit.device.channel import Channel, RemoteFault
 from edgekit.device.protocol import MOST_PULLED_BYTES, Completed
 from edgekit.device.wheels import Needs, RuntimeName, resolve_wheels
-from edgekit.errors import DeviceError
+from edgekit.errors import DeviceBusy, DeviceError
 
 _LOST_SECONDS = 60.0
 
 Word = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Version = Annotated[str, Meta(max_length=40, pattern=r"^[0-9]+(\.[0-9]+)+$")]  # these two are in names of files here
+Machine = Annotated[str, Meta(max_length=40, pattern=r"^[A-Za-z0-9_-]*$")]
 PythonWord = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_~/][A-Za-z0-9_./+-]*$")]
 CacheFolder = Annotated[str, Meta(pattern=r"^[~/][^\x00-\x1f\x7f]*$")]
 WaitSeconds = Annotated[float, Meta(ge=0, le=86400)]
@@ -31,9 +32,9 @@ class Hello(Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1]
     python: tuple[int, int, int]
     executable: Word
-    machine: Word
+    machine: Machine
     bits: Literal[32, 64]
-    glibc: Word | None
+    glibc: Version | None
     packages: dict[Word, Word]
     files_folder: Word
     runtimes_folder: Word
@@ -232,4 +233,5 @@ _MENDS = {
 
 def fault_error(name: str, fault: RemoteFault) -> DeviceError:
     """The error for what the far end could not do."""
-    return DeviceError(f"{name}: {fault.message}", _MENDS.get(fault.kind, "look at the device, then run it again"))
+    kind = DeviceBusy if fault.kind == "busy" else DeviceError
+    return kind(f"{name}: {fault.message}", _MENDS.get(fault.kind, "look at the device, then run it again"))

@@ -147,7 +147,7 @@ def _checked(model: Path, result: Path, command: Sequence[str], overwrite: bool)
     if not model.is_file():
         raise ModelError(f"{model}: no such file", "give a .tflite file")
     if result.exists() and not overwrite:
-        raise OutputError(f"{result} is there already", "give another folder, or overwrite=True")
+        raise OutputError(f"{result} exists already", "give another folder, or overwrite=True")
     program = shutil.which(command[0]) if command else None
     if program is None:
         raise MissingDependency(

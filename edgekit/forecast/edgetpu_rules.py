@@ -32,6 +32,8 @@ _SIZE_INPUTS = {
     "SPLIT": (0,),
 }
 _QUANTIZE = "quantize the model to int8, inputs and outputs too: `edgekit optimize --recipe int8:io=uint8`"
+_FEWER_DIMENSIONS = "use batch 1, and reshape what has more dimensions"
+_UPSAMPLING = 'in place of UpSampling2D, which repeats pixels, use Conv2DTranspose, or interpolation="bilinear"'
 _FLOATS = {"float32", "float16", "float64", "bfloat16"}
 _SIZED_BY_VALUES = {"WHERE", "UNIQUE"}
 _EIGHT_BIT = {"int8", "uint8"}
@@ -132,8 +134,13 @@ def _rank(graph: Graph, operator: Operator) -> Limit | None:
     large = next((tensor for tensor in computed if any(size > 1 for size in tensor.shape[:-3])), None)
     if large is None:
         return None
-    mend = "use batch 1, and reshape what has more dimensions"
-    return Limit("rank", f"{large.name} {list(large.shape)} has more than three dimensions above 1", mend)
+    reason = f"a tensor of {len(large.shape)} dimensions, more than three of them above 1"
+    return Limit("rank", reason, _UPSAMPLING if _repeats(graph, large) else _FEWER_DIMENSIONS)
+
+
+def _repeats(graph: Graph, tensor: Tensor) -> bool:
+    """Whether pixels are repeated by a fifth dimension, as in the UpSampling2D of Keras 3."""
+    return tensor.shape[0] == 1 and len(tensor.shape) == 5 and any(one.name == "TILE" for one in graph.operators)
 
 
 def _constants(graph: Graph, operator: Operator, rule: Rule) -> Limit | None:

@@ -75,12 +75,6 @@ class Compiled(Struct, frozen=True):
     cpu_operators: tuple[str, ...]
     forecast: Forecast
 
-    @property
-    def npu_share(self) -> float:
-        """Share of the operators of the main graph that the NPU takes, 0 to 1."""
-        placements = self.forecast.placements
-        return 1 - len(self.forecast.left) / len(placements) if placements else 0.0
-
 
 def compile_for_ethos_u(
     source: bytes | bytearray | Path,
@@ -101,7 +95,7 @@ def compile_for_ethos_u(
     if accelerator not in get_args(Accelerator):
         raise InputError(f"unknown accelerator {accelerator!r}", did_you_mean(accelerator, get_args(Accelerator)))
     if keep is not None and keep.exists():
-        raise OutputError(f"{keep} exists", "remove it, or give another name")
+        raise OutputError(f"{keep} exists already", "remove it, or give another name")
     graph = read_graph(source)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         model, out = Path(folder) / "model.tflite", Path(folder) / "out"

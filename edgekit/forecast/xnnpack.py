@@ -18,6 +18,7 @@ from edgekit.tflite.graph import Graph, Operator, Tensor
 VERSION = "LiteRT 2.3"
 _FILE = "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc"
 _WEIGHTED = {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"}
+_CASTS = {"QUANTIZE", "DEQUANTIZE"}
 _UNREAD = {"Convolution2DTransposeBias", "MaxPoolingWithArgmax2D", "MaxUnpooling2D"}
 
 
@@ -109,7 +110,15 @@ class _Visit:
             return without_rule(operator, self.graph)
         found = counts(node, rule.inputs, rule.outputs)
         found = found or next(filter(None, (check(node) for check in rule.checks)), None)
-        return better_mend(node, found) if found else self._variable(node)
+        return better_mend(node, found, self._is_last(operator)) if found else self._variable(node)
+
+    def _is_last(self, operator: Operator) -> bool:
+        """Whether nothing but casts comes after an operator."""
+        casts = self._reading(operator)
+        return all(cast.name in _CASTS and not self._reading(cast) for cast in casts)
+
+    def _reading(self, operator: Operator) -> list[Operator]:
+        return [reader for index in operator.outputs for reader in self.readers.get(index, ())]
 
     def _variable(self, node: Node) -> Refusal | None:
         """A variable has to keep one type and shape, and its handle has to come first."""

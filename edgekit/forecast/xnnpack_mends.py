@@ -28,7 +28,7 @@ _IN_8_BIT = {
     "HARD_SWISH": "use relu6 in its place, or keep these layers in float",
     "GELU": "use relu, or keep these layers in float",
     "AVERAGE_POOL_2D": "use a mean over the image (GlobalAveragePooling2D) or a strided convolution in its place",
-    "SOFTMAX": "at the end of the graph it costs little; inside of it keep the layers around it in float",
+    "SOFTMAX": "keep the layers around it in float",
     "RELU": _FUSE,
     "RELU6": _FUSE,
     "DIV": "multiply with the reciprocal in place of dividing",
@@ -48,11 +48,13 @@ def without_rule(operator: Operator, graph: Graph) -> Refusal:
     return Refusal("operator", f"XNNPACK has no {kind} {operator.name}", mend)
 
 
-def better_mend(node: Node, found: Refusal) -> Refusal:
-    """The same refusal with the mend that fits the operator and its type."""
+def better_mend(node: Node, found: Refusal, last: bool = False) -> Refusal:
+    """The same refusal with the mend that fits the operator and its type; none for a SOFTMAX that is the last one."""
     if found.code != "type":
         return found
     dtype = node.output().dtype
+    if last and node.operator.name == "SOFTMAX" and dtype in ("int8", "uint8"):
+        return found._replace(reason=f"{found.reason}; it is the last one and costs little", mend="")
     if dtype in ("int8", "uint8") and node.operator.name in _IN_8_BIT:
         return found._replace(mend=_IN_8_BIT[node.operator.name])
     if dtype in _WHOLE_NUMBERS:

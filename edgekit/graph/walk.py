@@ -78,16 +78,6 @@ class Graph:
         return {tensor: call for call in self.calls for tensor in call.results}
 
     @cached_property
-    def consumers(self) -> dict[Tensor, tuple[Call, ...]]:
-        """The calls that a tensor enters, in order; empty for one that only leaves the model."""
-        found: dict[Tensor, tuple[Call, ...]] = dict.fromkeys(tensors(self.inputs), ())
-        found |= {tensor: () for call in self.calls for tensor in call.results}
-        for call in self.calls:
-            for tensor in dict.fromkeys(call.inputs):
-                found[tensor] += (call,)
-        return found
-
-    @cached_property
     def operations(self) -> dict[str, Any]:
         """The distinct layers and operations by their unique name, in the order of their first call."""
         return {call.name: call.operation for call in self.calls}

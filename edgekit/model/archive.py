@@ -48,6 +48,8 @@ def check_archive(path: Path, origin: str, of_tf_keras: bool = False) -> None:
         raise ModelError(f"{origin}: damaged or truncated .keras file ({cause})", _AGAIN) from cause
     except (ValueError, RecursionError) as cause:
         raise ModelError(f"{origin}: its {_CONFIG} is not JSON ({cause})", _AGAIN) from cause
+    if not isinstance(config, dict):
+        raise ModelError(f"{origin}: its {_CONFIG} is no configuration of a model", _AGAIN)
     _refuse_wrappers(config, origin)
     check_config(
         {key: value for key, value in config.items() if key != "compile_config"},

@@ -55,7 +55,7 @@ def load_hdf5(path: Path, origin: str, trust: bool) -> tuple[Any, tuple[str, ...
             if not trust:
                 check_hdf5(file, origin)
             return _load(file, origin, trust)
-    except (OSError, RuntimeError, KeyError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as cause:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as cause:
         raise ModelError(f"{origin}: damaged or truncated HDF5 file ({_line(cause)})", _AGAIN) from cause
 
 

@@ -16,6 +16,7 @@ from edgekit.model.loaded import Model, TensorSpec
 from edgekit.model.reference import build_reference, checked, load_pickle
 from edgekit.model.saved_model import digest, load_saved_model
 from edgekit.python_reference import split
+from edgekit.tflite.artifact_folder import is_artifact, tflite_path
 
 _KNOWN = (".keras", ".h5", ".hdf5", ".tflite")
 _WAYS = "give a .keras, .h5, .hdf5 or .tflite file, a SavedModel folder, or `package.module:function`"
@@ -46,8 +47,9 @@ _FOREIGN = {
 
 
 def load_model(reference: str | Path | Any, *, trust: bool = False) -> Model:
-    """Load a model from a file, a SavedModel folder, a reference `package.module:function`, or a Keras model in memory.
+    """Load a model: a file, a folder, a reference `package.module:function`, or a Keras model in memory.
 
+    A folder is that of a SavedModel or of an artifact.
     Nothing in a file is run unless `trust`; a Python reference is the user's own code and is run. Raises ModelError for
     anything that cannot be used, MissingDependency without TensorFlow (not needed for `.tflite`).
     """
@@ -78,6 +80,8 @@ def _missing(path: Path, origin: str) -> ModelError:
 def _load_folder(path: Path, origin: str, trust: bool) -> Model:
     if (path / "saved_model.pb").is_file():
         return load_saved_model(path, origin, _safe_name(path), trust)
+    if is_artifact(path):
+        return _load_file(tflite_path(path), origin, trust)
     inside = sorted(item.name for item in path.iterdir())
     models = [name for name in inside if name.endswith(_KNOWN)]
     mend = f"give {path / models[0]}" if models else _WAYS

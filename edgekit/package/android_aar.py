@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import struct
 import subprocess
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ class Jar(Struct, frozen=True):
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 inner = "classes.jar" in archive.namelist()
                 return cls(path.name, archive.read("classes.jar") if inner else data)
-        except (OSError, zipfile.BadZipFile, RuntimeError) as cause:
+        except (OSError, zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, RuntimeError) as cause:
             raise InputError(
                 f"{path}: no archive of classes ({cause})", "give android.jar, a .jar or an .aar"
             ) from None

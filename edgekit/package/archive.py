@@ -100,4 +100,4 @@ def _check(files: Mapping[str, bytes], executables: Collection[str]) -> None:
         if (other := seen.setdefault(name.casefold(), name)) != name:
             raise InputError(f"{other!r} and {name!r} are one file where case does not count", "rename one of them")
     if unknown := sorted(set(executables) - files.keys()):
-        raise InputError(f"{unknown[0]!r} is to be executable and is not in the archive", "add it, or leave it away")
+        raise InputError(f"{unknown[0]!r} is to be executable and is not in the archive", "add it, or leave it out")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import InputError, OutputError, did_you_mean
 from edgekit.package import folder
 from edgekit.package.source import UNITS, Source, open_source
+from edgekit.tflite import flatbuffer
 from edgekit.versions import install_folders, versions
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _MADE_BY = ("edgekit", "ai-edge-litert", "tflite-runtime", "tflite-micro", "cycl
 """The packages that decide what the files hold."""
 _EDGETPU = b"edgetpu-custom-op"
 _VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}")
+_CONSTANT = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_SMALLEST, _LARGEST = 1.17549435e-38, 3.4028234e38  # of a float in C
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Order:
     target: Target | None
     labels: tuple[Path, bytes] | None
     vectors: tuple[tuple[Path, bytes], ...]
+    constants: Mapping[str, float]
     force: bool
     options: Any
 
@@ -103,6 +107,7 @@ def package_model(
     target: str | Path | None = None,
     labels: Path | None = None,
     vectors: Sequence[Path] = (),
+    constants: Mapping[str, float] | None = None,
     force: bool = False,
     options: Any = None,
 ) -> Packaged:
@@ -110,7 +115,8 @@ def package_model(
 
     A model is a path, or `UNIT=PATH` where the package has several: `gpu=float16.tflite`. `name` begins the names in
     the package (default: the model's). `labels` is a text file with a line for each place of the output, `vectors` are
-    files of `edgekit vectors` to use instead of random samples. `options` are those of the kind.
+    files of `edgekit vectors` to use instead of random samples. `constants` are numbers that the code on the device
+    needs beside the model, such as a threshold. `options` are those of the kind.
 
     Raises ModelError for what cannot be read or run there, InputError for options that do not fit, GateError where a
     model breaks a rule or budget of `target` (unless `force`), OutputError for a folder that holds something else.
@@ -133,6 +139,7 @@ def package_model(
         target=board,
         labels=(labels, _read(labels)) if labels else None,
         vectors=tuple((path, _read(path)) for path in vectors),
+        constants=_constants(constants or {}),
         force=force,
         options=options,
     )
@@ -196,6 +203,7 @@ def _facts(order: Order) -> dict[str, Any]:
         "target": folder.digest(msgspec.json.encode(order.target)) if order.target else "",
         "labels": folder.digest(order.labels[1]) if order.labels else "",
         "vectors": [folder.digest(data) for _, data in order.vectors],
+        "constants": order.constants,
         "force": order.force,
         "options": msgspec.to_builtins(order.options),
         "versions": versions(_MADE_BY),
@@ -209,6 +217,7 @@ def _sources(models: Sequence[str | Path]) -> dict[str, Source]:
     for model in models:
         word, _, path = str(model).partition("=")
         source = open_source(Path(path if word in UNITS else model))
+        flatbuffer.refuse_others(source.model, str(source.files[0]))
         unit = word if word in UNITS else ("edgetpu" if _EDGETPU in source.model else "cpu")
         if unit in found:
             raise InputError(
@@ -217,6 +226,16 @@ def _sources(models: Sequence[str | Path]) -> dict[str, Source]:
             )
         found[unit] = source
     return {unit: found[unit] for unit in UNITS if unit in found}
+
+
+def _constants(given: Mapping[str, float]) -> dict[str, float]:
+    """As they are, by name. Raises InputError for a name or a number that firmware could not have."""
+    for name, value in given.items():
+        if not _CONSTANT.fullmatch(name):
+            raise InputError(f"{name!r} is no name of a constant", "use small letters, digits and single underscores")
+        if value and not _SMALLEST <= abs(value) <= _LARGEST:
+            raise InputError(f"the constant {name} is {value}", "give a number that a float of 32 bits can hold")
+    return {name: float(given[name]) for name in sorted(given)}
 
 
 def _read(path: Path) -> bytes:

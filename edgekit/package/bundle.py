@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,17 +63,22 @@ class Variant:
 
 @dataclass(frozen=True)
 class Bundle:
-    """The variants of one model, in the order of choice, and what is said of them; `name` is the user's word."""
+    """The variants of one model, in the order of choice, and what is said of them; `name` is the user's word.
+
+    `constants` are numbers that go with the model, as the threshold of an alarm: code on the device reads them.
+    """
 
     name: str
     variants: tuple[Variant, ...]
     version: str
     licence: str | None
+    constants: Mapping[str, float] = field(default_factory=dict)
 
     def description(self) -> dict[str, Any]:
         """What a package's code has to know, as JSON-able values: kinds put it inside as `contract.json`."""
         variants = [variant.description() for variant in self.variants]
-        return {"name": self.name, "version": self.version, "licence": self.licence, "variants": variants}
+        head = {"name": self.name, "version": self.version, "licence": self.licence}
+        return {**head, "constants": dict(self.constants), "variants": variants}
 
 
 @dataclass(frozen=True)

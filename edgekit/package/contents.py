@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from edgekit.check import check
+from edgekit.check.check import check
 from edgekit.errors import GateError, InputError
 from edgekit.finding import Finding
 from edgekit.package.build import Kind, Order
@@ -51,7 +51,7 @@ def bundle_of(order: Order, kind: Kind) -> tuple[Bundle, tuple[str, ...]]:
             "make them of this model: edgekit vectors MODEL -o vectors.npz",
         )
     ordered = tuple(variants[unit] for unit in order.sources)
-    return Bundle(order.name, ordered, order.version, order.licence), tuple(dict.fromkeys(notes))
+    return Bundle(order.name, ordered, order.version, order.licence, order.constants), tuple(dict.fromkeys(notes))
 
 
 def manifest_of(order: Order, bundle: Bundle, built: Built, notes: tuple[str, ...]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _variant(
     notes: list[str],
     cpu: Variant | None,
 ) -> Variant:
-    contents = read_contents(source.model, source.name)
+    contents = read_contents(source.model, str(source.files[0]))
     if kind.refuse is not None:
         kind.refuse(source, contents)
     findings = () if unit == "edgetpu" else _judged(source, contents, order.target, order.force)

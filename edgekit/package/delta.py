@@ -131,7 +131,7 @@ def _sections(data: bytes) -> list[int]:
     try:
         root = flatbuffer.open_model(data)
         with flatbuffer.damage_named("model"):
-            for index in flatbuffer.indices(root.BuffersLength, int, len(data)):
+            for index in flatbuffer.Room(len(data)).indices(root.BuffersLength, int):
                 if span := flatbuffer.buffer_span(root, index, len(data)):
                     edges |= {span[0], sum(span)}
     except ModelError:  # any file may be sent

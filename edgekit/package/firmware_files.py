@@ -78,6 +78,7 @@ def firmware_files(bundle: Bundle, options: None = None) -> Built:
         "preprocessing": variant.contract.preprocessing,
         "inputs": contents.inputs,
         "outputs": contents.outputs,
+        "constants": [(key.upper(), c_text.number(value)) for key, value in bundle.constants.items()],
         "labels": [c_text.string(label) for label in variant.contract.labels],
         "ops": operators,
         "custom": [one for one in operators if one.parameter],

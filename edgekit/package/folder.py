@@ -10,12 +10,13 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit.errors import OutputError
+from edgekit.new_file import new_file
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.minisig"
@@ -52,14 +53,15 @@ def standing(folder: Path, key: str) -> dict[str, Any] | None:
     manifest = read_manifest(folder)
     if manifest is None or manifest.get("key") != key:
         return None
-    return manifest if all(_hash(folder / name) == known for name, known in manifest["files"].items()) else None
+    named = manifest["files"].items()
+    return manifest if all(_inside(folder, name) and _hash(folder / name) == known for name, known in named) else None
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder that a package was written to; None where there is none."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     known = isinstance(manifest, dict) and manifest.get("kind") == KIND and isinstance(manifest.get("files"), dict)
     return manifest if known else None
@@ -78,9 +80,10 @@ def write_package(folder: Path, files: Mapping[str, bytes], manifest: Mapping[st
     last = (json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
     if old is None:  # from here on the folder is ours, even if what follows is interrupted
         write_if_changed(folder / MANIFEST, json.dumps({"kind": KIND, "key": "", "files": {}}).encode())
+    _refuse_links(folder, files)
     changed = [name for name, data in files.items() if write_if_changed(folder / name, data)]
     for name in {*(old or {"files": {}})["files"]} - {*files}:
-        if _inside(name):
+        if _inside(folder, name):
             (folder / name).unlink(missing_ok=True)
     if not write_if_changed(folder / MANIFEST, last):
         return tuple(changed)
@@ -91,18 +94,14 @@ def write_package(folder: Path, files: Mapping[str, bytes], manifest: Mapping[st
 def write_if_changed(path: Path, data: bytes) -> bool:
     """Write a file in one step unless it holds these bytes already; whether it was written. Raises OutputError."""
     with suppress(OSError):
-        if path.read_bytes() == data:
+        if not path.is_symlink() and path.read_bytes() == data:  # a link would lead anywhere; it is replaced
             return False
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        os.replace(partial, path)
     except OSError as cause:
         raise OutputError(f"{path}: {cause.strerror}", "give a place that can be written") from cause
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    with new_file(path, overwrite=True) as stream:
+        stream.write(data)
     return True
 
 
@@ -131,10 +130,20 @@ def _refuse_foreign(folder: Path, old: dict[str, Any] | None) -> None:
         raise OutputError(f"{folder} holds other files, such as {found[0]}", "give a new folder, or an empty one")
 
 
-def _inside(name: str) -> bool:
-    """Whether a name of a manifest stays in the folder: the file may have been edited."""
+def _inside(folder: Path, name: str) -> bool:
+    """Whether a name of a manifest is that of a file in the folder: both may have come from somebody else."""
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
+        return False
+    parts = [folder.joinpath(*path.parts[:depth]) for depth in range(1, len(path.parts) + 1)]
+    return not any(part.is_symlink() for part in parts) and not parts[-1].is_dir()
+
+
+def _refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Raise OutputError where a file would be written through a link to a folder elsewhere."""
+    for parent in {parent for name in names for parent in PurePosixPath(name).parents}:
+        if parent.parts and (folder / parent).is_symlink():
+            raise OutputError(f"{folder / parent} is a link", "remove it, or give another folder")
 
 
 def _hash(path: Path) -> str:

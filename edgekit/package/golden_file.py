@@ -15,6 +15,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from edgekit.errors import InputError, OutputError
+from edgekit.new_file import write_new
 from edgekit.package.archive import archive_bytes, archive_suffix, zip_bytes
 from edgekit.tflite.inspect import TensorInfo
 from edgekit.tflite.numbers import to_real
@@ -103,14 +104,17 @@ class GoldenVectors:
         return archive_bytes(suffix, {**self.raw(), "vectors.json": self.to_json()})
 
     def save(self, path: Path) -> None:
-        """Write `.json`, `.npz`, or an archive of raw bytes, by the suffix. Raises OutputError for another one."""
+        """Write `.json`, `.npz`, or an archive of raw bytes, by the suffix.
+
+        Raises OutputError for another one, or a place that cannot be written.
+        """
         suffix = path.suffix.lower()
         writers: dict[str, Callable[[], bytes]] = {".json": self.to_json, ".npz": self.to_npz}
         if archived := archive_suffix(path):
             writers[suffix] = lambda: self.to_archive(archived)
         if suffix not in writers:
             raise OutputError(f"{path}: no format of golden vectors", "end the name in .json, .npz, .zip or .tar.gz")
-        path.write_bytes(writers[suffix]())
+        write_new(path, writers[suffix](), overwrite=True)
 
     def worst(self, outputs: Sequence[Array]) -> tuple[float, ...]:
         """How far another runtime's stored outputs are off, by output, in tolerances: at most 1 is as good as equal.

@@ -22,6 +22,7 @@ _WRAPPED = re.compile(r"^( ?[^\s*]\S*)\n[ \t]+(0x[0-9a-f]+[ \t]+0x[0-9a-f]+)\b",
 _OUTPUT = re.compile(r"(\S+)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)(?:\s+load address 0x([0-9a-f]+))?\s*$")
 _PIECE = re.compile(r" (\S+)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)\s*(.*)$")
 _COLUMNS = re.compile(r"\s*([0-9a-f]+)\s+([0-9a-f]+)\s+([0-9a-f]+)\s+\d+ (\s*)(.*)$")
+_HEX = re.compile(r"0x[0-9a-f]+")
 _IN = re.compile(r"(.*):\((.*)\)$")
 _NOT_LOADED = re.compile(
     r"\.(z?debug|comment|note\.GNU|stab|symtab|strtab|shstrtab|line|xt\.|xtensa|gnu\.build)|\.\w+\.attributes$"
@@ -92,7 +93,7 @@ def read_link_map(path: Path) -> LinkMap:
 def _memories(head: str) -> Iterator[Memory]:
     for line in head.partition(_GNU_MEMORY)[2].splitlines():
         words = line.split()
-        if len(words) >= 3 and words[1].startswith("0x") and words[0] != "*default*":
+        if len(words) >= 3 and all(map(_HEX.fullmatch, words[1:3])) and words[0] != "*default*":
             yield Memory(words[0], int(words[1], 16), int(words[2], 16), "".join(words[3:]))
 
 

@@ -9,8 +9,6 @@ from email.utils import format_datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from edgekit.data.spec import Preprocessing
 from edgekit.errors import InputError
 from edgekit.package.archive import tar_bytes
@@ -18,6 +16,7 @@ from edgekit.package.bundle import Built, Bundle
 from edgekit.package.deb import Control, deb_bytes, gzip_stored, package_date
 from edgekit.package.linux_names import module_name, package_name
 from edgekit.package.linux_runner.runtime import requirements
+from edgekit.package.templating import filled
 
 if TYPE_CHECKING:
     from edgekit.package.linux import LinuxOptions
@@ -77,6 +76,7 @@ def _facts(bundle: Bundle, options: LinuxOptions) -> dict[str, Any]:
         "count": last.golden.head.samples if last.golden else 0,
         "labels": last.contract.labels,
         "images": len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][3] in (1, 3),
+        "constants": ", ".join(f"`{name}` = {value:.9g}" for name, value in bundle.constants.items()),
         "preprocessing": _in_words(last.contract.preprocessing),
         "runtimes": [_runtime(system, python, narrow, units[0]) for system, python, narrow in _SYSTEMS],
         "date": format_datetime(datetime.fromtimestamp(package_date(), timezone.utc)),
@@ -161,13 +161,4 @@ def _tar(program: dict[str, bytes], readme: bytes, facts: dict[str, Any]) -> byt
 
 
 def _filled(template: str, facts: dict[str, Any]) -> bytes:
-    environment = Environment(
-        loader=PackageLoader("edgekit.package", "templates/linux"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    text: str = environment.get_template(template).render(facts)
-    return text.encode()
+    return filled(f"linux/{template}", facts)

@@ -47,7 +47,10 @@ def run_micro(
         done = _child(folder, seconds)
         if done.returncode:
             last = done.stderr.decode(errors="replace").strip().splitlines()
-            raise RunError(f"TensorFlow Lite Micro did not run the vectors: {last[-1] if last else done.returncode}")
+            raise RunError(
+                f"TensorFlow Lite Micro did not run the vectors: {last[-1] if last else done.returncode}",
+                "`edgekit check -t` with the target names the operators that it does not have",
+            )
         given = [np.load(folder / f"output{place}.npy") for place in range(len(contents.outputs))]
     shapes = (tensor.shape[1:] if tensor.shape[:1] in ((1,), (-1,)) else tensor.shape for tensor in contents.outputs)
     shaped = tuple(array.reshape(samples, *shape) for array, shape in zip(given, shapes, strict=True))

@@ -86,7 +86,10 @@ def check_signature(data: bytes, signature: bytes | None, key: str | None) -> Si
         found = library.Signature.from_bytes(signature)
     except library.Error as cause:
         return SignatureCheck("invalid", problem=f"{SIGNATURE} is no signature of minisign: {cause}")
-    said = {"key_id": _key_id(bytes(found).splitlines()[1]), "comment": found.trusted_comment}
+    read = bytes(found).splitlines()[1:]
+    if read != signature.splitlines()[1:]:  # base64 with stray bytes or bits would be read as if it were without
+        return SignatureCheck("invalid", problem=f"{SIGNATURE} is not written as minisign writes it")
+    said = {"key_id": _key_id(read[0]), "comment": found.trusted_comment}
     if public is None:
         return SignatureCheck("unchecked", **said)
     if said["key_id"] != (wanted := _key_id(public.to_base64())):
@@ -111,7 +114,11 @@ def new_key(secret: Path, public: Path, passphrase: str | None) -> str:
     if public.exists():
         raise OutputError(f"{public} exists already", "choose another name: a key that is lost cannot be made again")
     _write_new(secret, bytes(pair.secret_key) + b"\n", 0o600)
-    _write_new(public, bytes(pair.public_key) + b"\n", 0o644)
+    try:
+        _write_new(public, bytes(pair.public_key) + b"\n", 0o644)
+    except OutputError:
+        secret.unlink()  # half a pair is none
+        raise
     return str(line.decode())
 
 
@@ -150,8 +157,13 @@ def _read(path: Path) -> bytes:
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+        except OSError:
+            path.unlink()
+            raise
     except FileExistsError:
         raise OutputError(
             f"{path} exists already", "choose another name: a key that is lost cannot be made again"

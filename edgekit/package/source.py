@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
+from edgekit.tflite.artifact_folder import MANIFEST, tflite_path
 
 if TYPE_CHECKING:
     from edgekit.artifact import Manifest
@@ -39,34 +39,22 @@ class Source:
 
         try:
             return msgspec.json.decode(self.manifest_bytes, type=Manifest) if self.manifest_bytes else None
-        except msgspec.DecodeError as cause:
+        except (msgspec.DecodeError, ValueError, RecursionError) as cause:
             raise ModelError(f"the manifest of {self.name}: {cause}", "make it again with edgekit optimize") from None
 
 
 def open_source(path: Path) -> Source:
     """Read a file or an artifact folder. Raises ModelError for what is neither, or no longer what its manifest says."""
-    return _artifact(path) if path.is_dir() else Source(_read(path), path.stem, (path,))
-
-
-def _artifact(folder: Path) -> Source:
-    described = folder / "manifest.json"
-    if not described.is_file():
-        raise ModelError(f"{folder}: no manifest.json in it", "give a .tflite file, or a folder of edgekit optimize")
-    data = _read(described)
-    try:
-        manifest = json.loads(data)
-        file, digest = (manifest[key] for key in ("file", "sha256"))
-        path = folder / Path(file).name
-    except (ValueError, KeyError, TypeError):
-        raise ModelError(f"{described}: not the manifest of an artifact", "make it with edgekit optimize") from None
-    source = Source(_read(path), path.stem, (path, described), data)
-    if source.sha256 != digest:
-        raise ModelError(f"{path}: changed since its manifest was written", "make it again")
-    return source
+    file = tflite_path(path)
+    if file == path:
+        return Source(_read(path), path.stem, (path,))
+    described = path / MANIFEST
+    return Source(_read(file), file.stem, (file, described), _read(described))
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as cause:
-        raise ModelError(f"{path}: {cause.strerror}", "give a .tflite file that can be read") from None
+    except (OSError, ValueError) as cause:  # a name with a zero byte
+        reason = getattr(cause, "strerror", None) or cause
+        raise ModelError(f"{path}: {reason}", "give a .tflite file that can be read") from None

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from markupsafe import Markup
+from collections.abc import Callable
 
 from edgekit.doctor.diagnosis import Diagnosis
 from edgekit.doctor.layer_error import LayerError
 from edgekit.doctor.pairing import brief
 from edgekit.doctor.repair import Repair
-from edgekit.report.plots import bar
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_seconds
 
 _SHOWN = 8
-_QUIET = 50.0
 _NO_CAUSE = (
     "an output has more than a hundredth of noise, and no single operator is to blame: many add a little\n"
     "  mend: more calibration samples; per-channel weights; or quantization-aware training (the recipe `qat-int8`)"
@@ -35,11 +33,6 @@ def repair_text(found: Diagnosis, repair: Repair, out: str) -> str:
 def decibels(value: float | None) -> str:
     """A ratio of signal to noise, in dB."""
     return "no noise" if value is None else f"{value:.1f}"
-
-
-def noise_bar(value: float | None) -> Markup:
-    """A bar that is full where there is as much noise as signal, and empty at 50 dB and more."""
-    return bar(0.0 if value is None else 1 - max(0.0, min(value, _QUIET)) / _QUIET, note=f"{decibels(value)} dB")
 
 
 def _scores(found: Diagnosis) -> str:
@@ -93,15 +86,24 @@ def _rungs(repair: Repair) -> str:
     rows = [
         (
             rung.name,
-            _score(rung.score),
+            "-" if rung.score is None and rung.note else _score(rung.score),
             format_bytes(rung.file_bytes) if rung.file_bytes else "-",
+            format_seconds(rung.latency),
             format_seconds(rung.seconds),
             "kept" if rung.kept else "no",
             rung.note,
         )
         for rung in repair.rungs
     ]
-    return render_table(("rung", repair.metric, "file", "took", "kept", "note"), rows)
+    table = render_table(("rung", repair.metric, "file", "run", "took", "kept", "note"), rows)
+    return f"{table}\n{latencies(repair)}"
+
+
+def latencies(repair: Repair, say: Callable[[float | None], str] = format_seconds) -> str:
+    """How fast the file as it came and the last that was kept are, beside the float file."""
+    last = next(rung for rung in reversed(repair.rungs) if rung.kept)
+    times = [say(seconds) for seconds in (repair.float_latency, repair.rungs[0].latency, last.latency)]
+    return f"a run on this host, one thread: {times[0]} in float, {times[1]} as given, {times[2]} at last"
 
 
 def _ending(repair: Repair, out: str) -> str:

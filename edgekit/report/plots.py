@@ -53,6 +53,14 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """A vertical line at `x`, for example the most that is accepted."""
+
+    x: float
+    label: str
+
+
+@dataclass(frozen=True)
 class Samples:
     """One row of a distribution chart: positive values, and the words beside its name."""
 
@@ -62,18 +70,21 @@ class Samples:
     kind: str = "variant"
 
 
-def scatter(points: Sequence[Point], x: Axis, y: Axis, rules: Sequence[Rule] = ()) -> Markup:
+def scatter(
+    points: Sequence[Point], x: Axis, y: Axis, rules: Sequence[Rule] = (), limits: Sequence[Limit] = ()
+) -> Markup:
     """Points with their intervals; names move aside for each other, and a name without room is left to the tooltip.
 
     x starts at zero, or is logarithmic where the values are far apart; y shows what there is.
     """
-    across = _across(points)
+    across = _across([*_ends(points, "x"), *(limit.x for limit in limits)])
     up = Scale(*span([*_ends(points, "y"), *(rule.y for rule in rules)]), _BOTTOM, _TOP)
     taken = [_dot(point, across, up) for point in points]
     whiskers = [box for point in points for box in _whiskers(point, across, up)]
     parts = [*x_axis(x, across, _TOP - 16, _BOTTOM), *y_axis(y, up, _LEFT, _RIGHT)]
     parts += [_rule(rule, up, taken, whiskers) for rule in rules]
-    parts += [_mark(point, across, up) for point in points]
+    parts += [_limit(limit, across, taken, whiskers) for limit in limits]
+    parts += [_mark(point, across, up) for point in sorted(points, key=lambda point: point.kind == "variant")]
     for point in points:
         spot = (across(point.x), up(point.y))
         if found := labels.place(point.label, spot, _FRAME, taken, whiskers):
@@ -148,8 +159,7 @@ def bar(share: float, ghost: float = 0.0, note: str = "") -> Markup:
     )
 
 
-def _across(points: Sequence[Point]) -> Scale:
-    values = _ends(points, "x")
+def _across(values: Sequence[float]) -> Scale:
     low, high = min(values), max(values)
     if low > 0 and high > _LOG_FROM * low:
         room = (high / low) ** 0.08
@@ -194,6 +204,18 @@ def _rule(rule: Rule, up: Scale, taken: list[Box], whiskers: Sequence[Box]) -> M
     return line.format(rule.kind, rule.label, digits(_LEFT), digits(_RIGHT), words, y=digits(y))
 
 
+def _limit(limit: Limit, across: Scale, taken: list[Box], whiskers: Sequence[Box]) -> Markup:
+    x, width = across(limit.x), labels.text_width(limit.label)
+    sides = ((x - 4 - width, x - 4, "end"), (x + 4, x + 4 + width, "start"))
+    tops = (_TOP - labels.LINE, _BOTTOM - labels.LINE)
+    places = [Place((left, top, right, top + labels.LINE), anchor) for top in tops for left, right, anchor in sides]
+    found = labels.first_free(places, _FRAME, [*taken, *whiskers])
+    taken += [found.box] if found else []
+    line = Markup('<g class="rule gate"><title>{}</title><line x1="{x}" x2="{x}" y1="{}" y2="{}"/>{}</g>')
+    words = labels.draw(limit.label, "gate", found, (0, 0)) if found else ""
+    return line.format(limit.label, digits(_TOP - 16), digits(_BOTTOM), words, x=digits(x))
+
+
 def _mark(point: Point, across: Scale, up: Scale) -> Markup:
     x, y = across(point.x), up(point.y)
     whiskers = []
@@ -204,16 +226,23 @@ def _mark(point: Point, across: Scale, up: Scale) -> Markup:
         low, high = map(across, point.x_interval)
         whiskers += [(low, y, high, y), (low, y - 3, low, y + 3), (high, y - 3, high, y + 3)]
     line = Markup('<line x1="{}" y1="{}" x2="{}" y2="{}"/>')
-    return Markup(
-        '<g class="mark {}"><title>{}</title>{}<circle class="reach" cx="{x}" cy="{y}" r="14"/>'
-        '<circle class="dot" cx="{x}" cy="{y}" r="5"/></g>'
-    ).format(
+    return Markup('<g class="mark {}"><title>{}</title>{}<circle class="reach" cx="{}" cy="{}" r="14"/>{}</g>').format(
         point.kind,
         point.note or point.label,
         Markup("").join(line.format(*map(digits, ends)) for ends in whiskers),
-        x=digits(x),
-        y=digits(y),
+        digits(x),
+        digits(y),
+        _shape(point.kind, x, y),
     )
+
+
+def _shape(kind: str, x: float, y: float) -> Markup:
+    """A triangle that points down for what misses a bound, a square for what is only compared with, else a disc."""
+    if kind == "missed":
+        return Markup('<path class="dot" d="M{} {}h12l-6 10.5z"/>').format(digits(x - 6), digits(y - 4.5))
+    if kind == "reference":
+        return Markup('<rect class="dot" x="{}" y="{}" width="9" height="9"/>').format(digits(x - 4.5), digits(y - 4.5))
+    return Markup('<circle class="dot" cx="{}" cy="{}" r="5"/>').format(digits(x), digits(y))
 
 
 def _ridge(row: Samples, values: np.ndarray[Any, Any], across: Scale, base: float) -> Markup:

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib import resources
 
 from markupsafe import Markup
 
 from edgekit.metrics import higher_is_better
 from edgekit.report import labels
 from edgekit.report.axes import PERCENT, Axis, Scale, digits, span, x_axis
+from edgekit.report.commands import Step, step
+from edgekit.report.template import css, template
 from edgekit.stages.sensitivity import LayerSensitivity, SensitivityReport
 from edgekit.units import format_count
 
 _WIDTH, _ROW, _TOP, _UNDER = 640.0, 17.0, 46.0, 42.0
 _START, _END = 214.0, 560.0
 _NAME, _LETTERS = 206.0, 33
-_PAGE = Markup(
-    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width"><title>Sensitivity</title><style>{}</style></head><body>'
-    '<h1>Sensitivity to pruning {}</h1><section><figure style="max-width: 60rem">{}</figure></section>'
-    '<section class="scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></section></body></html>\n'
-)
 
 
 def drawing(report: SensitivityReport, max_drop: float | None = None) -> Markup:
@@ -64,13 +59,15 @@ def svg(report: SensitivityReport, max_drop: float | None = None) -> str:
 
 def page(report: SensitivityReport, max_drop: float | None = None) -> str:
     """The plot and the table as one HTML file, with no script and no request in it."""
-    cell, row = Markup("<td{}>{}</td>"), Markup("<tr>{}</tr>")
-    head = Markup("").join(Markup("<th>{}</th>").format(title) for title in report.header())
-    body = Markup("").join(
-        row.format(Markup("").join(cell.format(Markup(' class="number"') if i > 1 else "", c) for i, c in enumerate(r)))
-        for r in report.rows()
+    return template("sensitivity.html").render(
+        css=css(), report=report, drawing=drawing(report, max_drop), steps=_steps(report)
     )
-    return _PAGE.format(Markup(_css() + _OWN), report.kind, drawing(report, max_drop), head, body)
+
+
+def _steps(report: SensitivityReport) -> tuple[Step, ...]:
+    recipe = f"{'prune50-int8' if report.kind == 'weights' else 'channels50-int8'}:by-sensitivity"
+    words = ["optimize", "MODEL", "--data", "DATA", "-r", recipe, "--max-drop", "1%", "-o", "OUT"]
+    return (step("Prune, train and judge by a recipe", *words),)
 
 
 def _value(report: SensitivityReport, layer: LayerSensitivity, place: int) -> float:
@@ -131,21 +128,8 @@ def _text(words: str, x: float, y: float, kind: str, anchor: str) -> Markup:
     return text.format(kind, digits(x), digits(y), anchor, words)
 
 
-_OWN = """
-.chart.sensitivity .name { font-weight: 400; }
-.chart.sensitivity .band { fill: var(--code); opacity: .6; }
-.chart.sensitivity .reached { stroke: var(--grey); stroke-width: 1; opacity: .6; }
-.chart.sensitivity .dot { fill: var(--accent); stroke: var(--accent); stroke-width: 1; }
-.chart.sensitivity .layer:hover .name { font-weight: 650; }
-"""
-
-
-def _css() -> str:
-    return resources.files("edgekit.report").joinpath("report.css").read_text(encoding="utf-8")
-
-
 def _style() -> str:
     """The colours and the rules of charts, for a file without a page around it."""
-    css = _css()
-    colours = css[: css.index("* {")]
-    return colours + "\n".join(re.findall(r"^\.chart.*$", css, re.MULTILINE)) + _OWN
+    sheet = css()
+    colours = sheet[: sheet.index("* {")]
+    return colours + "\n".join(re.findall(r"^\.chart.*$", sheet, re.MULTILINE))

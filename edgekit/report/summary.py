@@ -57,7 +57,13 @@ def _judged(verification: Verification | None) -> list[str]:
 
 
 def _scores(scores: tuple[Score, ...]) -> str:
-    return ", ".join(f"{score.value:.{_decimals(score.value)}f}" for score in scores)
+    named = len({score.name.rpartition(":")[0] for score in scores}) > 1
+    return ", ".join(
+        f"{score.name} {score.value:.{_decimals(score.value)}f}"
+        if named
+        else f"{score.value:.{_decimals(score.value)}f}"
+        for score in scores
+    )
 
 
 def _differences(differences: tuple[Difference, ...]) -> str:

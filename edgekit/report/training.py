@@ -13,8 +13,8 @@ from edgekit.report.axes import Axis
 from edgekit.report.plots import Curve, Point, curves
 
 if TYPE_CHECKING:
-    from edgekit.compress import StageReport
-    from edgekit.stages.train import Epoch
+    from edgekit.stages.training import Epoch
+    from edgekit.step import StageReport
 
 
 @dataclass(frozen=True)

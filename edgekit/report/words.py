@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def verdict(run: Run, manifest: Manifest) -> Verdict:
         return Verdict("not verified", "warn", ("no data was given",))
     if not manifest.verification.scores:
         return Verdict("not scored", "warn", ("the data has no labels: only agreement with the float model is known",))
-    if run.max_drop is None:
+    if run.max_drop is None and not run.head_drops:
         return Verdict("verified", "good", ("no bound was set with --max-drop",))
     return Verdict("accepted", "good")
 
@@ -89,12 +90,17 @@ def interval(metric: str, found: Score | Difference, as_change: bool = False) ->
 
 def times(before: float, after: float) -> str:
     """`3.6× smaller`, `1.2× larger` or `as large`."""
+    return ratio(before, after, "smaller", "larger", "as large")
+
+
+def ratio(before: float, after: float, less: str, more: str, same: str) -> str:
+    """`3.6× less`, or what is said of more and of the same; `-` where one of them is nothing."""
     if not before or not after:
         return "-"
-    ratio = before / after
-    if 0.95 < ratio < 1.05:
-        return "as large"
-    return f"{ratio:.1f}× smaller" if ratio > 1 else f"{1 / ratio:.1f}× larger"
+    share = before / after
+    if 0.95 < share < 1.05:
+        return same
+    return f"{share:.1f}× {less}" if share > 1 else f"{1 / share:.1f}× {more}"
 
 
 def seconds(value: float | None) -> str:
@@ -161,20 +167,42 @@ def _lost(run: Run, manifest: Manifest) -> str:
     return f"{verb} {amount} of {title} {between}"
 
 
+def brief(run: Run, manifest: Manifest, changes: Sequence[str]) -> str:
+    """What the file saves and costs in a few words; `changes` are those of size and speed against float32."""
+    saved = [change for change in changes if "×" in change]
+    told = f"{' and '.join(saved)} than float32, " if saved else ""
+    return f"{manifest.numeric}: {told}{_cost(run, manifest)}."
+
+
+def _cost(run: Run, manifest: Manifest) -> str:
+    found = manifest.verification
+    if found is None:
+        return "not verified"
+    if not found.differences or not found.scores:
+        return f"{share(found.agreement.rate)} of the decisions are those of the float model"
+    title, difference = metric_title(found.scores[0].name), found.differences[0]
+    if difference.low <= 0 <= difference.high:
+        return f"no measurable change of {title}"
+    verb = "gains" if (difference.value > 0) == more_is_better(run) else "loses"
+    return f"{verb} {change(found.scores[0].name, abs(difference.value)).lstrip('+')} of {title}"
+
+
 def more_is_better(run: Run) -> bool:
-    """Direction of the run's metric; a function that cannot be imported any more is taken to want more."""
+    """Direction of the run's first metric; a function that cannot be imported any more is taken to want more."""
+    first = run.metric or (run.reference.scores[0].name.rpartition(":")[0] if run.reference.scores else None)
     try:
-        return run.metric is None or higher_is_better(run.metric)
+        return first is None or higher_is_better(first)
     except InputError:
         return True
 
 
 def least_accepted(run: Run) -> float | None:
     """The value of the first score that the gate still accepts; None without a gate."""
-    if run.max_drop is None or not run.reference.scores:
+    if not run.reference.scores:
         return None
-    value = run.reference.scores[0].value
-    return value - run.max_drop if more_is_better(run) else value + run.max_drop
+    first = run.reference.scores[0]
+    drop = run.head_drops.get(first.name.rpartition(":")[2], run.max_drop)
+    return None if drop is None else first.value - drop if more_is_better(run) else first.value + drop
 
 
 def _article(word: str) -> str:

@@ -11,9 +11,13 @@
                      Inference with TensorRT", GTC 2017)
 
 Zero is always inside of a range, as the integer schemes demand (arXiv:1712.05877, section 2.1). It lies on every grid,
-so for `mse` the values in the bin of zero cost nothing, and for `entropy` they count no more than their neighbours.
+so for `mse` the values in the bin of zero cost nothing.
 
-`entropy` cut far too much off MobileNetV2, where the others lose next to nothing (benchmarks/results/calibration.md).
+`entropy` as published takes it for lost information when a value that is there very often shares a level with its
+neighbours, though it is rounded by half a step like any other. Its authors spare zero this way; here every bin is
+spared. Without that a plain background, which is one value in each channel, made it keep 0..0.87 of a ReLU6's 0..5.42
+(13 % of the values cut off) in MobileNetV2 on spoken digits: 27 % right where the others have 98 %, and NVIDIA's own
+search (TensorRT's, with 2,048 bins) 29 %.
 """
 
 from __future__ import annotations
@@ -137,7 +141,6 @@ def _cut_off(counts: Array, centers: Array, bounds: Array) -> Array:
 
 def _entropy(tensor: _Tensor) -> tuple[float, float]:
     counts = tensor.counts.astype(np.float64)
-    counts[tensor.zero] = min(counts[tensor.zero], max(counts[tensor.zero - 1], counts[tensor.zero + 1]))
     seen = np.flatnonzero(counts)
     if not len(seen):
         return tensor.low, tensor.high
@@ -145,14 +148,25 @@ def _entropy(tensor: _Tensor) -> tuple[float, float]:
     widest = max(tensor.zero - first, last - tensor.zero)
     reaches = np.unique(np.geomspace(min(_FEWEST_BINS, widest), widest, 100).astype(int))
     windows = [(max(first, tensor.zero - reach), min(last, tensor.zero + reach)) for reach in reaches]
-    begin, end = min(windows, key=lambda window: _divergence(counts, *window))
+    spared = _without_spikes(counts)
+    begin, end = min(windows, key=lambda window: _divergence(counts, spared, *window))
     edges = tensor.edges()
     return max(float(edges[begin]), tensor.low), min(float(edges[end]), tensor.high)
 
 
-def _divergence(counts: Array, begin: int, end: int) -> float:
-    """Kullback-Leibler divergence of what 255 levels make of a window from all values, those outside at its ends."""
-    inside = counts[begin:end]
+def _without_spikes(counts: Array) -> Array:
+    """Each bin counts no more than the median of the five around it: a single value may lie on the edge of two bins."""
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(counts, 2), 5)
+    spared: Array = np.minimum(counts, np.maximum(np.median(around, axis=1), 1))
+    return spared
+
+
+def _divergence(counts: Array, spared: Array, begin: int, end: int) -> float:
+    """Kullback-Leibler divergence of what 255 levels make of a window from all values, those outside at its ends.
+
+    What is outside counts in full, what is inside without its spikes.
+    """
+    inside = spared[begin:end]
     whole = inside.copy()
     whole[0] += counts[:begin].sum()
     whole[-1] += counts[end:].sum()

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.stages.kernels import Kernel, kernels_of
-from edgekit.stages.train import Callback
+from edgekit.stages.training import Callback
 from edgekit.tf import import_tensorflow
 
 Array = npt.NDArray[Any]

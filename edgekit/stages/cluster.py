@@ -22,8 +22,9 @@ from edgekit.stages.codebook import Init, assign, codebook, huffman_bytes
 from edgekit.stages.kernels import Kernel, kernels_of
 from edgekit.stages.lesson import Teacher, TeacherShare, taught
 from edgekit.stages.masks import Preserve
-from edgekit.stages.patterns import any_matching, matching
-from edgekit.stages.train import Epoch, Training, fine_tune
+from edgekit.stages.patterns import any_matching, by_rules
+from edgekit.stages.train import fine_tune
+from edgekit.stages.training import Epoch, Training
 from edgekit.talk import Say
 from edgekit.tflite.inspect import deflated_bytes
 from edgekit.units import format_bytes, format_count
@@ -280,21 +281,15 @@ def _wishes(names: list[str], stage: Cluster) -> tuple[dict[str, int], dict[str,
     """Clusters of each layer, and the reason for each layer that the settings leave alone."""
     if not names:
         raise RecipeError("cluster: the model has no kernel to cluster", "leave this stage out")
-    clusters = dict.fromkeys(names, stage.clusters)
     chosen = any_matching(stage.only, names, "cluster") if stage.only else set(names)
     reasons = {name: "not among `only`" for name in names if name not in chosen}
     if stage.skip_first:
         reasons[names[0]] = "the first layer, as asked"
     if stage.skip_last:
         reasons[names[-1]] = "the last layer, as asked"
-    for rule in stage.layers:
-        for name in matching(rule.pattern, names, "cluster"):
-            reasons.pop(name, None)
-            if rule.clusters is None:
-                reasons[name] = f"kept, as {rule.pattern!r} asks"
-            else:
-                clusters[name] = rule.clusters
-    return clusters, reasons
+    asked, kept = by_rules(stage.layers, names, "cluster", lambda rule: rule.clusters)
+    left = {name: why for name, why in reasons.items() if name not in asked}
+    return dict.fromkeys(names, stage.clusters) | asked, left | kept
 
 
 def _finite(kernel: Kernel) -> Array:

@@ -24,11 +24,14 @@ from edgekit.errors import RecipeError
 from edgekit.graph.rebuild import same
 from edgekit.metrics import load_metric
 from edgekit.model.live import digest
+from edgekit.stages.freezing import Freeze
 from edgekit.stages.lesson import TEMPERATURE, Blend, Lesson
 from edgekit.stages.soft_losses import attention_loss, feature_loss, projection_for
 from edgekit.stages.student import narrowed
 from edgekit.stages.teacher import Look, answers, with_features
-from edgekit.stages.train import Callback, Epoch, Objective, Trained, Training, fine_tune
+from edgekit.stages.train import copy_of, fine_tune
+from edgekit.stages.training import Callback, Epoch, Objective, Trained, Training
+from edgekit.stages.transfer import transfer
 from edgekit.talk import Say
 
 Array = npt.NDArray[Any]
@@ -69,6 +72,11 @@ class Distill(Struct, frozen=True, forbid_unknown_fields=True, tag="distill", ta
     ] = ()
     multiple: Annotated[int, Meta(ge=1, le=256, description="Channels of a derived student are multiples.")] = 8
     hints: tuple[Hint, ...] = ()
+    weights: Annotated[
+        str | None,
+        Meta(description="A model file whose weights the student begins with, in layers of the same name and shape."),
+    ] = None
+    freeze: Freeze = ()
     training: Training = Training(epochs=30)
 
     def __post_init__(self) -> None:
@@ -78,6 +86,8 @@ class Distill(Struct, frozen=True, forbid_unknown_fields=True, tag="distill", ta
             raise ValueError("alpha 0 without hints asks the teacher nothing: give alpha above 0, or hints")
         if self.width is not None and self.student is not None:
             raise ValueError("give a `width` to derive the student, or a `student` of your own, not both")
+        if self.weights is not None and self.width is None and self.student is None:
+            raise ValueError("`weights` are for a new student: give a `width` or a `student`, too")
 
     @property
     def detail(self) -> str:
@@ -113,6 +123,7 @@ def distill(
     stage: Distill,
     data: Dataset,
     *,
+    pretrained: Any | None = None,
     callbacks: Sequence[Callback] = (),
     cache: Path | None = None,
     checkpoint: Path | None = None,
@@ -121,12 +132,17 @@ def distill(
 ) -> Distilled:
     """Train a copy of `student`, or of one derived from the first teacher, on what the teachers say about the data.
 
-    `teachers` is a Keras model or a sequence of them; none of them is changed. `cache` is a folder that keeps what they
-    said. Raises RecipeError where teachers and student do not fit or a hint names no layer, and what `fine_tune`
+    `teachers` is a Keras model or a sequence of them; none of them is changed. `pretrained` is the model whose weights
+    the student begins with, where names and shapes fit. `cache` is a folder that keeps what the teachers said. Raises
+    RecipeError where teachers and student do not fit, a hint names no layer or no weights fit, and what `fine_tune`
     raises.
     """
     several = tuple(teachers) if isinstance(teachers, Sequence) else (teachers,)
     pupil = _student(several, student, stage, seed)
+    begun: tuple[str, ...] = ()
+    if pretrained is not None:
+        pupil = copy_of(pupil, seed)
+        begun = transfer(pupil, pretrained).notes()
     for teacher in several:
         _refuse_misfit(teacher, pupil)
     room = _Room(several, cache, say)
@@ -143,6 +159,7 @@ def distill(
             say=say,
             seed=seed,
             stage="distill",
+            freeze=stage.freeze,
         )
 
     alpha = _tuned(stage, data, run, say) if stage.tune_alpha else stage.alpha
@@ -153,7 +170,7 @@ def distill(
         student_parameters=int(trained.model.count_params()),
         alpha=alpha,
         best_epoch=trained.best,
-        notes=tuple(dict.fromkeys(room.notes)),
+        notes=(*begun, *dict.fromkeys(room.notes)),
     )
     return Distilled(trained.model, report, trained.history)
 

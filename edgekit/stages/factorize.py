@@ -27,9 +27,10 @@ from edgekit.stages.factor_layers import factor_names, factored, geometry_of, ke
 from edgekit.stages.lesson import Teacher, TeacherShare, taught
 from edgekit.stages.low_rank import Kind, kinds_of, product
 from edgekit.stages.masks import Preserve
-from edgekit.stages.patterns import any_matching, matching
+from edgekit.stages.patterns import any_matching, by_rules
 from edgekit.stages.rank_choice import WORDS, Candidate, Limits, Split, Wish, candidate, energy_for
-from edgekit.stages.train import Epoch, Training, fine_tune
+from edgekit.stages.train import fine_tune
+from edgekit.stages.training import Epoch, Training
 from edgekit.talk import Say
 from edgekit.units import format_count
 
@@ -302,16 +303,15 @@ def report(before: Any, after: Any, plan: FactorizePlan) -> FactorizeReport:
 
 def _wishes(names: list[str], stage: Factorize) -> tuple[dict[str, Wish], dict[str, str]]:
     """What each layer is asked to keep, and the reason for each that the settings leave alone."""
-    wishes = dict.fromkeys(names, Wish(stage.energy, stage.rank_ratio))
     chosen = any_matching(stage.only, names, "factorize") if stage.only else set(names)
     reasons = {name: "not among `only`" for name in names if name not in chosen}
-    for rule in stage.layers:
-        for name in matching(rule.pattern, names, "factorize"):
-            reasons.pop(name, None)
-            wishes[name] = Wish(rule.energy, rule.rank_ratio, rule.rank)
-            if rule.keep:
-                reasons[name] = f"kept, as {rule.pattern!r} asks"
-    return wishes, reasons
+    asked, kept = by_rules(stage.layers, names, "factorize", _wish)
+    left = {name: why for name, why in reasons.items() if name not in asked}
+    return dict.fromkeys(names, Wish(stage.energy, stage.rank_ratio)) | asked, left | kept
+
+
+def _wish(rule: FactorizeLayers) -> Wish | None:
+    return None if rule.keep else Wish(rule.energy, rule.rank_ratio, rule.rank)
 
 
 def _unfit(name: str, layer: Any, stage: Factorize) -> str:

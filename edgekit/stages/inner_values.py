@@ -5,6 +5,7 @@ A child process runs the file without delegates, which would not show them.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,9 +36,18 @@ def inner_values(model: bytes, samples: Sequence[Array]) -> list[dict[int, Array
         words = [sys.executable, "-m", __spec__.name, folder]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
-            detail = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise RunError(f"the file could not be run to look inside: {detail[0]}", "try `edgekit benchmark` on it")
+            raise RunError(
+                f"the file could not be run to look inside: {_reason(done)}",
+                "try `edgekit benchmark` on it, with and without --no-xnnpack, and `edgekit inspect`",
+            )
         return [_loaded(here / f"run{number}.npz") for number in range(len(list(here.glob("run*.npz"))))]
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line that a child said, or what it died of."""
+    if done.returncode < 0:
+        return f"it crashed the interpreter ({signal.Signals(-done.returncode).name})"
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
 
 
 def _loaded(path: Path) -> dict[int, Array]:

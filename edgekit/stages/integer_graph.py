@@ -210,14 +210,29 @@ def read_graph(quantized: bytes, source: bytes) -> IntegerGraph:
             value = theirs[source_index].data
             if value is None or value.dtype.kind != "f":
                 continue
-            role = _role(operator, place, value)
+            role = _role(operator, place)
             constants.setdefault(index, Constant(tensors[index], source_index, role, operator, value))
+    return IntegerGraph(quantized, source, tensors, operators, *_ends(tree), constants)
+
+
+def read_file(quantized: bytes) -> IntegerGraph:
+    """The graph of an integer file alone: its constants have the values that their own integers stand for."""
+    tensors, operators, tree = _graph(quantized)
+    constants: dict[int, Constant] = {}
+    for operator in operators:
+        for place, index in enumerate(operator.inputs):
+            if index >= 0 and tensors[index].data is not None and tensors[index].quantized:
+                value = tensors[index].real
+                constants.setdefault(index, Constant(tensors[index], index, _role(operator, place), operator, value))
+    return IntegerGraph(quantized, quantized, tensors, operators, *_ends(tree), constants)
+
+
+def _ends(tree: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     main = tree.subgraphs[0]
-    ends = [tuple(int(index) for index in found) for found in (main.inputs, main.outputs)]
-    return IntegerGraph(quantized, source, tensors, operators, ends[0], ends[1], constants)
+    return _indices(main.inputs), _indices(main.outputs)
 
 
-def _role(operator: Operator, place: int, value: Array) -> Role:
+def _role(operator: Operator, place: int) -> Role:
     kernel = WEIGHTED.get(operator.name)
     if kernel is not None:
         return "kernel" if place == kernel else "bias"

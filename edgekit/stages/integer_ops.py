@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.stages.integer_graph import Tensor
-from edgekit.stages.integer_rare_ops import RARE
+from edgekit.stages.integer_graph import IntegerGraph, Operator, Tensor
+from edgekit.stages.integer_rare_ops import RARE, reduced
 from edgekit.tf import import_tensorflow
 
 Array = npt.NDArray[Any]
@@ -193,14 +193,6 @@ def _prelu(step: Step) -> Any:
     return step.tf.nn.relu(step.x[0]) - step.x[1] * step.tf.nn.relu(-step.x[0])
 
 
-def _reduced(name: str) -> Rule:
-    def rule(step: Step) -> Any:
-        axes = [int(axis) for axis in np.atleast_1d(step.known(1))]
-        return getattr(step.tf, name)(step.x[0], axes, step.options.keepDims)
-
-    return rule
-
-
 def _pool(name: str) -> Rule:
     def rule(step: Step) -> Any:
         options = step.options
@@ -356,10 +348,10 @@ RULES: dict[str, Rule] = {
     "SOFTMAX": lambda step: step.tf.nn.softmax(step.x[0] * (step.options.beta or 1.0)),
     "LOG_SOFTMAX": _activation("log_softmax"),
     "L2_NORMALIZATION": lambda step: step.tf.math.l2_normalize(step.x[0], axis=-1),
-    "MEAN": _reduced("reduce_mean"),
-    "SUM": _reduced("reduce_sum"),
-    "REDUCE_MAX": _reduced("reduce_max"),
-    "REDUCE_MIN": _reduced("reduce_min"),
+    "MEAN": reduced("reduce_mean"),
+    "SUM": reduced("reduce_sum"),
+    "REDUCE_MAX": reduced("reduce_max"),
+    "REDUCE_MIN": reduced("reduce_min"),
     "AVERAGE_POOL_2D": _pool("avg_pool2d"),
     "MAX_POOL_2D": _pool("max_pool2d"),
     "RESIZE_BILINEAR": _resized("ResizeBilinear"),
@@ -395,6 +387,16 @@ RULES: dict[str, Rule] = {
 }
 
 
-def tensorflow_step(**parts: Any) -> Step:
-    """A `Step` with TensorFlow in it."""
-    return Step(import_tensorflow(), **parts)
+def step_of(graph: IntegerGraph, operator: Operator, value: Callable[[int], Any], cut: bool = False) -> Step:
+    """What a rule takes to compute an operator; `value` gives what a tensor, by its index, holds for it."""
+    tensors = graph.tensors
+    ins = tuple(None if index < 0 else tensors[index] for index in operator.inputs)
+    return Step(
+        import_tensorflow(),
+        options=operator.options,
+        x=tuple(None if tensor is None else value(tensor.index) for tensor in ins),
+        data=tuple(None if tensor is None else tensor.data for tensor in ins),
+        ins=ins,
+        outs=tuple(tensors[index] for index in operator.outputs),
+        cut=cut,
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.stages.integer_graph import LEVELS, MOVES, Constant, Operator
-from edgekit.stages.integer_ops import channel_axes, compute, file_layout, tensorflow_step
+from edgekit.stages.integer_ops import channel_axes, compute, file_layout, kernel_layout, step_of
 from edgekit.tf import import_tensorflow
 
 Array = npt.NDArray[Any]
@@ -58,16 +58,8 @@ class Pass:
 
     def step(self, operator: Operator) -> None:
         """Compute one operator from the values of its inputs."""
-        tensors = self.graph.tensors
-        found = [None if index < 0 else tensors[index] for index in operator.inputs]
-        step = tensorflow_step(
-            options=operator.options,
-            x=tuple(None if t is None else self.value(t.index, operator) for t in found),
-            data=tuple(None if t is None else t.data for t in found),
-            ins=tuple(found),
-            outs=tuple(tensors[index] for index in operator.outputs),
-            cut=self._is_cut(operator.outputs[0]),
-        )
+        cut = self._is_cut(operator.outputs[0])
+        step = step_of(self.graph, operator, lambda index: self.value(index, operator), cut)
         for index, value in zip(operator.outputs, compute(operator.name, step), strict=True):
             moved = operator.name in MOVES and self._same_grid(operator)
             self.values[index] = value if moved else self.snapped(index, value)
@@ -116,7 +108,8 @@ class Pass:
         group = self.graph.group_of.get(constant.tensor.index)
         if constant.source not in self.layer.starts.weights and group is None:
             tensor = constant.tensor
-            return tf.constant(tensor.real), tensor.data, tensor.scales, tensor.zero
+            layout = kernel_layout(operator.name, tensor.real, operator.options) if constant.role == "kernel" else None
+            return tf.constant(tensor.real if layout is None else layout), tensor.data, tensor.scales, tensor.zero
         value = self._float(constant)
         if not constant.tensor.quantized:
             return value, value, (), 0

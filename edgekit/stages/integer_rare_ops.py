@@ -53,7 +53,9 @@ def _elementwise(name: str) -> Rule:
     return lambda step: getattr(step.tf.math, name)(step.x[0], step.x[1])
 
 
-def _reduced(name: str) -> Rule:
+def reduced(name: str) -> Rule:
+    """The rule of an operator that reduces along the axes of its second input."""
+
     def rule(step: Step) -> Any:
         axes = [int(axis) for axis in np.atleast_1d(step.known(1))]
         return getattr(step.tf, name)(step.x[0], axes, step.options.keepDims)
@@ -74,7 +76,7 @@ RARE: dict[str, Rule] = {
     "FLOOR_DIV": _elementwise("floordiv"),
     "FLOOR_MOD": _elementwise("floormod"),
     "ATAN2": _elementwise("atan2"),
-    "REDUCE_PROD": _reduced("reduce_prod"),
-    "REDUCE_ANY": _reduced("reduce_any"),
-    "REDUCE_ALL": _reduced("reduce_all"),
+    "REDUCE_PROD": reduced("reduce_prod"),
+    "REDUCE_ANY": reduced("reduce_any"),
+    "REDUCE_ALL": reduced("reduce_all"),
 }

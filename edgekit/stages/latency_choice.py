@@ -73,7 +73,10 @@ class _Search:
         if place not in self.found:
             seconds, macs = self.seconds(self.choices[place]), self.macs(place)
             if not 0 < seconds < math.inf:
-                raise RunError(f"prune_channels: a latency of {seconds} seconds was measured", "mend the measurement")
+                raise RunError(
+                    f"prune_channels: a latency of {seconds} seconds was measured",
+                    "give a function that returns seconds, more than 0",
+                )
             share = seconds / self.found[0].seconds if self.found else 1.0
             self.found[place] = Candidate(macs, share, seconds)
             self.say(f"prune_channels: {macs:.1%} of the MACs take {format_seconds(seconds)}, {share:.1%}")

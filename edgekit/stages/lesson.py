@@ -20,7 +20,8 @@ from edgekit.model.live import digest
 from edgekit.stages.losses import hard_loss, hard_targets, output_kinds
 from edgekit.stages.soft_losses import form_of, soft_loss
 from edgekit.stages.teacher import answers
-from edgekit.stages.train import Objective, Training, labels_objective
+from edgekit.stages.train import labels_objective
+from edgekit.stages.training import Objective, Training
 from edgekit.tf import import_tensorflow
 
 Array = npt.NDArray[Any]
@@ -30,6 +31,7 @@ TeacherShare = Annotated[
 ]
 
 TEMPERATURE = 4.0
+_DECIDING = ("classification", "segmentation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +60,8 @@ class Lesson:
         self.kinds = output_kinds(model, samples)
         self.theirs = [output_kinds(teacher, samples) for teacher in teachers]
         judged = data.labelled_outputs or tuple(range(len(model.outputs)))
-        decides = data.task in ("classification", "segmentation")
         self.forms = [
-            form_of(kind, int(output.shape[-1]), decides and index in judged)
+            form_of(kind, int(output.shape[-1]), index in judged and data.task_of(index) in _DECIDING)
             for index, (kind, output) in enumerate(zip(self.theirs[0], model.outputs, strict=True))
         ]
         self.hard = None if blend.alpha == blend.alpha_end == 1 else hard_loss(model, data, loss, samples)
@@ -78,7 +79,8 @@ class Lesson:
         """The weighted sum of both shares; `targets` are the labels, then the answers of each teacher in turn."""
         said = targets[len(targets) - len(outputs) * len(self.theirs) :]
         soft = [
-            soft_loss(
+            self.data.head(index).loss_weight
+            * soft_loss(
                 said[index :: len(outputs)],
                 [kinds[index] for kinds in self.theirs],
                 output,

@@ -63,18 +63,21 @@ def hard_targets(data: Dataset, part: Part) -> tuple[Array, ...]:
 
 
 def hard_loss(model: Any, data: Dataset, name: str, samples: Sequence[Array]) -> Callable[[list[Any], list[Any]], Any]:
-    """A function from outputs and targets to the sum of the judged outputs' mean losses.
+    """A function from outputs and targets to the sum of the judged outputs' mean losses, each with its weight.
 
     `name` is `auto` (by task), `crossentropy`, `mse`, `mae`, or `module:function`, which takes labels and outputs of a
     batch. Raises RecipeError where loss and task do not go together.
     """
     kinds = output_kinds(model, samples)
     judged = data.labelled_outputs or tuple(range(len(model.outputs)))
-    one = loss_of(name, data.task)
+    ones = {index: loss_of(name, data.task_of(index)) for index in judged}
 
     def loss(outputs: list[Any], targets: list[Any]) -> Any:
-        pairs = zip(judged, targets, strict=True)
-        return import_tensorflow().add_n([one(target, outputs[index], kinds[index]) for index, target in pairs])
+        found = [
+            data.head(index).loss_weight * ones[index](target, outputs[index], kinds[index])
+            for index, target in zip(judged, targets, strict=True)
+        ]
+        return import_tensorflow().add_n(found)
 
     return loss
 

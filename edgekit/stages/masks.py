@@ -10,7 +10,7 @@ import numpy.typing as npt
 from edgekit.stages import sparsity
 from edgekit.stages.kernels import Kernel, kernels_of
 from edgekit.stages.sparsity import Pattern
-from edgekit.stages.train import Callback
+from edgekit.stages.training import Callback
 from edgekit.tf import import_tensorflow
 
 Mask = npt.NDArray[np.bool_]

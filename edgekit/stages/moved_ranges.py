@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from edgekit.stages.integer_graph import IntegerGraph
 from edgekit.stages.integer_model import bounds_of
-from edgekit.stages.train import Callback
+from edgekit.stages.training import Callback
 
 Array = npt.NDArray[Any]
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import DataError, ModelError
+from edgekit.new_file import write_new
 
 Array = npt.NDArray[Any]
 Ranges = dict[str, tuple[float, float]]
@@ -43,8 +44,8 @@ class Observed:
     slow: str = ""
 
     def save(self, path: Path) -> None:
-        """Write it as a file, usually `*.calibration`. Raises OSError as files do."""
-        path.write_bytes(self.to_bytes())
+        """Write it as a file, usually `*.calibration`. Raises OutputError where it cannot be written."""
+        write_new(path, self.to_bytes(), overwrite=True)
 
     def to_bytes(self) -> bytes:
         """It as numpy's `.npz`; the same statistics give the same bytes."""

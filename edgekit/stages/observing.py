@@ -157,7 +157,11 @@ def _samples(job: dict[str, Any]) -> Iterator[list[Array]]:
         count = min(job["batch"], job["samples"] - start)
         arrays = [_read(count, shape, dtype) for shape, dtype in job["inputs"]]
         missing = 0 if job["resized"] else job["batch"] - count
-        yield [np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for array in arrays]
+        yield [_filled(array, missing) for array in arrays]
+
+
+def _filled(array: Array, missing: int) -> Array:
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 
 def _read(count: int, shape: list[int], dtype: str) -> Array:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Protocol, TypeVar
 
 from edgekit.errors import RecipeError, did_you_mean
+
+T = TypeVar("T")
+
+
+class Rule(Protocol):
+    """What is said of all layers that a pattern matches."""
+
+    @property
+    def pattern(self) -> str:
+        """A shell pattern over names of layers."""
+
+
+R = TypeVar("R", bound=Rule)
 
 
 def matching(pattern: str, names: Iterable[str], stage: str) -> set[str]:
@@ -24,3 +38,24 @@ def any_matching(patterns: Sequence[str], names: Iterable[str], stage: str) -> s
     """The names that one of the patterns matches. Raises RecipeError for each pattern that matches none."""
     known = list(names)
     return set().union(*(matching(pattern, known, stage) for pattern in patterns))
+
+
+def by_rules(
+    rules: Sequence[R], names: Sequence[str], stage: str, wish: Callable[[R], T | None]
+) -> tuple[dict[str, T], dict[str, str]]:
+    """What the last rule that matches a name wishes, and the reason for each name that it wishes to keep (None).
+
+    Raises RecipeError for a pattern that matches none.
+    """
+    wishes: dict[str, T] = {}
+    reasons: dict[str, str] = {}
+    for rule in rules:
+        for name in matching(rule.pattern, names, stage):
+            wishes.pop(name, None)
+            reasons.pop(name, None)
+            found = wish(rule)
+            if found is None:
+                reasons[name] = f"kept, as {rule.pattern!r} asks"
+            else:
+                wishes[name] = found
+    return wishes, reasons

@@ -26,9 +26,10 @@ from edgekit.stages.channel_choice import Allocation, Chooser, Costs, Limits, Ra
 from edgekit.stages.channel_scores import Criterion, Evidence, Scores, scores
 from edgekit.stages.harm import Judge, curves
 from edgekit.stages.latency_choice import Candidate, within_latency
-from edgekit.stages.patterns import matching
+from edgekit.stages.patterns import by_rules
 from edgekit.stages.probes import channel_probes
-from edgekit.stages.train import Training, copy_of, labels_objective
+from edgekit.stages.train import copy_of, labels_objective
+from edgekit.stages.training import Training
 from edgekit.talk import Say
 from edgekit.tf import import_keras
 from edgekit.units import format_count
@@ -395,17 +396,7 @@ def _within(
 def _wishes(channels: Channels, stage: PruneChannels) -> tuple[dict[str, float], dict[str, str]]:
     """The share that was asked for by layer, and the reason for each layer that was asked to keep all."""
     makers = list(dict.fromkeys(name for group in channels.groups for name in group.makers))
-    retains: dict[str, float] = {}
-    reasons: dict[str, str] = {}
-    for rule in stage.layers:
-        for name in matching(rule.pattern, makers, "prune_channels"):
-            retains.pop(name, None)
-            reasons.pop(name, None)
-            if rule.retain is None:
-                reasons[name] = f"kept, as {rule.pattern!r} asks"
-            else:
-                retains[name] = rule.retain
-    return retains, reasons
+    return by_rules(stage.layers, makers, "prune_channels", lambda rule: rule.retain)
 
 
 def _retain(group: Group, retains: dict[str, float]) -> float | None:

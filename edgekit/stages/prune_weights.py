@@ -25,7 +25,8 @@ from edgekit.stages.masks import Pruner, masks_for
 from edgekit.stages.patterns import matching
 from edgekit.stages.probes import kernel_probes
 from edgekit.stages.sparsity import Pattern
-from edgekit.stages.train import Epoch, Training, copy_of, fine_tune
+from edgekit.stages.train import copy_of, fine_tune
+from edgekit.stages.training import Epoch, Training
 from edgekit.talk import Say
 from edgekit.target import Target
 from edgekit.tflite.inspect import deflated_bytes
@@ -326,7 +327,7 @@ def _wishes(kernels: list[Kernel], stage: PruneWeights) -> tuple[dict[str, float
             elif stage.policy == "xnnpack" and kernel.kind != "pointwise":
                 raise RecipeError(
                     f"layers {rule.pattern!r}: policy 'xnnpack' prunes 1x1 convolutions only, not {kernel.name}",
-                    "take the rule away, or say policy = 'any'",
+                    "remove the rule, or say policy = 'any'",
                 )
             else:
                 wishes[kernel.name] = rule.sparsity

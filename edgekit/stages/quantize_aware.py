@@ -41,21 +41,13 @@ from edgekit.stages.moved_ranges import SoundRanges, moved_ranges
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.patterns import matching
 from edgekit.stages.quantize import CALIBRATED, Source, quantize
-from edgekit.stages.train import (
-    Callback,
-    Epoch,
-    Objective,
-    Trained,
-    Training,
-    TrainingDiverged,
-    train_in_place,
-    unfrozen,
-)
+from edgekit.stages.train import fine_tune, unfrozen
+from edgekit.stages.training import Callback, Epoch, Objective, Trained, Training, TrainingDiverged
 from edgekit.talk import Say
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.surgery import with_io_type, without_negation
 
-_FEWEST_STEPS = 50
+FEWEST_STEPS = 50
 _PROOF_SAMPLES = 512
 
 
@@ -182,7 +174,7 @@ def quantize_aware(
     network = integer_model(graph, weights, stage.ranges, bits)
     begun = bounds_of(network)
     with _last_good_file(graph, stage, numerics.io):
-        trained = train_in_place(
+        trained = fine_tune(
             network,
             data,
             stage.training,
@@ -192,6 +184,7 @@ def quantize_aware(
             say=say,
             seed=seed,
             stage="quantize_aware",
+            in_place=True,
         )
     moved = moved_ranges(graph, begun, bounds_of(trained.model))
     file = with_integers(graph, integers_of(trained.model))
@@ -308,9 +301,9 @@ def refuse_few_steps(stage: QuantizeAware, samples: int) -> None:
     """Raise RecipeError where so many samples give too few steps to learn ranges."""
     training = stage.training
     steps = training.epochs * max(samples // training.batch_size, 1)
-    if stage.ranges != "calibrated" and steps < _FEWEST_STEPS:
+    if stage.ranges != "calibrated" and steps < FEWEST_STEPS:
         raise RecipeError(
-            f"quantize_aware: {steps} steps are too few to learn ranges, {_FEWEST_STEPS} are needed",
+            f"quantize_aware: {steps} steps are too few to learn ranges, {FEWEST_STEPS} are needed",
             "raise training.epochs or lower training.batch_size (or, but for engine=tfmot, say ranges = 'calibrated')",
         )
 

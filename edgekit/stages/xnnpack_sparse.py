@@ -38,15 +38,15 @@ def misfits(model: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def gain(model: Any, target: Target) -> str:
-    """What the zeros in the weights of a model buy on a target, in a sentence."""
+def gain(model: Any, target: Target, zeros: float | None = None) -> str:
+    """What the zeros in the weights of a model buy on a target, in a sentence; or what a share of `zeros` would."""
     if target.family == "edgetpu":
         return "no speed: the Edge TPU multiplies with every weight; the file is smaller once it is compressed"
     if target.family == "microcontroller":
         return "no speed and no flash: the kernels and the file are dense; an update is smaller once it is compressed"
     if "xnnpack" not in target.runtime.delegates:
         return "no speed: the kernels of this target are dense; the file is smaller once it is compressed"
-    reasons = [*misfits(model), *_too_dense(model)]
+    reasons = [*misfits(model), *_too_dense(model, zeros)]
     if reasons:
         return f"no speed: XNNPACK's sparse kernels do not apply, because {'; '.join(reasons)}"
     return (
@@ -55,10 +55,15 @@ def gain(model: Any, target: Target) -> str:
     )
 
 
-def _too_dense(model: Any) -> list[str]:
-    pointwise = [kernel.value for kernel in kernels_of(model) if kernel.kind == "pointwise"]
-    zeros = sum(int((value == 0).sum()) for value in pointwise) / max(sum(value.size for value in pointwise), 1)
+def _too_dense(model: Any, zeros: float | None) -> list[str]:
+    zeros = _zeros(model) if zeros is None else zeros
     return [] if zeros >= LEAST else [f"{zeros:.0%} of the weights of 1x1 convolutions are zero, less than 67 %"]
+
+
+def _zeros(model: Any) -> float:
+    """Share of zeros in the 1x1 convolutions."""
+    pointwise = [kernel.value for kernel in kernels_of(model) if kernel.kind == "pointwise"]
+    return sum(int((value == 0).sum()) for value in pointwise) / max(sum(value.size for value in pointwise), 1)
 
 
 def _starts(graph: Graph, call: Call) -> bool:

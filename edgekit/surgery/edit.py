@@ -76,6 +76,10 @@ class Edit:
             return None
         return np.frombuffer(np.asarray(data, np.uint8).tobytes(), kind).reshape(shape)
 
+    def holds(self, operator: Any) -> bool:
+        """Whether an operator is in the graph still; a rule may have replaced it together with another."""
+        return all(self.makers.get(int(index)) is operator for index in operator.outputs)
+
     def is_rim(self, index: int) -> bool:
         """Whether a tensor goes in or out of the graph."""
         return int(index) in {*map(int, self.graph.inputs), *map(int, self.graph.outputs)}

@@ -3,6 +3,9 @@
 Outside of XNNPACK an operator costs a border (the piece ends, and values are repacked) and runs on the runtime's own
 kernels, in integer arithmetic that is not tuned. Between a DEQUANTIZE and a QUANTIZE, both of which XNNPACK has, it
 stays inside; it computes on the same integers, and rounds once.
+
+Attention is the dearest of them: the products of queries, keys and values in a small vision transformer (4 blocks, 64
+tokens of 64) take 652 of 860 us as int8 BATCH_MATMUL of the runtime; as islands they leave the file 0.27 of its time.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ FLOAT_ONLY = frozenset(
     (
         *("ABS", "CEIL", "COS", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LOG", "NEG", "RELU", "RELU6", "RELU_N1_TO_1"),
         *("ROUND", "RSQRT", "SIN", "SQRT", "SQUARE", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU"),
-        *("AVERAGE_POOL_2D", "SOFTMAX", "ADD", "SUB", "MUL"),
+        *("AVERAGE_POOL_2D", "SOFTMAX", "ADD", "SUB", "MUL", "BATCH_MATMUL"),
     )
 )
 

@@ -66,7 +66,7 @@ def rewrite(model: bytes, rules: Sequence[Rule] = RULES) -> Rewritten:
     with flatbuffer.damage_named("model"):
         for place, operator in enumerate(list(edit.graph.operators)):
             name = edit.name(operator)
-            found = _first(edit, operator, name, place in cutting, rules)
+            found = _first(edit, operator, name, place in cutting, rules) if edit.holds(operator) else None
             if found:
                 done[found.name, name] += 1
         if not done:
@@ -83,6 +83,16 @@ def rewrite(model: bytes, rules: Sequence[Rule] = RULES) -> Rewritten:
 def pieces(model: bytes) -> int:
     """How many pieces XNNPACK makes of a file. Raises ModelError for bytes that are no sound TFLite file."""
     return forecast_xnnpack(read_graph(model)).partitions
+
+
+def cutting(model: bytes) -> Counter[str]:
+    """How many operators of each type cut a file into pieces: XNNPACK leaves them and takes up what they give.
+
+    Raises ModelError for bytes that are no sound TFLite file.
+    """
+    graph = read_graph(model)
+    places = _cutting(graph, forecast_xnnpack(graph))
+    return Counter(operator.name for operator in graph.operators if operator.index in places)
 
 
 def _first(edit: Edit, operator: Any, name: str, cuts: bool, rules: Sequence[Rule]) -> Rule | None:

@@ -104,8 +104,9 @@ RULES: tuple[Rule, ...] = (
         FLOAT_ONLY,
         island,
         "float32 between casts",
-        "XNNPACK has it in float32 only, and outside of XNNPACK it would cut the graph in two",
-        f"{_DELEGATE} : VisitUnaryNode, VisitBinaryNode, VisitAveragePool2DNode, VisitSoftmaxNode",
+        "XNNPACK has it in float32 only (BATCH_MATMUL: or with a second matrix of zero point 0), and outside of it "
+        "it would cut the graph in two",
+        f"{_DELEGATE} : VisitUnaryNode, VisitBinaryNode, VisitAveragePool2DNode, VisitSoftmaxNode, VisitBatchMatMul",
     ),
     Rule(
         "scale-and-shift",

@@ -19,13 +19,14 @@ def batched_twin(model: bytes) -> bytes:
     copy = bytearray(model)
     root = flatbuffer.open_model(copy)
     with flatbuffer.damage_named("model"):
-        for graph in flatbuffer.items(root.SubgraphsLength, root.Subgraphs, len(copy)):
-            _free_batch(root, graph, copy)
+        room = flatbuffer.Room(len(copy))
+        for graph in room.items(root.SubgraphsLength, root.Subgraphs):
+            _free_batch(root, graph, copy, room)
     return bytes(copy)
 
 
-def _free_batch(root: Any, graph: Any, model: bytearray) -> None:
-    operators = list(flatbuffer.items(graph.OperatorsLength, graph.Operators, len(model)))
+def _free_batch(root: Any, graph: Any, model: bytearray, room: flatbuffer.Room) -> None:
+    operators = list(room.items(graph.OperatorsLength, graph.Operators))
     reshapes = [operator for operator in operators if _name(root, operator) == "RESHAPE"]
     foreign = {int(i) for operator in operators if operator not in reshapes for i in _inputs(operator)}
     for operator in reshapes:

@@ -1,5 +1,7 @@
 """Open a TFLite flatbuffer that may be hostile: every fault becomes a ModelError, no length is believed.
 
+Vectors and texts may share their bytes, so a small file can claim any number of elements: `Room` bounds what is read.
+
 The field layout is that of the TensorFlow Lite schema, version 3; the accessors come from the `tflite` package.
 """
 
@@ -14,18 +16,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgekit.errors import ModelError
+from edgekit.tflite.artifact_folder import is_artifact, tflite_path
 
 T = TypeVar("T")
 
 _IDENTIFIER = b"TFL3"
 _MOST_ELEMENTS = 2**60
+_MOST_DIMENSIONS = 64
+_SHARED = 4  # writers may store equal texts and vectors once
+_LEAST_ROOM = 1 << 16
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError, OverflowError, AttributeError)
 
 
 def read_bytes(source: bytes | bytearray | Path) -> bytes | bytearray:
-    """The bytes of a model, from memory or from a file. Raises ModelError if the file cannot be read."""
+    """The bytes of a model, from memory, a file or an artifact's folder. Raises ModelError if it cannot be read."""
     if not isinstance(source, Path):
         return source
+    source = tflite_path(source)
     try:
         if source.is_char_device() or source.is_block_device():
             raise ModelError(f"{source}: a device, not a file", "give a .tflite file")
@@ -37,7 +44,9 @@ def read_bytes(source: bytes | bytearray | Path) -> bytes | bytearray:
 
 
 def is_tflite(path: Path) -> bool:
-    """Whether a file is TFLite by its content, or, where there is no file, by its name."""
+    """Whether a file is TFLite by its content, or, where there is none, by its name; true for an artifact's folder."""
+    if is_artifact(path):
+        return True
     if not path.is_file():
         return path.suffix.lower() == ".tflite" and not path.is_dir()
     with path.open("rb") as file:
@@ -46,6 +55,15 @@ def is_tflite(path: Path) -> bool:
 
 def open_model(data: bytes | bytearray, name: str = "model") -> Any:
     """The root table of a TFLite file. Raises ModelError if these bytes are none."""
+    refuse_others(data, name)
+    from tflite.Model import Model
+
+    with damage_named(name):
+        return Model.GetRootAs(data, 0)
+
+
+def refuse_others(data: bytes | bytearray, name: str = "model") -> None:
+    """Raise ModelError for bytes that do not even begin as a TFLite file does."""
     if not data:
         raise ModelError(f"{name}: the file is empty", "export it again; the writer was probably interrupted")
     if len(data) < 8 or bytes(data[4:8]) != _IDENTIFIER:
@@ -53,10 +71,6 @@ def open_model(data: bytes | bytearray, name: str = "model") -> Any:
             f"{name}: not a TFLite file (bytes 4 to 8 are {bytes(data[4:8])!r}, not {_IDENTIFIER!r})",
             "give a .tflite file; `edgekit optimize` makes one from a Keras model",
         )
-    from tflite.Model import Model
-
-    with damage_named(name):
-        return Model.GetRootAs(data, 0)
 
 
 @contextmanager
@@ -71,17 +85,48 @@ def damage_named(name: str) -> Iterator[None]:
         ) from cause
 
 
-def items(length: Callable[[], int], get: Callable[[int], T], limit: int) -> Iterator[T]:
-    """The elements of a vector of tables; refuses a length that `limit` bytes cannot hold."""
-    count = length()
-    if count * 4 > limit:
-        raise ValueError(f"a vector claims {count} elements in a file of {limit} bytes")
-    return map(get, range(count))
+class Room:
+    """How much may be read of a file of `size` bytes: as many bytes of vectors and texts as it has, a few times."""
 
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._left = _SHARED * size + _LEAST_ROOM
 
-def indices(length: Callable[[], int], get: Callable[[int], int], limit: int) -> tuple[int, ...]:
-    """The elements of a vector of numbers, with the same refusal."""
-    return tuple(int(index) for index in items(length, get, limit))
+    def take(self, count: int) -> None:
+        """Note that `count` bytes are read. Raises ValueError where that is more than an honest file has."""
+        self._left -= count
+        if self._left < 0:
+            raise ValueError(f"its parts are shared so often that they exceed {_SHARED} times its {self.size} bytes")
+
+    def items(self, length: Callable[[], int], get: Callable[[int], T]) -> Iterator[T]:
+        """The elements of a vector of tables; refuses a length that the file cannot hold."""
+        count = length()
+        if count * 4 > self.size:
+            raise ValueError(f"a vector claims {count} elements in a file of {self.size} bytes")
+        self.take(count * 4)
+        return map(get, range(count))
+
+    def indices(self, length: Callable[[], int], get: Callable[[int], int]) -> tuple[int, ...]:
+        """The elements of a vector of numbers, with the same refusal."""
+        return tuple(int(index) for index in self.items(length, get))
+
+    def numbers(self, array: Any) -> Any:
+        """A vector of numbers as an array; empty where it is absent."""
+        found = vector(array)
+        self.take(len(found) * 4)
+        return found
+
+    def shape(self, array: Any) -> tuple[int, ...]:
+        """A shape of the file; refuses one of more elements than any memory has, and of more dimensions than any."""
+        sizes = tuple(int(size) for size in self.numbers(array)[: _MOST_DIMENSIONS + 1])
+        if len(sizes) > _MOST_DIMENSIONS or bounded_product(sizes) > _MOST_ELEMENTS:
+            raise ValueError(f"a tensor claims {len(vector(array))} dimensions of up to {max(sizes)}")
+        return sizes
+
+    def text(self, value: bytes | None) -> str:
+        """A string of the file; empty where it is absent."""
+        self.take(len(value or b""))
+        return text(value)
 
 
 def vector(array: Any) -> Any:
@@ -128,14 +173,6 @@ def buffer_span(model: Any, index: int, limit: int) -> tuple[int, int] | None:
     if offset + size > limit:
         raise ValueError(f"buffer {index} ends at byte {offset + size} of {limit}")
     return offset, size
-
-
-def shape(array: Any) -> tuple[int, ...]:
-    """A shape of the file; refuses one of more elements than any memory has."""
-    sizes = tuple(int(size) for size in vector(array))
-    if bounded_product(sizes) > _MOST_ELEMENTS:
-        raise ValueError(f"a tensor claims {len(sizes)} dimensions of up to {max(sizes)}")
-    return sizes
 
 
 def has_data(model: Any, index: int) -> bool:

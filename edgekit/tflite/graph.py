@@ -118,19 +118,17 @@ def read_graph(source: bytes | bytearray | Path, name: str | None = None) -> Gra
 
 
 def _graph(model: Any, graph: Any, data: bytes | bytearray) -> Graph:
-    limit = len(data)
-    tensors = tuple(
-        _tensor(model, tensor, data) for tensor in flatbuffer.items(graph.TensorsLength, graph.Tensors, limit)
-    )
+    room = flatbuffer.Room(len(data))
+    tensors = tuple(_tensor(model, tensor, data, room) for tensor in room.items(graph.TensorsLength, graph.Tensors))
     operators = tuple(
-        _operator(model, operator, index, limit)
-        for index, operator in enumerate(flatbuffer.items(graph.OperatorsLength, graph.Operators, limit))
+        _operator(model, operator, index, room)
+        for index, operator in enumerate(room.items(graph.OperatorsLength, graph.Operators))
     )
     found = Graph(
         operators,
         tensors,
-        flatbuffer.indices(graph.InputsLength, graph.Inputs, limit),
-        flatbuffer.indices(graph.OutputsLength, graph.Outputs, limit),
+        room.indices(graph.InputsLength, graph.Inputs),
+        room.indices(graph.OutputsLength, graph.Outputs),
     )
     used = [*found.inputs, *found.outputs, *(index for op in operators for index in (*op.inputs, *op.outputs))]
     if any(not -1 <= index < len(tensors) for index in used):
@@ -138,18 +136,18 @@ def _graph(model: Any, graph: Any, data: bytes | bytearray) -> Graph:
     return found
 
 
-def _tensor(model: Any, tensor: Any, data: bytes | bytearray) -> Tensor:
-    shape = flatbuffer.shape(tensor.ShapeAsNumpy())
-    signature = flatbuffer.shape(tensor.ShapeSignatureAsNumpy())
+def _tensor(model: Any, tensor: Any, data: bytes | bytearray, room: flatbuffer.Room) -> Tensor:
+    shape = room.shape(tensor.ShapeAsNumpy())
+    signature = room.shape(tensor.ShapeSignatureAsNumpy())
     quantization = tensor.Quantization()
     stored = _stored(model, tensor.Buffer(), data, 0 in shape)
     return Tensor(
-        name=flatbuffer.text(tensor.Name()),
+        name=room.text(tensor.Name()),
         shape=shape,
         signature=signature if len(signature) == len(shape) else shape,
         dtype=flatbuffer.type_names().get(tensor.Type(), f"type{tensor.Type()}"),
-        scales=tuple(float(scale) for scale in flatbuffer.vector(quantization.ScaleAsNumpy())) if quantization else (),
-        zero_points=_numbers(quantization.ZeroPointAsNumpy()) if quantization else (),
+        scales=tuple(float(scale) for scale in room.numbers(quantization.ScaleAsNumpy())) if quantization else (),
+        zero_points=_numbers(room, quantization.ZeroPointAsNumpy()) if quantization else (),
         quantized_axis=quantization.QuantizedDimension() if quantization else 0,
         variable=tensor.IsVariable(),
         sparse=tensor.Sparsity() is not None,
@@ -166,21 +164,22 @@ def _stored(model: Any, buffer: int, data: bytes | bytearray, empty: bool) -> me
     return memoryview(b"") if empty and flatbuffer.has_data(model, buffer) else None
 
 
-def _operator(model: Any, operator: Any, index: int, limit: int) -> Operator:
+def _operator(model: Any, operator: Any, index: int, room: flatbuffer.Room) -> Operator:
     code = model.OperatorCodes(operator.OpcodeIndex())
+    room.take(len(code.CustomCode() or b""))
     return Operator(
         index=index,
         name=flatbuffer.operator_name(code),
         version=code.Version(),
         custom=bool(code.CustomCode()),
-        inputs=flatbuffer.indices(operator.InputsLength, operator.Inputs, limit),
-        outputs=flatbuffer.indices(operator.OutputsLength, operator.Outputs, limit),
-        options=_options(operator.BuiltinOptions(), operator.BuiltinOptionsType(), "BuiltinOptions")
-        | _options(operator.BuiltinOptions2(), operator.BuiltinOptions2Type(), "BuiltinOptions2"),
+        inputs=room.indices(operator.InputsLength, operator.Inputs),
+        outputs=room.indices(operator.OutputsLength, operator.Outputs),
+        options=_options(room, operator.BuiltinOptions(), operator.BuiltinOptionsType(), "BuiltinOptions")
+        | _options(room, operator.BuiltinOptions2(), operator.BuiltinOptions2Type(), "BuiltinOptions2"),
     )
 
 
-def _options(table: Any, number: int, union: str) -> dict[str, Option]:
+def _options(room: flatbuffer.Room, table: Any, number: int, union: str) -> dict[str, Option]:
     """Every field of the options table, by the accessors that the schema's generator made for it."""
     name = flatbuffer.union_names(union).get(number)
     if table is None or not number or name is None:
@@ -191,19 +190,19 @@ def _options(table: Any, number: int, union: str) -> dict[str, Option]:
     return {
         field: value
         for field, method in vars(accessor).items()
-        if isfunction(method) and not field.endswith(_NO_FIELD) and (value := _option(options, field)) is not None
+        if isfunction(method) and not field.endswith(_NO_FIELD) and (value := _option(room, options, field)) is not None
     }
 
 
-def _option(options: Any, field: str) -> Option | None:
+def _option(room: flatbuffer.Room, options: Any, field: str) -> Option | None:
     """The value of a field; None for a table inside, which no rule asks for."""
     if hasattr(options, f"{field}Length"):
-        return _numbers(getattr(options, f"{field}AsNumpy")())
+        return _numbers(room, getattr(options, f"{field}AsNumpy")())
     value = getattr(options, field)()
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return room.text(value)
     return value if isinstance(value, bool | int | float) else None
 
 
-def _numbers(array: Any) -> tuple[int, ...]:
-    return tuple(int(number) for number in flatbuffer.vector(array))
+def _numbers(room: flatbuffer.Room, array: Any) -> tuple[int, ...]:
+    return tuple(int(number) for number in room.numbers(array))

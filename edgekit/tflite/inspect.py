@@ -119,7 +119,7 @@ def read_contents(source: bytes | bytearray | Path, name: str | None = None) -> 
     data = flatbuffer.read_bytes(source)
     model = flatbuffer.open_model(data, label)
     with flatbuffer.damage_named(label):
-        return _contents(model, len(data))
+        return _contents(model, flatbuffer.Room(len(data)))
 
 
 _DEFLATED: dict[bytes, int] = {}
@@ -136,25 +136,25 @@ def deflated_bytes(data: bytes | bytearray) -> int:
     return _DEFLATED[digest]
 
 
-def _contents(model: Any, limit: int) -> ModelContents:
-    graphs = list(flatbuffer.items(model.SubgraphsLength, model.Subgraphs, limit))
+def _contents(model: Any, room: flatbuffer.Room) -> ModelContents:
+    graphs = list(room.items(model.SubgraphsLength, model.Subgraphs))
     if not graphs:
         raise ValueError("the file has no graph")
-    tensors = [[_tensor(model, tensor, limit) for tensor in _tensors(graph, limit)] for graph in graphs]
+    tensors = [[_tensor(model, tensor, room) for tensor in _tensors(graph, room)] for graph in graphs]
     operators = tuple(
-        _operator(model, operator, tensors[number], number, index, limit)
+        _operator(model, operator, tensors[number], number, index, room)
         for number, graph in enumerate(graphs)
-        for index, operator in enumerate(flatbuffer.items(graph.OperatorsLength, graph.Operators, limit))
+        for index, operator in enumerate(room.items(graph.OperatorsLength, graph.Operators))
     )
     weights = {
         tensor.buffer: tensor for graph in tensors for tensor in graph if tensor.constant_bytes and _is_weight(tensor)
     }
     main = graphs[0]
-    inputs = flatbuffer.indices(main.InputsLength, main.Inputs, limit)
-    outputs = flatbuffer.indices(main.OutputsLength, main.Outputs, limit)
+    inputs = room.indices(main.InputsLength, main.Inputs)
+    outputs = room.indices(main.OutputsLength, main.Outputs)
     return ModelContents(
-        file_bytes=limit,
-        description=flatbuffer.text(model.Description()),
+        file_bytes=room.size,
+        description=room.text(model.Description()),
         numeric=_numeric(operators, tensors),
         inputs=tuple(tensors[0][i] for i in inputs),
         outputs=tuple(tensors[0][i] for i in outputs),
@@ -164,28 +164,28 @@ def _contents(model: Any, limit: int) -> ModelContents:
         parameter_bytes=sum(tensor.constant_bytes for tensor in weights.values()),
         macs=sum(operator.macs for operator in operators),
         subgraphs=len(graphs),
-        signatures=tuple(_signatures(model, tensors, limit)),
-        metadata=tuple(
-            flatbuffer.text(item.Name()) for item in flatbuffer.items(model.MetadataLength, model.Metadata, limit)
-        ),
+        signatures=tuple(_signatures(model, tensors, room)),
+        metadata=tuple(room.text(item.Name()) for item in room.items(model.MetadataLength, model.Metadata)),
         input_indices=inputs,
         output_indices=outputs,
     )
 
 
-def _tensors(graph: Any, limit: int) -> Iterator[Any]:
-    return flatbuffer.items(graph.TensorsLength, graph.Tensors, limit)
+def _tensors(graph: Any, room: flatbuffer.Room) -> Iterator[Any]:
+    return room.items(graph.TensorsLength, graph.Tensors)
 
 
-def _tensor(model: Any, tensor: Any, limit: int) -> TensorInfo:
-    shape = flatbuffer.shape(tensor.ShapeAsNumpy())
-    signature = flatbuffer.shape(tensor.ShapeSignatureAsNumpy())
+def _tensor(model: Any, tensor: Any, room: flatbuffer.Room) -> TensorInfo:
+    shape = room.shape(tensor.ShapeAsNumpy())
+    signature = room.shape(tensor.ShapeSignatureAsNumpy())
     quantization = tensor.Quantization()
     scales = flatbuffer.vector(quantization.ScaleAsNumpy()) if quantization else []
     zeros = flatbuffer.vector(quantization.ZeroPointAsNumpy()) if quantization else []
-    span = flatbuffer.buffer_span(model, tensor.Buffer(), limit)
+    span = flatbuffer.buffer_span(model, tensor.Buffer(), room.size)
+    sparsity = tensor.Sparsity()  # not told here, and read by who edits the file
+    room.take(4 * ((sparsity.DimMetadataLength() if sparsity else 0) + tensor.VariantTensorsLength()))
     return TensorInfo(
-        name=flatbuffer.text(tensor.Name()),
+        name=room.text(tensor.Name()),
         shape=signature if len(signature) == len(shape) else shape,
         dtype=flatbuffer.type_names().get(tensor.Type(), f"type{tensor.Type()}"),
         scale=float(scales[0]) if len(scales) == 1 else None,
@@ -198,12 +198,12 @@ def _tensor(model: Any, tensor: Any, limit: int) -> TensorInfo:
 
 
 def _operator(
-    model: Any, operator: Any, tensors: list[TensorInfo], subgraph: int, index: int, limit: int
+    model: Any, operator: Any, tensors: list[TensorInfo], subgraph: int, index: int, room: flatbuffer.Room
 ) -> OperatorInfo:
     code = model.OperatorCodes(operator.OpcodeIndex())
-    name, custom = flatbuffer.operator_name(code), flatbuffer.text(code.CustomCode())
-    inputs = flatbuffer.indices(operator.InputsLength, operator.Inputs, limit)
-    outputs = flatbuffer.indices(operator.OutputsLength, operator.Outputs, limit)
+    name, custom = flatbuffer.operator_name(code), room.text(code.CustomCode())
+    inputs = room.indices(operator.InputsLength, operator.Inputs)
+    outputs = room.indices(operator.OutputsLength, operator.Outputs)
     read = [tensors[i] for i in inputs if i >= 0]
     written = [tensors[i] for i in outputs if i >= 0]
     live = [tensor for tensor in read if not tensor.constant_bytes]
@@ -247,17 +247,17 @@ def _numeric(operators: tuple[OperatorInfo, ...], tensors: list[list[TensorInfo]
     return "float16" if halves else "float32"
 
 
-def _signatures(model: Any, tensors: list[list[TensorInfo]], limit: int) -> Iterator[Signature]:
-    for signature in flatbuffer.items(model.SignatureDefsLength, model.SignatureDefs, limit):
+def _signatures(model: Any, tensors: list[list[TensorInfo]], room: flatbuffer.Room) -> Iterator[Signature]:
+    for signature in room.items(model.SignatureDefsLength, model.SignatureDefs):
         graph = tensors[signature.SubgraphIndex()]
         yield Signature(
-            key=flatbuffer.text(signature.SignatureKey()),
+            key=room.text(signature.SignatureKey()),
             inputs={
-                flatbuffer.text(item.Name()): graph[item.TensorIndex()].name
-                for item in flatbuffer.items(signature.InputsLength, signature.Inputs, limit)
+                room.text(item.Name()): graph[item.TensorIndex()].name
+                for item in room.items(signature.InputsLength, signature.Inputs)
             },
             outputs={
-                flatbuffer.text(item.Name()): graph[item.TensorIndex()].name
-                for item in flatbuffer.items(signature.OutputsLength, signature.Outputs, limit)
+                room.text(item.Name()): graph[item.TensorIndex()].name
+                for item in room.items(signature.OutputsLength, signature.Outputs)
             },
         )

@@ -61,7 +61,7 @@ def read_metadata(model: bytes, name: str = "model") -> FileMetadata:
     """
     root = flatbuffer.open_model(model, name)
     with flatbuffer.damage_named(name):
-        entries = dict(_entries(root, len(model)))
+        entries = dict(_entries(root, flatbuffer.Room(len(model))))
         held = {key: _content(root, index, model) for key, index in entries.items() if key in (METADATA, RUNTIME)}
     return FileMetadata(
         model=_decoded(held[METADATA], name) if METADATA in held else None,
@@ -90,9 +90,9 @@ def write_metadata(model: bytes, metadata: FileMetadata) -> bytes:
     return _with_zip(surgery.pack(tree), metadata.files)
 
 
-def _entries(root: Any, limit: int) -> Iterator[tuple[str, int]]:
-    for entry in flatbuffer.items(root.MetadataLength, root.Metadata, limit):
-        yield flatbuffer.text(entry.Name()), entry.Buffer()
+def _entries(root: Any, room: flatbuffer.Room) -> Iterator[tuple[str, int]]:
+    for entry in room.items(root.MetadataLength, root.Metadata):
+        yield room.text(entry.Name()), entry.Buffer()
 
 
 def _content(root: Any, index: int, model: bytes) -> bytes:

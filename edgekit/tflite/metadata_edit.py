@@ -128,7 +128,7 @@ def _content(tensor: TensorInfo, kind: ContentKind | None = None) -> Content:
     if kind == "image" and channels not in (1, 3):
         raise InputError(
             f"the input {tensor.name!r} of shape {list(tensor.shape)} is no image",
-            "an image has the shape [batch, height, width, 1 or 3]; leave --content image away",
+            "an image has the shape [batch, height, width, 1 or 3]; leave --content image out",
         )
     if kind == "image" or (kind is None and channels == 3):
         return Content(ImageProperties("RGB" if channels == 3 else "GRAYSCALE"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgekit.tflite.extract import extract
 from edgekit.tflite.inspect import ModelContents, OperatorInfo, read_contents
 from edgekit.tflite.surgery import pack, schema, unpack
 
@@ -93,34 +93,6 @@ def _preparing(operator: OperatorInfo, constant: set[int], makers: dict[int, Ope
 
 
 def _cut(tree: Any, operators: list[OperatorInfo], constant: set[int]) -> bytes:
-    fb, old = schema(), tree.subgraphs[0]
-    piece, graph = fb.ModelT(), fb.SubGraphT()
-    piece.version, piece.operatorCodes, piece.buffers = tree.version, tree.operatorCodes, [fb.BufferT()]
-    used = list(dict.fromkeys(index for op in operators for index in (*op.inputs, *op.outputs) if index >= 0))
-    place = {index: number for number, index in enumerate(used)} | {-1: -1}
-    graph.tensors = [_tensor(piece, tree, old.tensors[index]) for index in used]
-    graph.operators = [_moved(old.operators[op.index], op, place) for op in operators]
     last = operators[-1]
-    live = dict.fromkeys(place[index] for index in last.inputs if index >= 0 and index not in constant)
-    graph.inputs = np.asarray([*live], np.int32)
-    graph.outputs = np.asarray([place[index] for index in last.outputs], np.int32)
-    piece.subgraphs = [graph]
-    return pack(piece)
-
-
-def _tensor(piece: Any, tree: Any, tensor: Any) -> Any:
-    """A tensor with its constant, if it has one, in the buffers of the piece; open dimensions are closed."""
-    moved, buffer = copy.copy(tensor), tree.buffers[tensor.buffer]
-    moved.shapeSignature, moved.buffer = None, 0
-    if buffer.data is not None and len(buffer.data):
-        moved.buffer = len(piece.buffers)
-        piece.buffers.append(buffer)
-    return moved
-
-
-def _moved(operator: Any, found: OperatorInfo, place: dict[int, int]) -> Any:
-    moved = copy.copy(operator)
-    moved.inputs = np.asarray([place[index] for index in found.inputs], np.int32)
-    moved.outputs = np.asarray([place[index] for index in found.outputs], np.int32)
-    moved.intermediates = None
-    return moved
+    live = dict.fromkeys(index for index in last.inputs if index >= 0 and index not in constant)
+    return extract(tree, [op.index for op in operators], [*live], last.outputs)

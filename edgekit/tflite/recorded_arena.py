@@ -29,16 +29,14 @@ from edgekit.tflite.memory_plan import plan_memory
 from edgekit.versions import version
 
 PACKAGE = "tflite-micro"
-BAND_SOURCE = (
-    "https://github.com/tensorflow/tflite-micro/blob/90b983c2b3f1480642e040bbd2ddb37b998f3424/tensorflow/lite/micro/"
-    "micro_allocator.cc and recording_micro_allocator.cc : the tail holds C structures of pointers and integers"
-)
 
 _SECONDS = 60.0
 _MEMORY_BYTES = 4 << 30
 _ROOM_BYTES = 1 << 18
 _LINE = re.compile(r"'(.+?)' used (\d+) bytes with alignment overhead \(requested (\d+) bytes for (\d+) ")
 _ARENA = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
+# The tail holds C structures of pointers and integers: micro_allocator.cc and recording_micro_allocator.cc in
+# https://github.com/tensorflow/tflite-micro/tree/90b983c2b3f1480642e040bbd2ddb37b998f3424/tensorflow/lite/micro
 _HALVED = {"TfLiteEvalTensor data", "NodeAndRegistration struct"}  # pointers, and one integer to fill up the last
 _SAME = {"TfLiteTensor variable buffer data"}
 _RECORDER_BYTES = 256  # the books themselves: 7 or 8 triples of size_t, four more, and rounding
@@ -155,7 +153,10 @@ def _child(data: bytes, job: dict[str, Any], seconds: float, memory_bytes: int) 
         stdout, stderr, status = _run(order, seconds)
     if status:
         last = stderr.decode(errors="replace").strip().splitlines()
-        raise RunError(f"TensorFlow Lite Micro could not be started (code {status}): {last[-1] if last else ''}")
+        raise RunError(
+            f"TensorFlow Lite Micro could not be started (code {status}): {last[-1] if last else ''}",
+            "pip install --force-reinstall tflite-micro",
+        )
     answer: dict[str, Any] = json.loads(stdout)
     return answer
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from edgekit.errors import MissingDependency, ModelError
 from edgekit.tflite import flatbuffer
+from edgekit.tflite.inspect import read_contents
 
 
 def schema() -> Any:
@@ -30,15 +31,39 @@ def schema() -> Any:
 
 def unpack(model: bytes) -> Any:
     """The model as a tree of schema objects (`ModelT`), every buffer inline. Raises ModelError on damage."""
-    root = flatbuffer.open_model(model)
+    root, fb, room = flatbuffer.open_model(model), schema(), flatbuffer.Room(len(model))
+    read_contents(model)  # refuses what the object interface would read without end
     with flatbuffer.damage_named("model"):
-        spans = [flatbuffer.buffer_span(root, index, len(model)) for index in range(root.BuffersLength())]
-        fb = schema()
+        spans = [flatbuffer.buffer_span(root, index, len(model)) for index in room.indices(root.BuffersLength, int)]
         tree = fb.ModelT.InitFromObj(fb.Model.GetRootAs(model, 0))
-    for buffer, span in zip(tree.buffers, spans, strict=True):
-        buffer.data = np.frombuffer(model, np.uint8, span[1], span[0]) if span else None
-        buffer.offset = buffer.size = 0
+        _fill(tree)
+        for buffer, span in zip(tree.buffers, spans, strict=True):
+            buffer.data = np.frombuffer(model, np.uint8, span[1], span[0]) if span else None
+            buffer.offset = buffer.size = 0
+        _refuse_dangling(tree)
     return tree
+
+
+def _fill(tree: Any) -> None:
+    """Make the vectors that a file leaves out empty: what edits the tree goes through them."""
+    tree.buffers, tree.operatorCodes = tree.buffers or [], tree.operatorCodes or []
+    for graph in tree.subgraphs:
+        graph.tensors, graph.operators = graph.tensors or [], graph.operators or []
+        for one in (graph, *graph.operators):
+            one.inputs, one.outputs = (
+                np.zeros(0, np.int32) if side is None else side for side in (one.inputs, one.outputs)
+            )
+
+
+def _refuse_dangling(tree: Any) -> None:
+    """Raise ValueError for a number that names nothing: what edits the tree follows all of them."""
+    for graph in tree.subgraphs:
+        if any(tensor.buffer >= len(tree.buffers) for tensor in graph.tensors):
+            raise ValueError("a tensor names a buffer that is not there")
+        lists = [graph.inputs, graph.outputs, *(one for op in graph.operators for one in (op.inputs, op.outputs))]
+        named = np.concatenate([np.asarray(one, np.int64) for one in lists])
+        if ((named < -1) | (named >= len(graph.tensors))).any():
+            raise ValueError("an operator names a tensor that is not there")
 
 
 def pack(tree: Any) -> bytes:

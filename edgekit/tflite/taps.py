@@ -7,7 +7,7 @@ from copy import copy
 
 import numpy as np
 
-from edgekit.tflite.inspect import read_contents
+from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.surgery import pack, unpack
 
 _NUMBERS = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
@@ -18,13 +18,17 @@ def with_inner_outputs(model: bytes) -> bytes:
 
     Raises ModelError for a damaged file, MissingDependency where no LiteRT is installed.
     """
-    contents, tree = read_contents(model), unpack(model)
-    written = [index for op in contents.operators if op.subgraph == 0 for index in op.outputs]
-    numeric = [index for index in written if contents.tensors[index].dtype in _NUMBERS]
+    tree = unpack(model)
     graph = tree.subgraphs[0]
-    graph.outputs = np.asarray(list(dict.fromkeys(numeric)), graph.outputs.dtype)
+    graph.outputs = np.asarray(computed_tensors(read_contents(model)), graph.outputs.dtype)
     tree.signatureDefs = []  # they name the outputs as they were
     return pack(tree)
+
+
+def computed_tensors(contents: ModelContents) -> list[int]:
+    """The tensors of numbers that the main graph computes, in the order in which they are computed."""
+    written = [index for op in contents.operators if op.subgraph == 0 for index in op.outputs]
+    return list(dict.fromkeys(index for index in written if contents.tensors[index].dtype in _NUMBERS))
 
 
 def with_operators_apart(model: bytes, tensors: Sequence[int]) -> bytes:

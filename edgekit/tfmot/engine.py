@@ -27,7 +27,7 @@ from edgekit.stages.losses import hard_targets, output_kinds
 from edgekit.stages.masks import masks_of
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
-from edgekit.stages.train import Epoch, monitored
+from edgekit.stages.training import Epoch, monitored
 from edgekit.talk import Say
 from edgekit.target import Target
 from edgekit.tfmot import job as jobs
@@ -177,6 +177,8 @@ def _job(
     out: Path,
 ) -> jobs.Job:
     data = setting.data
+    if data.heads:
+        raise RecipeError("engine 'tfmot' trains outputs of one kind, and the data has heads", "leave engine=tfmot out")
     how = jobs.Schooling(
         stage=str(stage.__struct_config__.tag),
         training=stage.training,

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from edgekit.stages.codebook import Init
 from edgekit.stages.losses import Kind
-from edgekit.stages.train import Epoch, Training
+from edgekit.stages.training import Epoch, Training
 
 
 class Prune(Struct, frozen=True, tag="prune"):

@@ -1,4 +1,4 @@
-"""Train a tf_keras model with the wrappers of tensorflow-model-optimization: the loop of `stages.train`. Child side.
+"""Train a tf_keras model with the wrappers of tensorflow-model-optimization, by `stages.training_loop`. Child side.
 
 Losses, order of the samples, choice of the best epoch and patience are those of edgekit's own training.
 """
@@ -19,16 +19,15 @@ import numpy.typing as npt
 from edgekit.errors import RunError
 from edgekit.metrics import mean_value
 from edgekit.stages import checkpoint as checkpoints
+from edgekit.stages.epoch import mean_loss
 from edgekit.stages.losses import loss_of
-from edgekit.stages.train import Epoch, Record, line_of, rank_of
+from edgekit.stages.training import Epoch, Record, line_of, rank_of
 from edgekit.talk import Line, Say
 from edgekit.tf import import_tensorflow
 from edgekit.tfmot.job import Schooling
 from edgekit.tfmot.wrapping import Wrapped
 
 Array = npt.NDArray[Any]
-
-_EVERY_SECONDS = 2.0
 
 
 class Samples:
@@ -95,19 +94,12 @@ class Loop:
         self.say(Line(line_of(epoch, self.how.stage, self.how.training, self.how.metric)))
 
     def _epoch(self, number: int) -> float:
-        order = np.random.default_rng((self.how.seed, number)).permutation(len(self.train))
-        total, said = 0.0, time.monotonic()
-        for index in range(self.steps):
-            rows = np.sort(order[index * self.size : (index + 1) * self.size])
-            loss = float(self._step(*self.train.rows(rows)))
-            if not math.isfinite(loss):
-                raise self._diverged(f"the loss is {loss} in epoch {number}, step {index + 1} of {self.steps}")
-            total += loss
-            if time.monotonic() - said > _EVERY_SECONDS:
-                said = time.monotonic()
-                where = f"epoch {number}/{self.how.training.epochs}, step {index + 1}/{self.steps}"
-                self.say(f"{self.how.stage}: {where}, loss {total / (index + 1):.4g}")
-        return total / self.steps
+        order, how = np.random.default_rng((self.how.seed, number)).permutation(len(self.train)), self.how
+
+        def step(index: int) -> float:
+            return float(self._step(*self.train.rows(np.sort(order[index * self.size : (index + 1) * self.size]))))
+
+        return mean_loss(step, self.steps, f"{number}/{how.training.epochs}", how.stage, self.say, self._diverged)
 
     def _judge(self, number: int) -> tuple[float | None, float | None]:
         """Loss and metric of the validation part."""

@@ -93,14 +93,15 @@ def _run(package: Package, options: argparse.Namespace) -> int:
 
     def job(variant: Any, model: Any) -> Any:
         read = [samples.read(path, variant, options.raw, _warn) for path in options.inputs]
-        return [model.run(arrays) for arrays in read]
+        return read, [model.run(arrays) for arrays in read]
 
-    chosen, stored = with_best(package, options.unit, job, _warn, options.threads)
+    chosen, (given, stored) = with_best(package, options.unit, job, _warn, options.threads)
     outputs = [[samples.real(*each) for each in zip(one, chosen.variant.outputs)] for one in stored]
+    errors = [samples.errors(*each, chosen.variant) for each in zip(given, outputs)]
     if options.save:
         _save(options.save, chosen.variant, outputs)
     _warn(f"{chosen.variant.unit}: {chosen.variant.file} ({chosen.why})")
-    _print(report.run(package, chosen, options.inputs, outputs, options.top), options.json)
+    _print(report.run(package, chosen, options.inputs, outputs, errors, options.top), options.json)
     return 0
 
 

@@ -43,13 +43,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Package:
-    """All variants, in the order in which they are tried."""
+    """All variants, in the order in which they are tried; `constants` are the numbers that were packaged with them."""
 
     folder: Path
     name: str
     version: str
     licence: str | None
     variants: tuple[Variant, ...]
+    constants: dict[str, float]
 
     def model(self, variant: Variant) -> Path:
         """Path of a model. Raises Problem unless its bytes are those that were packaged."""
@@ -71,8 +72,9 @@ def load(folder: Path = HERE) -> Package:
     try:
         said = json.loads(_read(path))
         variants = tuple(map(_variant, said["variants"]))
-        return Package(folder, said["name"], said["version"], said["licence"], variants)
-    except (ValueError, KeyError, TypeError) as cause:
+        constants = {str(name): float(value) for name, value in said["constants"].items()}
+        return Package(folder, said["name"], said["version"], said["licence"], variants, constants)
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
         raise Problem(f"{path} is damaged: {cause!r}", _AGAIN, FAILED) from None
 
 

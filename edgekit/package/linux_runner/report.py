@@ -36,11 +36,23 @@ def selftest(package: Package, chosen: Chosen, outcome: Outcome) -> Report:
     return Report(facts, "\n".join([*_lines(package, chosen), *rows, last]))
 
 
-def run(package: Package, chosen: Chosen, paths: Sequence[Path], outputs: Sequence[Sequence[Any]], top: int) -> Report:
-    """Each sample: the best classes where the output is classes, else its numbers."""
+def run(
+    package: Package,
+    chosen: Chosen,
+    paths: Sequence[Path],
+    outputs: Sequence[Sequence[Any]],
+    errors: Sequence[Sequence[float]],
+    top: int,
+) -> Report:
+    """Each sample: the best classes where the output is classes, an autoencoder's error, else its numbers."""
     results = [
-        {"input": str(path), "sample": sample, **_sample(chosen.variant, [array[sample] for array in one], top)}
-        for path, one in zip(paths, outputs)
+        {
+            "input": str(path),
+            "sample": sample,
+            **({"error": _finite(wrong[sample])} if wrong else {}),
+            **_sample(chosen.variant, [array[sample] for array in one], top),
+        }
+        for path, one, wrong in zip(paths, outputs, errors)
         for sample in range(len(one[0]))
     ]
     return Report({**_head(package, chosen), "results": results}, "\n".join(map(_shown, results)))
@@ -54,9 +66,11 @@ def info(package: Package, chosen: Chosen) -> Report:
         rows += [f"  {side} {_tensor(one)}" for side in ("input", "output") for one in getattr(variant, f"{side}s")]
     labels = package.variants[-1].labels
     rows += [f"labels   {len(labels)}: {', '.join(labels[:_SHOWN])}{', ...' * (len(labels) > _SHOWN)}"] * bool(labels)
+    rows += [f"constant {name} = {_number(value)}" for name, value in package.constants.items()]
     facts = {
         **_head(package, chosen),
         "licence": package.licence,
+        "constants": package.constants,
         "variants": [asdict(one) for one in package.variants],
     }
     return Report(facts, "\n".join([*_lines(package, chosen), f"licence  {package.licence or 'not told'}", *rows]))
@@ -107,6 +121,8 @@ def _sample(variant: Variant, arrays: Sequence[Any], top: int) -> dict[str, Any]
 
 def _shown(result: dict[str, Any]) -> str:
     head = f"{result['input']}[{result['sample']}]"
+    if "error" in result:
+        return f"{head}: error {_number(result['error'])}"
     if "top" in result:
         return f"{head}: " + ", ".join(f"{one['label']} {_number(one['score'])}" for one in result["top"])
     return "\n".join(f"{head}: {name} = {_few(values)}" for name, values in result["outputs"].items())

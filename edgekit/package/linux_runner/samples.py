@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,15 @@ def read(path: Path, variant: Variant, raw: bool, warn: Callable[[str], None]) -
     """
     if path.suffix.lower() in IMAGES:
         return [_stored(_image(path, variant), variant, 0, raw, True, path, warn)]
-    arrays = _arrays(path, variant)
-    found = [_stored(array, variant, place, raw, False, path, warn) for place, array in enumerate(arrays)]
-    if len({len(array) for array in found}) > 1:
-        raise _wrong(path, f"its arrays have {[len(array) for array in found]} samples", "give as many of each")
-    return found
+    return _together(_arrays(path, variant), variant, raw, path, warn)
+
+
+def prepared(arrays: Sequence[Array], variant: Variant, warn: Callable[[str], None]) -> list[Array]:
+    """Raw samples in memory, one array an input, as the model stores them: `[samples, ...]`. Raises Problem."""
+    if len(arrays) != len(variant.inputs):
+        names = [tensor.name for tensor in variant.inputs]
+        raise Problem(f"{len(arrays)} arrays for the inputs {names}", "give one array for each", INPUT)
+    return _together([np.asarray(array) for array in arrays], variant, False, Path("samples"), warn)
 
 
 def real(stored: Array, tensor: Tensor) -> Array:
@@ -38,6 +42,24 @@ def real(stored: Array, tensor: Tensor) -> Array:
     if tensor.scale is None:
         return stored
     return ((stored.astype(np.float32) - (tensor.zero_point or 0)) * tensor.scale).astype(np.float32)
+
+
+def errors(stored: Sequence[Array], outputs: Sequence[Array], variant: Variant) -> list[float]:
+    """How badly an autoencoder rebuilt each sample: mean square, of what went in as it was stored; else nothing."""
+    if variant.task != "autoencoder" or stored[0].shape != outputs[0].shape:
+        return []
+    gap = outputs[0].astype(np.float64) - real(stored[0], variant.inputs[0])
+    found: list[float] = np.mean(gap.reshape(len(gap), -1) ** 2, axis=1).tolist()
+    return found
+
+
+def _together(
+    arrays: Sequence[Array], variant: Variant, raw: bool, path: Path, warn: Callable[[str], None]
+) -> list[Array]:
+    found = [_stored(array, variant, place, raw, False, path, warn) for place, array in enumerate(arrays)]
+    if len({len(array) for array in found}) > 1:
+        raise _wrong(path, f"its arrays have {[len(array) for array in found]} samples", "give as many of each")
+    return found
 
 
 def _arrays(path: Path, variant: Variant) -> list[Array]:

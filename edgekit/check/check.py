@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from msgspec import Struct, structs
 
-from edgekit.advice import Advice, advise
-from edgekit.check_rules import FILE_RULES, TABLE_RULES, homeless
+from edgekit.check.advice import Advice, advise
+from edgekit.check.file_findings import FILE_RULES, TABLE_RULES, homeless
+from edgekit.check.placement_findings import placement_findings
+from edgekit.check.quantization_findings import quantization_findings
 from edgekit.finding import ORDER, Finding, Level
 from edgekit.forecast.edgetpu import forecast_cache
 from edgekit.forecast.placement import Forecast
 from edgekit.forecast.units import forecasts
-from edgekit.placement_findings import placement_findings
-from edgekit.quantization_findings import quantization_findings
 from edgekit.target import Target
 from edgekit.tflite.graph import Graph
 from edgekit.tflite.inspect import ModelContents

@@ -95,13 +95,14 @@ def _parameters(streamed: int) -> Iterator[Advice]:
 
 
 def _operators(summary: ModelContents, graph: Graph, forecast: Forecast) -> Iterator[Advice]:
-    """For each kind of operator that the unit leaves: what it would take if those were mended."""
+    """For each mend of operators that the unit leaves: what it would take if those were mended."""
     macs = {op.index: op.macs for op in summary.operators if op.subgraph == 0}
     own = [one for one in forecast.left if one.code not in _SIDE_EFFECT]
     taken = frozenset(one.index for one in forecast.placements) - {one.index for one in own}
     culprits = [one for one in own if one.code in _REFUSING]
     now = _Division(graph, frozenset() if culprits else taken, forecast, macs)
-    groups = [culprits] if culprits else grouped(own, lambda one: (one.name, one.code)).values()
+    mendable = [one for one in own if one.mend]
+    groups = [culprits] if culprits else grouped(mendable, lambda one: (one.code, one.mend)).values()
     for group in groups:
         then = _Division(graph, taken | {one.index for one in group}, forecast, macs)
         change = f"{TITLES[forecast.unit]} takes {then.operators} instead of {now.operators} operators"

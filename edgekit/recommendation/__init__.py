@@ -1,0 +1,1 @@
+"""Which techniques will pay for a model on a target: planned and converted in seconds, without training."""

@@ -1,0 +1,131 @@
+"""Commands to copy out of the report: what to do with a file next, and how to make the run again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekit.errors import RecipeError
+from edgekit.recipe import Recipe
+
+if TYPE_CHECKING:
+    from edgekit.artifact import Manifest
+    from edgekit.report.words import Verdict
+    from edgekit.run import Run
+
+_ADDRESS = {"linux": "ssh://USER@BOARD", "android": "adb://SERIAL"}
+_PACKAGE = {"android": "android", "microcontroller": "firmware"}
+_INTO = {"android": "the app", "microcontroller": "the firmware build"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do and the command that does it, to be run in the folder of the report."""
+
+    what: str
+    command: str
+
+
+def path(manifest: Manifest) -> str:
+    """Where the file lies beside the report."""
+    return f"{manifest.target}/{manifest.recipe.slug}/{manifest.file}"
+
+
+def next_steps(run: Run, manifest: Manifest, verdict: Verdict, family: str) -> tuple[Step, ...]:
+    """What to do with a file on a target of this family; what misses a gate is mended before it is packaged."""
+    file = path(manifest)
+    if verdict.kind == "bad":
+        return tuple(_mend(run, manifest, file))
+    return (*_judge(run, manifest), *_measure(family, file), *_ship(family, file, manifest.target))
+
+
+def found_steps(family: str, target: str) -> tuple[Step, ...]:
+    """What to do with the file that a search recommends, `best/` beside its report."""
+    if family == "edgetpu":
+        return (Step("Compile it for the Edge TPU", "edgekit compile best/*.tflite --for edgetpu -o compiled"),)
+    address = _ADDRESS.get(family)
+    measured = Step("Measure it on a board of yours", f"edgekit benchmark best/*.tflite --device {address}")
+    return (*((measured,) if address else ()), *_ship(family, "best", target))
+
+
+def _mend(run: Run, manifest: Manifest, file: str) -> Iterator[Step]:
+    if manifest.name in run.diagnoses:
+        repair = ["doctor", file, "--float", "MODEL", "--data", "DATA", "--repair", "-o", "repaired.tflite"]
+        yield step("Repair the file without training where that is possible", *repair)
+        retry = ["optimize", "MODEL", "--data", "DATA", "-t", manifest.target, "-r", "qat-int8", "-o", "OUT"]
+        yield step("Or train it as the integer file computes", *retry)
+    else:
+        yield step("See what the target refuses, and what to change", "check", file, "-t", manifest.target)
+        yield step("See which techniques pay there", "recommend", "MODEL", "-t", manifest.target)
+
+
+def _judge(run: Run, manifest: Manifest) -> Iterator[Step]:
+    if run.data is None:
+        words = ["optimize", "MODEL", "--data", "DATA", "-t", manifest.target, "--max-drop", "1%", "-o", "OUT"]
+        yield step("Judge it on data of yours before you rely on it", *words)
+    elif run.reference.scores and run.max_drop is None and not run.head_drops:
+        words = ["optimize", "MODEL", "--data", "DATA", "-t", manifest.target, "--max-drop", "1%", "-o", "OUT"]
+        yield step("Bound what it may lose, so that a build fails beyond it", *words)
+
+
+def _measure(family: str, file: str) -> Iterator[Step]:
+    if family == "edgetpu":
+        yield step("Compile it for the Edge TPU", "compile", file, "--for", "edgetpu", "-o", "compiled")
+    elif family in _ADDRESS:
+        yield step("Measure it on a board of yours", "benchmark", file, "--device", _ADDRESS[family])
+
+
+def _ship(family: str, file: str, target: str) -> Iterator[Step]:
+    what = f"Package it for {_INTO.get(family, 'the device, with a service and a self-test')}"
+    models = [f"edgetpu=compiled/{_compiled(file)}", f"cpu={file}"] if family == "edgetpu" else [file]
+    words = ["package", *models, "--for", _PACKAGE.get(family, "linux"), "-o", "package"]
+    yield step(what, *words, *(["-t", target] if family == "microcontroller" else []))
+
+
+def _compiled(file: str) -> str:
+    return file.rpartition("/")[2].removesuffix(".tflite") + "_edgetpu.tflite"
+
+
+def step(what: str, *words: str) -> Step:
+    """A step with the words of its command behind `edgekit`."""
+    return Step(what, shlex.join(["edgekit", *words]))
+
+
+def reproduce(run: Run) -> list[str]:
+    """Shell commands that do this run again: one for the versions, one for each set of recipes."""
+    versions = run.artifacts[0].versions if run.artifacts else {}
+    pins = [f"{name}=={number}" for name, number in versions.items()]
+    groups: dict[tuple[str, ...], list[str]] = {}
+    recipes: dict[str, list[str]] = {}
+    for manifest in run.artifacts:
+        recipes.setdefault(manifest.target, []).append(_recipe_word(manifest))
+    for target, names in recipes.items():
+        groups.setdefault(tuple(names), []).append(target)
+    lines = [
+        _optimize(run, targets, names, index if len(groups) > 1 else 0)
+        for index, (names, targets) in enumerate(groups.items(), 1)
+    ]
+    return [shlex.join(["pip", "install", *pins]), *lines]
+
+
+def _optimize(run: Run, targets: list[str], recipes: tuple[str, ...], number: int) -> str:
+    parts = ["edgekit", "optimize", run.model.origin]
+    parts += ["--data", "DATA"] if run.data else []
+    parts += [word for target in targets for word in ("--target", target)]
+    parts += [word for recipe in recipes for word in ("--recipe", recipe)]
+    drops = [f"{name}={drop:g}" for name, drop in run.head_drops.items()]
+    drops += [f"{run.max_drop:g}"] if run.max_drop is not None else []
+    parts += ["--max-drop", ",".join(drops)] if drops else []
+    parts += [] if run.measurements else ["--no-benchmark"]
+    return shlex.join([*parts, "--out", f"OUT{number or ''}"])
+
+
+def _recipe_word(manifest: Manifest) -> str:
+    """The recipe's phrase, or where its file lies beside the artifact."""
+    try:
+        Recipe.parse(manifest.recipe.name)
+    except RecipeError:
+        return f"{manifest.target}/{manifest.recipe.slug}/recipe.toml"
+    return manifest.recipe.name

@@ -1,0 +1,54 @@
+"""Request: what is to be made, each target with each recipe, decided before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from edgekit.errors import RecipeError
+from edgekit.recipe import Recipe
+from edgekit.stages.quantize import CALIBRATED
+from edgekit.target import Target, load_target
+
+
+class Request(Struct, frozen=True):
+    """What is to be made: each target with each recipe, every choice decided.
+
+    `recommended` says that nobody named a recipe: it is the target's, and may be changed for one that is faster.
+    """
+
+    pairs: tuple[tuple[Target, Recipe], ...]
+    recommended: bool = False
+
+    @classmethod
+    def plan(cls, targets: Sequence[str | Path], recipes: Sequence[str | Path], from_tflite: bool = False) -> Request:
+        """Decide everything that can be decided before any work. Raises TargetError or RecipeError."""
+        loaded = [load_target(name) for name in dict.fromkeys(targets)]
+        pairs = [
+            (target, _with_engine(Recipe.parse(recipe), from_tflite).resolve(target))
+            for target in loaded
+            for recipe in dict.fromkeys(recipes or [target.numerics.recommended])
+        ]
+        places = [(target.name, recipe.slug) for target, recipe in pairs]
+        if twice := sorted({f"{target}/{slug}" for target, slug in places if places.count((target, slug)) > 1}):
+            raise RecipeError(
+                f"two variants would be written to {twice[0]}", "give recipes and targets of your own different names"
+            )
+        return cls(tuple(pairs), recommended=not recipes)
+
+    @property
+    def calibration_samples(self) -> int:
+        """Samples that the recipe with the greatest need calibrates with; 0 where none calibrates."""
+        stages = [recipe.quantize for _, recipe in self.pairs]
+        return max((stage.calibration_samples for stage in stages if stage.scheme in CALIBRATED), default=0)
+
+
+def _with_engine(recipe: Recipe, from_tflite: bool) -> Recipe:
+    """The recipe with the engine that can start from a `.tflite`, where it leaves the choice."""
+    stage = recipe.quantize
+    if not from_tflite or stage.engine != "auto" or stage.scheme in ("float32", "int8"):
+        return recipe
+    return msgspec.structs.replace(recipe, stages=(recipe.convert, msgspec.structs.replace(stage, engine="litert")))
