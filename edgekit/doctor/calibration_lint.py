@@ -88,7 +88,9 @@ def lint_dataset(data: Dataset, model: bytes | None = None) -> tuple[Finding, ..
     few = train.take(_MOST_TRAINING) if train else None
 
     def classes(part: Part | None) -> Array | None:
-        return part.labels[0] if part and part.labels and data.task == "classification" else None
+        """One class number for each sample, where the labels are such."""
+        labels = None if part is None or part.labels is None else part.labels[0]
+        return labels if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu" else None
 
     return lint(
         calibration.array(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekit.doctor.equalizable import CHANNEL_AXIS
+from edgekit.doctor.equalizable import CHANNEL_AXIS, INPUT_AXIS
 from edgekit.doctor.evidence import DFQ, FEW_LEVELS, SURVEY, UNLIKE, linked, warn
 from edgekit.doctor.layer_error import Array, Look, Observed, by_channel
 from edgekit.finding import Finding
@@ -22,14 +22,20 @@ def coarse_weights(look: Look, one: Observed) -> Finding | None:
     starved = rows.max(1) < FEW_LEVELS
     if len(kernel[1].scales) == 1 and noise[starved].sum() >= noise.sum() / 2:
         return _starved(look, one, rows.max(1))
-    bulk = -np.sort(-rows, axis=1)[:, _outliers(rows.shape[1])]
+    bulk = -np.sort(-rows, axis=1)[:, _outliers(rows.shape[1], reading_one(one.pair[1].name, stored.shape))]
     alone = (bulk < FEW_LEVELS) & (rows.max(1) >= FEW_LEVELS)
     return _outlier_weights(one, rows, alone, noise) if noise[alone].sum() >= noise.sum() / 2 else None
 
 
-def _outliers(weights: int) -> int:
-    """How many weights of a channel may be outliers: one in twenty, and at least one."""
-    return min(weights - 1, max(1, weights // 20))
+def _outliers(weights: int, reading_one: int) -> int:
+    """How many weights of a channel may be outliers: one in twenty, or those that read one input channel."""
+    return min(weights - 1, max(reading_one, weights // 20))
+
+
+def reading_one(operator: str, shape: tuple[int, ...]) -> int:
+    """How many weights of an output channel read one input channel; of depthwise kernels all do, so one."""
+    axes = CHANNEL_AXIS[operator], INPUT_AXIS[operator]
+    return 1 if axes[0] == axes[1] else int(np.prod(shape)) // (shape[axes[0]] * shape[axes[1]])
 
 
 def _by_kernel_channel(one: Observed, channels: int) -> Array:

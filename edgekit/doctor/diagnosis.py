@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from edgekit.data.parts import Dataset, Part
-from edgekit.doctor.calibration_lint import lint
+from edgekit.doctor.calibration_lint import lint_dataset
 from edgekit.doctor.cause import causes, suffered
 from edgekit.doctor.defects import unsound_scales
 from edgekit.doctor.layer_error import Array, LayerError, look_inside
@@ -21,8 +21,6 @@ from edgekit.verify import run_file
 
 LOOKED_AT = 32
 """Samples on which inner tensors are compared; scores are taken on all."""
-
-_MOST_TRAINING = 2000
 
 
 class Diagnosis(Struct, frozen=True):
@@ -76,25 +74,8 @@ def judging_part(data: Dataset) -> Part:
 
 def _linted(data: Dataset, source: bytes) -> Iterator[Finding]:
     """What is suspicious in the calibration part; not what could not be checked."""
-    part, train = data.calibration, data.train
-    if part is None:
-        return
-    before = None if train is None else train.take(_MOST_TRAINING)
-    found = lint(
-        part.array(),
-        None if before is None else before.array(),
-        _classes(part),
-        train_labels=_classes(before),
-        preprocessing=part.preprocessing,
-        model=source,
-    )
-    yield from (finding for finding in found if finding.level != "info")
-
-
-def _classes(part: Part | None) -> Array | None:
-    """One class number for each sample, where the labels are such."""
-    labels = None if part is None or part.labels is None else part.labels[0]
-    return labels if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu" else None
+    if data.calibration is not None:
+        yield from (finding for finding in lint_dataset(data, source) if finding.level != "info")
 
 
 def _score(data: Dataset, part: Part, outputs: tuple[Array, ...]) -> float | None:

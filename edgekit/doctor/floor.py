@@ -22,12 +22,14 @@ class Floor(Struct, frozen=True):
             found = Gate.parse(text)
         except DataError:
             raise DataError(f"{text!r} is no score", "write --floor 0.9, or 90%") from None
+        if found.max_drop is None or found.heads:
+            raise DataError(f"{text!r} is no score", "write --floor 0.9, or 90%")
         return cls(found.max_drop, found.percent)
 
     def check(self, metric: str | None, float_score: float | None) -> None:
         """Raise DataError where there is nothing to hold against, or the float model itself does not reach it."""
         if metric is None or float_score is None:
-            raise DataError("a floor needs labelled data", "give --data with labels, or no --floor")
+            raise DataError("a floor needs labelled data, of one metric", "give --data with such labels, or no --floor")
         if not self.met(metric, float_score):
             raise DataError(
                 f"the float model itself scores {float_score:.4f} {metric}, and the floor is {self.bound:g}",

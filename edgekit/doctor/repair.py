@@ -1,11 +1,13 @@
 """Repair: a ladder of measures against a bad int8 file, the cheapest first, until a floor is met.
 
 Each rung is tried on top of what has helped so far, scored, and kept only if the score rises (or stays, with less noise
-in the outputs). The file is made anew from its float file: nothing is trained.
+in the outputs). The file is made anew from its float file.
 
 1. calibrate anew, by several methods, with the granularity and the rims of the file as it was;
 2. equalize channels between layers (`equalize`); 3. correct biases (`bias_correction`);
-4. one weight scale for each channel, where the target permits; 5. the worst layers in float, 1, 2, 4, where it does.
+4. round weights so that each layer computes what it does in float (`adaptive_rounding`);
+5. one weight scale for each channel; 6. activations of 16 bits; 7. the worst layers in float, 1, 2, 4, each where the
+target permits it; 8. train as the file computes (`quantize_aware`), where the float model is a Keras model.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from msgspec import Struct
 from edgekit.data.parts import Dataset
 from edgekit.doctor.defects import overflowing_biases, unsound_scales
 from edgekit.doctor.floor import Floor
+from edgekit.doctor.measures import Measure, measures
 from edgekit.doctor.mismatch import mismatches
 from edgekit.doctor.pairing import paired
-from edgekit.doctor.workshop import Measure, State, Tried, Workshop, measures
-from edgekit.errors import DataError, EdgekitError, ModelError, RunError
+from edgekit.doctor.workshop import State, Tried, Workshop
+from edgekit.errors import DataError, EdgekitError, ModelError, RecipeError, RunError
 from edgekit.metrics import higher_is_better
+from edgekit.model import Model
 from edgekit.talk import Say
 from edgekit.target import Target
 
@@ -29,7 +33,8 @@ from edgekit.target import Target
 class Rung(Struct, frozen=True):
     """One measure and its bill: the score with it, the bytes of the file, the seconds it took, and whether it stays.
 
-    `score` is None where the measure could not be tried, and `note` says why, or what it did.
+    `score` is None where the measure could not be tried, and `note` says why, or what it did. `latency` is the median
+    run in seconds, on this host by one thread: measured for the file as it came and for what is kept, where it can be.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Rung(Struct, frozen=True):
     seconds: float
     kept: bool
     note: str = ""
+    latency: float | None = None
 
 
 class HeldOut(Struct, frozen=True):
@@ -50,7 +56,10 @@ class HeldOut(Struct, frozen=True):
 
 
 class Repair(Struct, frozen=True):
-    """What the ladder gave, rung by rung; the first is the file as it came. Scores are those of `part`."""
+    """What the ladder gave, rung by rung; the first is the file as it came. Scores are those of `part`.
+
+    `float_latency` is that of the float file, measured as those of the rungs.
+    """
 
     metric: str
     part: str
@@ -59,6 +68,7 @@ class Repair(Struct, frozen=True):
     floor: float
     rungs: tuple[Rung, ...]
     held_out: HeldOut | None = None
+    float_latency: float | None = None
 
     @property
     def score(self) -> float | None:
@@ -78,17 +88,19 @@ def repair(
     floor: Floor | None = None,
     *,
     target: Target | None = None,
+    model: Model | None = None,
     say: Say = lambda _: None,
 ) -> tuple[bytes, Repair]:
     """The best file of the ladder, and what each rung gave; `source` is the float32 file, `data` was matched to it.
 
     Without a floor it is half a point below the float score (of metrics that are no share, one per cent). A target
-    says what is permitted; without one all is. Raises DataError without labels or calibration data, for a floor that
+    says what is permitted; without one all is. `model` is the Keras model that the float file was made from: the last
+    rung trains it. Raises DataError without labels or calibration data, for a floor that
     the float model does not reach, or for data that it was not made for; ModelError where the files are no pair.
     """
     graph = paired(quantized, source).int8
     inputs = [graph.tensors[index] for index in graph.inputs]
-    shop = Workshop(source, data)
+    shop = Workshop(source, data, model, say)
     for wrong in mismatches(source, data, shop.part, inputs, shop.float_outputs):
         raise DataError(wrong.problem, wrong.mend)
     bound = floor or default_floor(shop.metric, shop.float_score)
@@ -96,7 +108,8 @@ def repair(
     best, rungs = _climb(shop, quantized, bound, target, say)
     held_out = _held_out(shop, data, quantized, best)
     name, count = shop.part.name, len(shop.part)
-    return best, Repair(shop.metric, name, count, shop.float_score, bound.bound, tuple(rungs), held_out)
+    done = Repair(shop.metric, name, count, shop.float_score, bound.bound, tuple(rungs), held_out, shop.seconds(source))
+    return best, done
 
 
 def default_floor(metric: str, score: float) -> Floor:
@@ -110,9 +123,8 @@ def default_floor(metric: str, score: float) -> Floor:
 def _climb(shop: Workshop, given: bytes, floor: Floor, target: Target | None, say: Say) -> tuple[bytes, list[Rung]]:
     begun = time.monotonic()
     state, best = State.of(given, shop.source), _as_given(shop, given)
-    rungs = [
-        Rung("as given", None if best is None else best.score, len(given), time.monotonic() - begun, best is not None)
-    ]
+    name = "as given"
+    rungs = [_billed(shop, name, best, begun, True) if best else _failed(name, begun, file_bytes=len(given))]
     for measure in measures(target):
         if best is not None and floor.met(shop.metric, best.score):
             break
@@ -130,11 +142,19 @@ def _tried(shop: Workshop, measure: Measure, state: State, best: Tried | None) -
     begun = time.monotonic()
     try:
         tried = shop.tried(measure.change(shop, state, best))
-    except (ModelError, RunError) as cause:
-        return Rung(measure.name, None, 0, time.monotonic() - begun, False, cause.problem), None
+    except (ModelError, RecipeError, RunError) as cause:
+        return _failed(measure.name, begun, cause.problem), None
     kept = best is None or shop.better(tried, best)
-    rung = Rung(measure.name, tried.score, len(tried.file), time.monotonic() - begun, kept, measure.note)
-    return rung, tried
+    return _billed(shop, measure.name, tried, begun, kept, measure.note), tried
+
+
+def _billed(shop: Workshop, name: str, tried: Tried, begun: float, kept: bool, note: str = "") -> Rung:
+    took = time.monotonic() - begun
+    return Rung(name, tried.score, len(tried.file), took, kept, note, shop.seconds(tried.file) if kept else None)
+
+
+def _failed(name: str, begun: float, note: str = "", file_bytes: int = 0) -> Rung:
+    return Rung(name, None, file_bytes, time.monotonic() - begun, False, note)
 
 
 def _as_given(shop: Workshop, file: bytes) -> Tried | None:

@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-import msgspec
 import numpy as np
 
+from edgekit.bench.plan import Plan
+from edgekit.bench.run import measure
+from edgekit.bench.statistics import summarize
+from edgekit.data.match import match
 from edgekit.data.parts import Dataset, Part
+from edgekit.doctor.adaptive_rounding import round_adaptively
 from edgekit.doctor.bias_correction import correct_biases
 from edgekit.doctor.diagnosis import LOOKED_AT, judging_part
-from edgekit.doctor.equalize import equalize
 from edgekit.doctor.layer_error import Array, look_inside
-from edgekit.errors import DataError, ModelError
+from edgekit.errors import DataError, MissingDependency, ModelError, RunError
 from edgekit.metrics import higher_is_better, mean_value
-from edgekit.stages.calibrate import Observed, observe, ranges
+from edgekit.model import Model
+from edgekit.stages.calibrate import Observed, Ranges, observe, ranges
 from edgekit.stages.integer_graph import WEIGHTED
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
-from edgekit.target import Target
+from edgekit.stages.quantize_aware import QuantizeAware, quantize_aware
+from edgekit.talk import Say
 from edgekit.tflite.graph import Graph, read_graph
 from edgekit.verify import run_file
 
-_CALIBRATION = 200
-_ISLANDS = (1, 2, 4)
-_METHODS = ("minmax", "mse", "percentile:99.99")
+CALIBRATION = 200
+"""Samples that ranges, biases and roundings are taken from."""
+
+_BRIEFLY = Plan(min_seconds=0.3, max_seconds=2.0)
 _RIMS: dict[str, Literal["float32", "int8", "uint8"]] = {"float32": "float32", "int8": "int8", "uint8": "uint8"}
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """How a file is made: the float file, the settings, how ranges are taken, which tensors stay in float, and more."""
+    """How a file is made: the float file, the settings, how ranges are taken, which tensors stay in float, and more.
+
+    `corrected` and `rounded` say whether biases are corrected and weights rounded adaptively, `training` how the Keras
+    model is trained as the file computes, where it is.
+    """
 
     source: bytes = field(repr=False)
     stage: Quantize
     method: str = "minmax"
     keep: tuple[str, ...] = ()
     corrected: bool = False
+    rounded: bool = False
+    training: QuantizeAware | None = None
 
     @classmethod
     def of(cls, file: bytes, source: bytes) -> State:
@@ -76,18 +87,18 @@ class Tried:
 class Workshop:
     """Makes files from the float file and scores them on the judging part; the test part is not touched by that.
 
-    Raises DataError without labels or calibration data.
+    `model` is the Keras model of the float file, where there is one. Raises DataError without labels or calibration
+    data.
     """
 
-    def __init__(self, source: bytes, data: Dataset) -> None:
-        if data.metric is None:
-            raise DataError("a repair is judged by a score, and nothing is labelled", "give --data with labels")
-        self.source, self.data, self.metric = source, data, data.metric
+    def __init__(self, source: bytes, data: Dataset, model: Model | None = None, say: Say = lambda _: None) -> None:
+        self.source, self.data, self.metric = source, data, data.one_metric("a repair")
+        self.model, self.say = model, say
         self.part = judging_part(data)
         chosen = data.calibration or data.train
         if chosen is None:
             raise DataError("no data to calibrate on", "give train or calibration samples beside the test part")
-        self.samples = list(chosen.take(_CALIBRATION).array())
+        self.samples = list(chosen.take(CALIBRATION).array())
         self._observed: dict[bytes, Observed] = {}
 
     @cached_property
@@ -106,11 +117,26 @@ class Workshop:
 
     def tried(self, state: State) -> Tried:
         """Make and judge a file. Raises ModelError where the quantizer refuses, RunError where nothing runs."""
-        source = Source(state.source, ranges(self._observe(state.source), state.method), keep=state.keep)
-        file = quantize(source, state.stage)
+        return self.judged(state, self._made(state))
+
+    def _made(self, state: State) -> bytes:
+        width = 16 if state.stage.scheme == "int16x8" else 8
+        found = ranges(self._observe(state.source), state.method, width)
+        if state.training is not None:
+            return self._trained(state, state.training, found)
+        file = quantize(Source(state.source, found, keep=state.keep), state.stage)
         if state.corrected:
             file = correct_biases(file, state.source, [array[:LOOKED_AT] for array in self.samples])
-        return self.judged(state, file)
+        return round_adaptively(file, state.source, self.samples, say=self.say) if state.rounded else file
+
+    def _trained(self, state: State, stage: QuantizeAware, found: Ranges) -> bytes:
+        if self.model is None:
+            raise ModelError("needs the Keras model, and the float model is a .tflite", "give --float MODEL.keras")
+        data = match(self.data, self.model.inputs, self.model.outputs)
+        trained = quantize_aware(
+            self.model.keras, stage, data, numerics=state.stage, float_file=state.source, ranges=found, say=self.say
+        )
+        return trained.file
 
     def judged(self, state: State, file: bytes) -> Tried:
         """A file that is there already, with its score and noise."""
@@ -119,10 +145,18 @@ class Workshop:
         noise = max(float(np.square(a - b).sum() / max(np.square(a).sum(), 1e-12)) for a, b in pairs)
         return Tried(state, file, self._scored(self.part, outputs), noise)
 
+    def seconds(self, file: bytes) -> float | None:
+        """The median of a run on this host, by one thread; None where it cannot be measured."""
+        try:
+            return float(summarize(measure(file, _BRIEFLY)).p50_seconds.value)
+        except (MissingDependency, RunError):
+            return None
+
     def better(self, one: Tried, other: Tried) -> bool:
-        """Whether the first scores better, or the same with less noise."""
+        """Whether the first scores better, up to the float score (beyond is luck), or the same with less noise."""
         sign = 1 if higher_is_better(self.metric) else -1
-        return (sign * one.score, -one.noise) > (sign * other.score, -other.noise)
+        first, second = (min(sign * tried.score, sign * self.float_score) for tried in (one, other))
+        return (first, -one.noise) > (second, -other.noise)
 
     def worst(self, tried: Tried, count: int) -> tuple[str, ...]:
         """The names in the float file of what the operators write that add most noise alone."""
@@ -142,57 +176,3 @@ class Workshop:
         if source not in self._observed:
             self._observed[source] = observe(source, self.samples)
         return self._observed[source]
-
-
-Change = Callable[[Workshop, State, Tried | None], State]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One rung: its name, what it makes of a state (given the best file so far, if any runs), and what it costs."""
-
-    name: str
-    change: Change
-    note: str
-
-
-def measures(target: Target | None) -> Iterator[Measure]:
-    """The ladder, as far as a target permits it."""
-    for method in _METHODS:
-        yield Measure(f"calibrate: {method}", _calibrated(method), f"{_CALIBRATION} samples")
-    yield Measure("equalize", lambda _, state, __: replace(state, source=equalize(state.source)), "exact in float")
-    yield Measure("correct biases", lambda _, state, __: replace(state, corrected=True), "costs nothing to run")
-    yield from _finer(target)
-    if target is None or "float32" in target.numerics.schemes:
-        for count in _ISLANDS:
-            yield Measure(f"{count} in float", _islands(count), "slower where the target is fast in integers only")
-
-
-def _calibrated(method: str) -> Change:
-    return lambda _, state, __: replace(state, method=method)
-
-
-def _finer(target: Target | None) -> Iterator[Measure]:
-    convolutions = target is None or "per-channel" in target.numerics.granularity
-    dense = target is None or "per-channel" in target.numerics.dense_granularity
-    if convolutions:
-        yield Measure("per-channel weights", _per_channel("granularity"), "a scale for each channel")
-    if dense:
-        yield Measure("per-channel dense weights", _per_channel("dense_granularity"), "a scale for each output")
-
-
-def _per_channel(key: str) -> Change:
-    def change(_: Workshop, state: State, __: Tried | None) -> State:
-        if getattr(state.stage, key) == "per-channel":
-            raise ModelError("the weights are per-channel already")
-        return replace(state, stage=msgspec.structs.replace(state.stage, **{key: "per-channel"}))
-
-    return change
-
-
-def _islands(count: int) -> Change:
-    def change(shop: Workshop, state: State, best: Tried | None) -> State:
-        made = best if best is not None and best.state is state else shop.tried(replace(state, keep=()))
-        return replace(state, keep=(*state.keep, *(n for n in shop.worst(made, count) if n not in state.keep)))
-
-    return change
