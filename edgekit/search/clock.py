@@ -1,0 +1,82 @@
+"""Clock: how long a file takes on the target: measured on a device, estimated from figures of others, or unknown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from msgspec import structs
+
+from edgekit.bench.plan import Plan
+from edgekit.bench.result import Measurement
+from edgekit.bench.statistics import summarize
+from edgekit.estimate import Estimate, estimate_latency
+from edgekit.search.budget import plans_memory
+from edgekit.search.point import Cost, Timing
+from edgekit.search.pool import Pool
+from edgekit.target import Target
+from edgekit.tflite.inspect import ModelContents, inspect_model
+from edgekit.tflite.memory_plan import Planner, plan_memory
+from edgekit.workspace import Workspace
+
+_PLAN = Plan(min_seconds=0.5, max_seconds=5.0)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What files cost on a target: measured on the devices of a pool, or estimated where there is none.
+
+    `raw` keeps the measurements, by the sha256 of the file.
+    """
+
+    target: Target
+    pool: Pool | None = None
+    plan: Plan = _PLAN
+    raw: dict[str, Measurement] = field(default_factory=dict, compare=False)
+
+    @property
+    def timed(self) -> bool:
+        """Whether files are measured, and not estimated."""
+        return self.pool is not None
+
+    @property
+    def where(self) -> str:
+        """The devices that are timed."""
+        return self.pool.name if self.pool else "nowhere"
+
+    def cost(self, file: bytes, digest: str, work: Workspace) -> Cost:
+        """All that the file takes; what was measured of the same file before is not measured again.
+
+        Raises what `measure` raises: a file that does not run has no cost.
+        """
+        summary = inspect_model(file)
+        planner: Planner = "micro" if "tflite-micro" in self.target.runtime.packages else "litert"
+        arena = plan_memory(summary, planner).arena_bytes if plans_memory(self.target) else None
+        return Cost(
+            file_bytes=summary.file_bytes,
+            deflated_bytes=summary.deflated_bytes,
+            macs=summary.macs,
+            arena_bytes=arena,
+            timing=self._timing(self.pool, file, digest, work) if self.pool else None,
+            estimate=None if self.timed else self.estimate_of(summary),
+        )
+
+    def estimate_of(self, contents: ModelContents) -> Estimate | None:
+        """What published figures say of a file on the target: the series with the narrowest band."""
+        return min(estimate_latency(contents, self.target).estimates, key=lambda one: one.high / one.low, default=None)
+
+    def tells(self, contents: ModelContents) -> bool:
+        """Whether latency is measured, or estimated of a file like this in some number format that the target runs."""
+        formats = self.target.numerics.schemes
+        return self.timed or any(self.estimate_of(structs.replace(contents, numeric=one)) for one in formats)
+
+    def unknown(self, contents: ModelContents) -> str:
+        """Why there is no estimate of a file like this in the number format that the target prefers."""
+        preferred = structs.replace(contents, numeric=self.target.numerics.schemes[0])
+        return estimate_latency(preferred, self.target).unknown
+
+    def _timing(self, pool: Pool, file: bytes, digest: str, work: Workspace) -> Timing:
+        key = [digest, pool.name, self.plan]
+        found = work.remember(f"measure on {pool.name}", key, lambda: pool.measure(file, self.plan), Measurement)
+        self.raw[digest] = found
+        p50 = summarize(found).p50_seconds
+        return Timing(p50.value, p50.low, p50.high, found.device, f"{found.runtime.name} {found.runtime.version}")

@@ -1,0 +1,177 @@
+"""Findings: the front of a search, laid on its shelf as trials end, and judged once by the test part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from edgekit.artifact import Artifact, scored
+from edgekit.dataset import Dataset
+from edgekit.errors import InputError
+from edgekit.job import Job, runtime_for
+from edgekit.recipe import Recipe
+from edgekit.report.search_page import search_page
+from edgekit.search.budget import Budget, keeps, sure
+from edgekit.search.exchange import forget, give, take
+from edgekit.search.found import Found, Kept
+from edgekit.search.front import Prefer, accepted, front, pick, preference
+from edgekit.search.point import Loss, Point
+from edgekit.search.pool import unlike
+from edgekit.search.rungs import Rungs
+from edgekit.search.shelf import Shelf
+from edgekit.search.trials import Trials
+from edgekit.tflite.inspect import read_contents
+
+PLAIN = Recipe.parse("float32")
+YARDSTICK = "float file on "
+"""What the storage remembers the latency of the float32 file under, before the name of a device."""
+
+
+class Findings:
+    """What the trials of a search found, judged by the budget; with `exchange` files go to the folders of others, too.
+
+    Raises DataError without one metric, InputError for budgets that nothing can be held against.
+    """
+
+    def __init__(
+        self,
+        rungs: Rungs,
+        budget: Budget,
+        place: Shelf,
+        trials: Trials,
+        prefer: Prefer | None,
+        warnings: tuple[str, ...],
+        exchange: bool,
+    ) -> None:
+        self.rungs, self.budget, self.place, self.trials = rungs, budget, place, trials
+        self.prefer, self.warnings, self.exchange = prefer or preference(budget), warnings, exchange
+        self.download = budget.max_download is not None
+        self.metric = rungs.data.one_metric("a search")
+        self.reference = Job(rungs.makings(PLAIN)).reference([1], runtime_for(rungs.target))
+        budget.refuse_floor(self.reference.scores, self.metric)
+        self.floor = budget.greatest_loss(self.reference.scores, self.metric)
+        self._refuse_budget()
+
+    def _refuse_budget(self) -> None:
+        contents, clock = read_contents(self.rungs.makings(PLAIN).float_file(self.rungs.model, 1)), self.rungs.clock
+        if "drop" in self.trials.space.left_out:
+            self.budget.refuse_file(contents)
+        if self.budget.max_latency and not clock.tells(contents):
+            raise InputError(
+                f"--max-latency: latency on {self.rungs.target.name} can neither be measured nor estimated here",
+                f"{clock.unknown(contents)}; measure on one with --device, or leave --max-latency out",
+            )
+
+    def front(self) -> tuple[Point, ...]:
+        """What nothing beats."""
+        return front(self._points(), *self._limits)
+
+    def _points(self) -> list[Point]:
+        return [one.point for one in self.trials.finished() if one.point]
+
+    def gains(self) -> list[float]:
+        """What the other epochs brought to each recipe that got them."""
+        pairs = [(one.proxy, one.point) for one in self.trials.finished()]
+        return [proxy.loss.value - point.loss.value for proxy, point in pairs if proxy and point]
+
+    @property
+    def _limits(self) -> tuple[Budget, float]:
+        return self.budget, self.floor
+
+    def refused(self, point: Point) -> str:
+        """What of a point is not accepted, in words; empty where all is."""
+        if not keeps(point.loss, self.floor):
+            return f"loses {point.loss.value:.4g}, more than {self.floor:.4g}"
+        return self.budget.over(point.cost)
+
+    def shelve(self, recipe: Recipe, point: Point) -> None:
+        """Write the artifact of a point before the trial counts, if nothing beats it."""
+        if not accepted(point, self.budget, self.floor) or point not in front([*self._points(), point], *self._limits):
+            return
+        makings = self.rungs.makings(recipe)
+        job = Job(makings)
+        manifest = job.manifest(self.rungs.target, recipe, self.reference)
+        artifact = Artifact(manifest, job.files[manifest.sha256])
+        self.place.put(artifact)
+        if self.exchange:
+            give(self.trials, artifact)
+
+    def keep(self) -> Found:
+        """Bring the shelf up to date: its front, and the recommended artifact."""
+        with self.place.alone():
+            found = self.found()
+            while self.exchange and (lacking := take(self.trials, self.place, found)):
+                found, before = self.found(), found
+                if found.front == before.front:
+                    raise lacking
+            best = found.recommended
+            self.place.recommend(Path(best.folder).name if best else None)
+            self.place.write("front.json", msgspec.json.encode(found))
+            slugs = [Path(kept.folder).name for kept in found.front]
+            self.place.keep_only(slugs, (_slug(point) for point in self._points()))
+            if self.exchange:
+                forget(self.trials, found, self._points())
+        return found
+
+    def found(self) -> Found:
+        """What was found so far."""
+        points = sorted(self.front(), key=lambda point: (point.cost.file_bytes, point.loss.value))
+        best = pick(points, self.prefer, self.floor, self.download)
+        job = Job(self.rungs.makings(PLAIN))
+        data = job.data_record()
+        assert data is not None
+        return Found(
+            model=job.model_record(),
+            data=data,
+            target=self.rungs.target.name,
+            metric=self.metric,
+            budget=self.budget,
+            floor=self.floor,
+            prefer=self.prefer,
+            reference=self.reference.scores,
+            latency=self._latency(),
+            front=tuple(Kept(one, f"front/{_slug(one)}", sure(one.loss, self.floor)) for one in points),
+            best=best.recipe if best else None,
+            tried=tuple(self.trials.finished()),
+            retried=self.trials.retried(),
+            left_out=self.trials.space.left_out,
+            warnings=(*self.warnings, *filter(None, [unlike(self.trials.known(YARDSTICK))])),
+        )
+
+    def _latency(self) -> Any:
+        if self.rungs.clock.timed:
+            return "measured"
+        return "estimated" if any(one.cost and one.cost.estimate for one in self.trials.finished()) else "unknown"
+
+    def finish(self, data: Dataset) -> Found:
+        """Let the test part judge the front, once, and write the report."""
+        found = self.keep()
+        if data.test is not None:
+            found = structs.replace(found, front=tuple(self._tested(kept, data) for kept in found.front))
+        done = structs.replace(found, importances=self.trials.importances(), finished=True)
+        self.place.write("front.json", msgspec.json.encode(done))
+        self.place.write("report.html", search_page(done, self.rungs.target.family).encode())
+        return done
+
+    def _tested(self, kept: Kept, data: Dataset) -> Kept:
+        """The point with what the test part says, which its manifest then tells, too."""
+        recipe = Recipe.parse(kept.point.recipe).resolve(self.rungs.target)
+        makings = self.rungs.makings(recipe)
+        makings.dataset, makings.judge = data, "test"
+        job, slug = Job(makings), Path(kept.folder).name
+        artifact = self.place.artifact(slug)
+        found = makings.verification(artifact.model, recipe.name, runtime_for(self.rungs.target))
+        assert found is not None
+        *inner, last = artifact.manifest.history
+        history = (*(structs.replace(line, metric=None, value=None) for line in inner), scored(last, found))
+        self.place.rewrite(
+            structs.replace(artifact.manifest, verification=found, data=job.data_record(), history=history)
+        )
+        return structs.replace(kept, test=Loss.of(found, self.metric), test_scores=found.scores)
+
+
+def _slug(point: Point) -> str:
+    return Recipe.parse(point.recipe).slug

@@ -1,0 +1,280 @@
+"""Trials: what Optuna remembers of a search, so that it can be killed at any moment and goes on.
+
+A trial that a killed process left is failed, and what it tried is enqueued again at once. Trials count when they are
+finished: one that failed, or that came upon a recipe that was tried before, counts nowhere. Several workers, on one
+machine or many, take turns at drawing a recipe; a trial that nothing was heard of for long belongs to nobody.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from edgekit.errors import OutputError
+from edgekit.search.database import open_storage
+from edgekit.search.owner import dead
+from edgekit.search.quiet_optuna import import_optuna, quiet
+from edgekit.search.space import Choices, Space
+from edgekit.search.storage import LostTurn
+from edgekit.search.trial import Once, Repeated, Trial, Tried, tried
+from edgekit.talk import Line, Say
+
+Sampler = Literal["tpe", "random"]
+"""`random` is what a search is measured against: recipes drawn blindly, no presets, each trained to the end."""
+
+OBJECTIVES = ("loss", "bytes", "pace", "ram")
+_MOST_DEATHS = 12  # a process killed by hand looks like one that took too much memory
+_FIRST_RANDOM = 10
+_MOST_REPEATS = 5
+_MOST_LISTED = 50_000
+
+
+class Trials:
+    """All trials of a search, in a database; `name` is which search of it.
+
+    `alone` says that no other process can be at work on it, so that a running trial is one that was killed.
+    """
+
+    def __init__(
+        self,
+        storage: str,
+        name: str,
+        space: Space,
+        seed: int = 0,
+        sampler: Sampler = "tpe",
+        alone: bool = True,
+        say: Say = lambda _: None,
+    ) -> None:
+        optuna = import_optuna()
+        self.space, self.seed, self.sampler, self.name, self.alone, self.say = space, seed, sampler, name, alone, say
+        with quiet():
+            self._storage = open_storage(storage, say)
+            self._study = optuna.create_study(
+                storage=self._storage.backend,
+                study_name=name,
+                directions=["minimize"] * len(OBJECTIVES),
+                load_if_exists=True,
+            )
+        self._repeats = 0
+        self._view: list[Any] | None = None
+        self._starts: tuple[tuple[str, Choices | None], ...] = ()
+
+    def begin(self, asked: Mapping[str, str], starts: Sequence[tuple[str, Choices | None]]) -> bool:
+        """Start a new study with these starting points, or go on with one that was asked the same; whether it goes on.
+
+        Raises OutputError where the study of this name was asked something else.
+        """
+        self._starts = tuple(starts)
+        with self._turn():
+            before = self._study.user_attrs.get("asked")
+            if before is None:
+                self._study.set_user_attr("asked", dict(asked))
+                return False
+        if other := [key for key in asked if before.get(key) != asked[key]]:
+            raise OutputError(
+                f"search {self.name!r} was begun with another {' and '.join(other)}",
+                "repeat the command that began it, or give another --name or another folder with -o",
+            )
+        return True
+
+    def run(self, judge: Callable[[Trial], Sequence[float] | None], most: int | None = None) -> Tried | None:
+        """Run one more trial; None where its recipe was tried before, or where `most` are finished or being tried.
+
+        `judge` gives the objectives, or None where the trial ends early. What it raises fails the trial, which the next
+        call, of this process or a later one, tries again.
+        """
+        with quiet(), ExitStack() as stack:
+            check = stack.enter_context(self._turn())
+            self._retry()
+            if self.full(most):
+                return None
+            self._offer()
+            with self._read_once():
+                once = Once(judge, self.space, self._known(), check, stack, self.hurry)
+                self._study.sampler = self._fresh_sampler()
+            try:
+                self._study.optimize(once, n_trials=1, catch=(Repeated, LostTurn))
+            except BaseException as cause:
+                if not self._taken(once, cause):
+                    raise
+                self.say(Line(f"trial {once.number}: nothing was heard of it for long, and others try it again"))
+                return None
+        done = self._all()[once.number]
+        self._repeats = self._repeats + 1 if "repeats" in done.user_attrs else 0
+        return tried(done) if done.state.name in ("COMPLETE", "PRUNED") else None
+
+    def _taken(self, once: Once, cause: BaseException) -> bool:
+        """Whether a trial failed only because another worker had given it up for lost."""
+        lost = import_optuna().exceptions.UpdateFinishedTrialError
+        if isinstance(cause, Exception) and (once.broke is None or isinstance(once.broke, lost)):
+            return once.number >= 0 and bool(self._all()[once.number].state.name == "FAIL")
+        return False
+
+    def full(self, most: int | None) -> bool:
+        """Whether as many as `most` are finished or being tried."""
+        counted = ("COMPLETE", "PRUNED", "RUNNING")
+        return most is not None and sum(one.state.name in counted for one in self._all()) >= most
+
+    def others(self) -> int:
+        """How many trials other workers have at hand."""
+        return sum(one.state.name == "RUNNING" for one in self._all())
+
+    def hurry(self) -> None:
+        """Wait no more for a storage that does not answer."""
+        self._storage.patience.hurry()
+
+    def remember(self, name: str, value: Any) -> None:
+        """Let all workers know something of the search."""
+        self._study.set_user_attr(name, msgspec.to_builtins(value))
+
+    def known(self, prefix: str) -> dict[str, Any]:
+        """What workers remembered under names that begin so, by the rest of the name."""
+        found = self._study.user_attrs
+        return {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keep a file for all workers."""
+        self._storage.put(self._study._study_id, name, data)
+
+    def get(self, name: str) -> bytes | None:
+        """A file that some worker put, None where there is none (any more)."""
+        return self._storage.get(self._study._study_id, name)
+
+    def drop_all_but(self, names: set[str], known: set[str]) -> None:
+        """Forget files of `known` names that are not among `names`."""
+        self._storage.drop_all_but(self._study._study_id, names, known)
+
+    @contextmanager
+    def _turn(self) -> Iterator[Callable[[], None]]:
+        with self._storage.turn(self._study._study_id) as check:
+            yield check
+
+    def finished(self) -> list[Tried]:
+        """All trials that are finished, in their order."""
+        return [tried(one) for one in self._ended()]
+
+    def retried(self) -> int:
+        """How many trials were tried again after their process had ended."""
+        return sum("retry_of" in one.user_attrs for one in self._all())
+
+    def waiting(self) -> int:
+        """Trials that are enqueued: a starting point, or what is tried again."""
+        return sum(one.state.name == "WAITING" for one in self._all())
+
+    def exhausted(self) -> bool:
+        """Whether each recipe of the space was tried; looked at only after several repetitions in a row."""
+        if self._repeats < _MOST_REPEATS or self.waiting():
+            return False
+        with self._turn():
+            return not self._refilled()
+
+    def _refilled(self) -> bool:
+        """Enqueue a recipe that nobody tried; False where there is none."""
+        known = self._known()
+        fresh = [taken for taken in self.space.everything(_MOST_LISTED) if self.space.phrase(taken) not in known]
+        if fresh:
+            chosen = fresh[int(np.random.default_rng([self.seed, len(self._ended())]).integers(len(fresh)))]
+            self._study.enqueue_trial(chosen)
+        return bool(fresh)
+
+    def importances(self) -> dict[str, dict[str, float]]:
+        """For each objective how much each decision mattered (PED-ANOVA, Watanabe et al. 2023, arXiv:2304.10255).
+
+        Only of decisions that all finished trials took; empty where there are too few trials.
+        """
+        optuna = import_optuna()
+        done = [one for one in self._ended() if one.state.name == "COMPLETE"]
+        if len(done) < 2 * _FIRST_RANDOM:
+            return {}
+        shared = set.intersection(*(set(one.params) for one in done if one.params))
+        varied = [name for name in sorted(shared) if len({one.params[name] for one in done if one.params}) > 1]
+        copy = optuna.create_study(directions=["minimize"] * len(OBJECTIVES))
+        copy.add_trials([one for one in done if one.params])
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+
+        def of(place: int) -> dict[str, float]:
+            found: dict[str, float] = optuna.importance.get_param_importances(
+                copy, evaluator=evaluator, params=varied, target=lambda one: one.values[place]
+            )
+            return found
+
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that low values are wanted, which they are
+            return {name: of(place) for place, name in enumerate(OBJECTIVES)} if varied else {}
+
+    def _all(self) -> list[Any]:
+        found: list[Any] = self._view or self._study.get_trials(deepcopy=False)
+        return found
+
+    @contextmanager
+    def _read_once(self) -> Iterator[None]:
+        """In its body, which is in a turn and changes nothing, the trials are read only once."""
+        self._view = self._all()
+        try:
+            yield
+        finally:
+            self._view = None
+
+    def _ended(self) -> list[Any]:
+        return [one for one in self._all() if one.state.name in ("COMPLETE", "PRUNED")]
+
+    def _known(self) -> dict[str, int]:
+        """Each recipe that is finished or being tried, or that ended its process too often, with its trial."""
+        dead = (one for one in self._all() if one.state.name == "FAIL" and _attempt(one) >= _MOST_DEATHS)
+        alive = (one for one in self._all() if one.state.name in ("COMPLETE", "PRUNED", "RUNNING"))
+        return {one.user_attrs["recipe"]: one.number for one in (*dead, *alive) if "recipe" in one.user_attrs}
+
+    def _retry(self) -> None:
+        """Enqueue again what processes that are no more were trying; only in one's turn."""
+        optuna = import_optuna()
+        optuna.storages.fail_stale_trials(self._study)
+        for one in self._all():
+            if one.state.name == "RUNNING" and (self.alone or dead(one.user_attrs.get("owner"))):
+                self._study.tell(one.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+        trials = self._all()
+        again = {one.user_attrs.get("retry_of") for one in trials}
+        for one in trials:
+            lost = one.state.name == "FAIL" and "repeats" not in one.user_attrs and one.number not in again
+            if lost and _attempt(one) < _MOST_DEATHS:
+                kept = {key: one.user_attrs[key] for key in ("named", "start") if key in one.user_attrs}
+                deaths = _attempt(one) + ("interrupted" not in one.user_attrs)
+                again_as = {**kept, "retry_of": one.number, "attempt": deaths}
+                self._study.enqueue_trial(_drawn(one), user_attrs=again_as)
+
+    def _offer(self) -> None:
+        """Enqueue the first starting point that nobody tried, unless something waits, such as a trial to be retried."""
+        known = self._known()
+        rest = [(phrase, taken) for phrase, taken in self._starts if phrase not in known]
+        if rest and not self.waiting():
+            phrase, taken = rest[0]
+            named = {} if taken is not None else {"named": phrase}
+            self._study.enqueue_trial(taken or {}, user_attrs={"start": True, **named})
+
+    def _fresh_sampler(self) -> Any:
+        """A sampler whose numbers depend on how many trials are finished, so that a resumed search draws the same."""
+        samplers = import_optuna().samplers
+        begun = len(self._ended()) + self.others()
+        seed = int(np.random.default_rng([self.seed, begun, self._repeats]).integers(2**31))
+        if self.sampler == "random":
+            return samplers.RandomSampler(seed=seed)
+        return samplers.TPESampler(seed=seed, n_startup_trials=_FIRST_RANDOM, constant_liar=not self.alone)
+
+
+def local(folder: Path) -> str:
+    """The database in the folder of a search."""
+    return f"sqlite:///{folder / 'study.db'}"
+
+
+def _drawn(one: Any) -> dict[str, Any]:
+    """What a trial was to try: what it was enqueued with, though it had not looked at all of it, and what it drew."""
+    return {**one.system_attrs.get("fixed_params", {}), **one.params}
+
+
+def _attempt(one: Any) -> int:
+    return int(one.user_attrs.get("attempt", 1))
