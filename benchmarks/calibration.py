@@ -2,13 +2,14 @@
 
 The float models are those of benchmarks/compression.py, trained or found in FOLDER; each is quantized by both engines
 with the ranges of each method of edgekit, and with those of the calibrators of the two quantizers, on the same 200
-samples. What is done is kept in FOLDER; at the end benchmarks/results/calibration.md is written.
+samples. What is done is kept in FOLDER, and rows that were taken out of its files are made again; at the end
+benchmarks/results/calibration.md is written, but for its section on throughput, which is of benchmarks/suite.py.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,26 +69,31 @@ def litert_ranges(file: bytes, samples: Array) -> Ranges:
     return {name: (float(pair["min"].min()), float(pair["max"].max())) for name, pair in found.items() if pair}
 
 
-PEERS: dict[str, Callable[[bytes, Array], Ranges]] = {
+def _by_method(method: str) -> Callable[[bytes, Array], Ranges]:
+    return lambda file, samples: calibrate(file, [samples], method)
+
+
+WAYS: dict[str, Callable[[bytes, Array], Ranges]] = {
+    **{method: _by_method(method) for method in (*METHODS, "percentile:99.9")},
     "TFLite converter": converter_ranges,
     "litert-quantizer": litert_ranges,
 }
 
 
-def results(task: str, network: str, seed: int, work: Path) -> Iterator[Result]:
-    """All rows of one trained network."""
+def results(task: str, network: str, seed: int, work: Path, ways: Collection[str]) -> Iterator[Result]:
+    """Rows of one trained network: the float model's where the empty way is asked for, and those of each other way."""
     case = trained_case(task, network, seed, work)
     model, data = case.model, case.data
-    yield Result(task, network, seed, "", "", _accuracy(load_model(model).predict, data))
+    if "" in ways:
+        yield Result(task, network, seed, "", "", _accuracy(load_model(model).predict, data))
     file, (samples,) = float_file(model), data.part("calibration").array()
-    ways: dict[str, Ranges] = {method: calibrate(file, [samples], method) for method in (*METHODS, "percentile:99.9")}
-    ways |= {name: peer(file, samples) for name, peer in PEERS.items()}
-    for name, ranges in ways.items():
+    for way in (one for one in WAYS if one in ways):
+        ranges = WAYS[way](file, samples)
         for engine in ENGINES:
             stage = Quantize("int8", "per-channel", "per-channel", "float32", engine)
             made = quantize(Source(file, ranges), stage)
             right = _accuracy(lambda _, made=made: run_file(made, data.part("test")).arrays, data)  # type: ignore[misc]
-            yield Result(task, network, seed, engine, name, right)
+            yield Result(task, network, seed, engine, way, right)
 
 
 def _accuracy(run: Callable[[Any], Any], data: Dataset) -> float:
@@ -97,17 +103,20 @@ def _accuracy(run: Callable[[Any], Any], data: Dataset) -> float:
 
 
 def kept(task: str, network: str, seed: int, work: Path) -> list[Result]:
-    """The rows of one trained network, made or found in FOLDER."""
+    """The rows of one trained network; those of ways that are not in FOLDER are made."""
     path = work / f"calibration-{task}-{network}-{seed}.json"
-    if not path.exists():
-        path.write_bytes(msgspec.json.encode(list(results(task, network, seed, work))))
-    return msgspec.json.decode(path.read_bytes(), type=list[Result])
+    found = msgspec.json.decode(path.read_bytes(), type=list[Result]) if path.exists() else []
+    missing = {"", *WAYS} - {one.calibrated for one in found}
+    if missing:
+        found += results(task, network, seed, work, missing)
+        path.write_bytes(msgspec.json.encode(found))
+    return found
 
 
 def table(found: list[Result]) -> str:
     """A row for each way to calibrate, a column for each network and engine, means over the seeds."""
     columns = list(dict.fromkeys((one.task, one.network, engine) for one in found for engine in ENGINES))
-    rows = ["", *dict.fromkeys(one.calibrated for one in found if one.calibrated)]
+    rows = ["", *WAYS]
     lines = [["calibrated by", *(f"{task} {network}, {engine}" for task, network, engine in columns), "mean"]]
     lines.append(["---"] * len(lines[0]))
     for row in rows:
@@ -139,7 +148,9 @@ Per cent right on the test part, mean of the seeds {seeds}; all calibrated on th
 [the method](../README.md#accuracy-after-compression).
 
 """
-    (HERE / "results" / "calibration.md").write_text(head + table(found) + "\n", encoding="utf-8")
+    path = HERE / "results" / "calibration.md"
+    _, mark, throughput = path.read_text(encoding="utf-8").partition("## Throughput")
+    path.write_text(f"{head}{table(found)}\n\n{mark}{throughput}", encoding="utf-8")
     return 0
 
 

@@ -39,7 +39,8 @@ from edgekit.stages.prune_weights import PruneWeights, prune_weights
 from edgekit.stages.quantize import Source, quantize
 from edgekit.stages.quantize_aware import QuantizeAware, quantize_aware
 from edgekit.stages.student import narrowed
-from edgekit.stages.train import Training, fine_tune
+from edgekit.stages.train import fine_tune
+from edgekit.stages.training import Training
 from edgekit.target import load_target
 from edgekit.tf import import_keras, import_tensorflow
 from edgekit.tflite.inspect import deflated_bytes

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from edgekit.intervals import mean_t
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
 from edgekit.units import format_bytes, format_count
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -81,7 +81,8 @@ def main() -> None:
         "# The latency model of `edgekit estimate`, tried on a host\n\n"
         f"x86-64, ai-edge-litert {versions()['ai-edge-litert']}, one thread, XNNPACK. Each is predicted\n"
         f"by the half that it is not in; the band is made to hold {LEVEL:.0%}, {inside} of {len(points)} are inside.\n"
-        "`edgekit estimate` refuses files of under half or over twice the MACs that were fitted; here none is.\n\n"
+        "`edgekit estimate` refuses files of under half or over twice the MACs that were fitted; here none is.\n"
+        "Made by `python benchmarks/estimate_host.py FILE...`.\n\n"
         f"```\n{table(points)}\n```\n"
     )
 

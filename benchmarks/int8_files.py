@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from applications import build
 
 from edgekit.model.live import from_keras
 from edgekit.stages.calibrate import calibrate
@@ -16,23 +20,21 @@ from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
 from edgekit.tf import import_keras, import_tensorflow
 
-NAMES = (
-    *("MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "EfficientNetB0", "EfficientNetV2B0"),
-    *("ResNet50", "ResNet50V2", "InceptionV3", "Xception", "DenseNet121", "NASNetMobile", "ConvNeXtTiny"),
-)
-FROM_BYTES = ("MobileNetV3Small", "MobileNetV3Large", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXtTiny")
-SIZE, SAMPLES = 96, 8
-
 Array = np.ndarray[Any, Any]
+TFMOT = Path(__file__).resolve().parent / "peers" / "int8_tfmot.py"
+_REFUSED = 2
 
 
 def prepare(name: str, folder: Path) -> tuple[dict[str, bytes], Array]:
-    """The files of an architecture by the tool that made them, and the samples; what the folder has is not remade."""
+    """The files of an architecture by the tool that made them, and the samples; what the folder has is not remade.
+
+    tfmot is left out where it refuses the architecture; `NAME.tfmot.txt` in the folder says why.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     network: list[Any] = []
 
     def built() -> tuple[Any, Array]:
-        network[:] = network or [build(name)]
+        network[:] = network or [build(name, import_keras())]
         return network[0]
 
     def kept(kind: str, make: Callable[[], bytes]) -> bytes:
@@ -52,32 +54,8 @@ def prepare(name: str, folder: Path) -> tuple[dict[str, bytes], Array]:
         "litert-quantizer": kept("litert", lambda: by_litert_quantizer(built()[0], samples)),
         "before": kept("plain-converter", lambda: by_edgekit(float32, samples)),
     }
-    return files, samples
-
-
-def build(name: str) -> tuple[Any, Array]:
-    """The network with random weights, and samples.
-
-    Normalizations have the statistics of the samples, and layer scales are 0.1, so that activations have the size that
-    they have in a trained network.
-    """
-    keras, tensorflow = import_keras(), import_tensorflow()
-    keras.utils.set_random_seed(0)
-    network = getattr(keras.applications, name)(weights=None, input_shape=(SIZE, SIZE, 3))
-    small = np.random.default_rng(0).uniform(-1, 1, (4 * SAMPLES, 6, 6, 3)).astype(np.float32)
-    images = np.clip(tensorflow.image.resize(small, (SIZE, SIZE), "bicubic").numpy(), -1, 1)
-    images = images * 127.5 + 127.5 if name in FROM_BYTES else images
-    layers = list(network._flatten_layers())
-    norms = [(each, each.momentum) for each in layers if isinstance(each, keras.layers.BatchNormalization)]
-    for norm, _ in norms:
-        norm.momentum = 0.0
-    network(images, training=True)
-    for norm, momentum in norms:
-        norm.momentum = momentum
-    for each in layers:
-        if type(each).__name__ == "LayerScale":
-            each.gamma.assign(np.full(each.gamma.shape, 0.1, np.float32))
-    return network, images[:SAMPLES]
+    theirs = by_tfmot(name, folder)
+    return files | ({"tfmot": theirs} if theirs else {}), samples
 
 
 def _float32(network: Any, folder: Path) -> bytes:
@@ -110,6 +88,19 @@ def by_litert_quantizer(network: Any, samples: Array) -> bytes:
     worker.load_quantization_recipe(recipe.static_wi8_ai8())
     ranges = worker.calibrate({key: [{signature["inputs"][0]: one[0]} for one in _single(samples)]})
     return bytes(worker.quantize(ranges).quantized_model)
+
+
+def by_tfmot(name: str, folder: Path) -> bytes | None:
+    """Full int8 of tensorflow-model-optimization; None where it refuses the network, which is remembered."""
+    file, refusal = folder / f"{name}.tfmot.tflite", folder / f"{name}.tfmot.txt"
+    if not (file.exists() or refusal.exists()):
+        argv = [sys.executable, str(TFMOT), name, str(file)]
+        done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+        if done.returncode == _REFUSED:
+            refusal.write_text(done.stdout.splitlines()[-1] + "\n")
+        else:
+            done.check_returncode()
+    return None if refusal.exists() else file.read_bytes()
 
 
 def by_edgekit(float32: bytes, samples: Array) -> bytes:

@@ -57,6 +57,16 @@ def mobilenet(keras: Any, shape: Shape) -> Any:
     return keras.Model(start, inner(x))
 
 
+def mobilenet_v3(keras: Any, shape: Shape) -> Any:
+    """MobileNetV3Small 0.5 (Howard et al. 2019, arXiv:1905.02244) of keras.applications: hard-swish, and gates."""
+    build = keras.applications.MobileNetV3Small
+    model = build(input_shape=shape, alpha=0.5, weights=None, classes=10, include_preprocessing=False)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = MOMENTUM
+    return model
+
+
 def _normal(keras: Any, x: Any) -> Any:
     layers = keras.layers
     return layers.ReLU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
@@ -86,7 +96,7 @@ def unequal(keras: Any, model: Any, seed: int) -> Any:
 def network(keras: Any, name: str, shape: Shape, seed: int) -> Any:
     """The network of this name, its weights are drawn by `seed`."""
     keras.utils.set_random_seed(seed)
-    return {**NETWORKS, **TIMED}[name](keras, shape)
+    return {**NETWORKS, **TIMED, **SIDE_BY_SIDE}[name](keras, shape)
 
 
 def _application(name: str, **settings: Any) -> Callable[[Any, Shape], Any]:
@@ -111,3 +121,10 @@ TIMED: dict[str, Callable[[Any, Shape], Any]] = {
     "ResNet50": _application("ResNet50"),
 }
 """As large as on a device, to time steps of training."""
+
+SIDE_BY_SIDE: dict[str, Callable[[Any, Shape], Any]] = {
+    "DS-CNN": ds_cnn,
+    "ResNet-8": resnet8,
+    "MobileNetV3Small 0.5": mobilenet_v3,
+}
+"""What all tools of `bench_peers.py` get, small enough for images of 8x8 pixels and for minutes."""

@@ -144,6 +144,7 @@ def report(rows: Sequence[Row], rounds: int) -> str:
             f"x86-64, 2 cores, ai-edge-litert {runtime}, one thread. Medians of {rounds} rounds, in brackets their",
             "distribution-free 95 % interval; `loops in turns` has 30 pairs of turns in one process. Bounds: a ratio",
             f"of {MOST_RATIO}, {MOST_BYTES / 2**20:.0f} MiB. benchmarks/README.md says what is compared.",
+            "Made by `python benchmarks/overhead.py`.",
             "",
             "```",
             render_table(header, cells),

@@ -1,4 +1,7 @@
-"""The data that compression is judged on: Fashion-MNIST and spoken digits, each made once into an npz file."""
+"""The data that networks are judged on, each made once into an npz file.
+
+Compression has Fashion-MNIST and spoken digits; scikit-learn's handwritten digits are on every machine.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ Array = np.ndarray[Any, Any]
 Parts = dict[str, Array]
 
 _TRAIN, _VALIDATION, _CALIBRATION = 8_000, 1_000, 200
+_DIGITS = 1_200  # in the training part of the demo
 _RATE, _FRAME, _HOP, _FRAMES, _BANDS = 8_000, 512, 256, 32, 32
 
 
@@ -21,7 +25,7 @@ def task(name: str, shared: Path, work: Path) -> Dataset:
     """The data set of this name, made from the folder of shared data."""
     path = work / f"{name}.npz"
     if not path.exists():
-        np.savez(path, **TASKS[name](shared / "sets"))
+        np.savez(path, **(TASKS | ANYWHERE)[name](shared / "sets"))
     return load_dataset(path)
 
 
@@ -61,6 +65,23 @@ def spoken(folder: Path) -> Parts:
     }
 
 
+def digits(_: Path) -> Parts:
+    """Scikit-learn's 1,797 handwritten digits, 8x8, in [0, 1]; the test part is that of the demo."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    images, labels = (x[order] / 16).reshape(-1, 8, 8, 1), y[order]
+    test, train = slice(_DIGITS, None), np.arange(_DIGITS)
+    return _split(images, labels, train, images[test], labels[test], _DIGITS - _DIGITS // 6)
+
+
+def large_digits(folder: Path) -> Parts:
+    """The same digits with each pixel four times in both directions, 32x32."""
+    block = np.ones((1, 4, 4, 1), np.float32)
+    return {name: np.kron(part, block) if part.ndim == 4 else part for name, part in digits(folder).items()}
+
+
 def log_mel(clip: Array, start: int = 0) -> Array:
     """Logarithm of the energy in mel bands `[32, 32, 1]`; the clip begins after `start` samples of silence."""
     samples = np.zeros(_HOP * (_FRAMES - 1) + _FRAME, np.float32)
@@ -80,8 +101,8 @@ def _mel_bands() -> Array:
     return np.maximum(0, np.minimum((bins - low) / (middle - low), (high - bins) / (high - middle)))
 
 
-def _split(x: Array, y: Array, order: Array, x_test: Array, y_test: Array) -> Parts:
-    train, validation = order[:_TRAIN], order[_TRAIN:]
+def _split(x: Array, y: Array, order: Array, x_test: Array, y_test: Array, training: int = _TRAIN) -> Parts:
+    train, validation = order[:training], order[training:]
     x, x_test = x.astype(np.float32), x_test.astype(np.float32)
     return {
         "x_train": x[train],
@@ -95,3 +116,4 @@ def _split(x: Array, y: Array, order: Array, x_test: Array, y_test: Array) -> Pa
 
 
 TASKS: dict[str, Callable[[Path], Parts]] = {"fashion": fashion, "spoken": spoken}
+ANYWHERE: dict[str, Callable[[Path], Parts]] = {"digits": digits, "large digits": large_digits}

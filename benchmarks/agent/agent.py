@@ -20,6 +20,7 @@ import gc
 import json
 import math
 import os
+import signal
 import sys
 import time
 from array import array
@@ -969,4 +970,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the runtime swallows what Python makes of it
     main()

@@ -1,4 +1,4 @@
-"""What both engines are told to do: prune a trained network, or train in turns."""
+"""What a tool is told to do: prune a trained network, make a file of it, or train in turns."""
 
 from __future__ import annotations
 
@@ -43,16 +43,33 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pruning(Job):
-    """How to prune, from the weights that are given; in turns nothing is judged."""
+class OfTrained(Job):
+    """What begins with trained weights."""
 
     weights: str
-    sparsity: float
 
     def initial(self) -> list[np.ndarray[Any, Any]]:
         """The weights to start from, in the order of `get_weights`."""
         with np.load(self.weights) as found:
             return [found[f"arr_{index}"] for index in range(len(found.files))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making(OfTrained):
+    """Which file a tool of `bench_peers.py` makes of the trained network `model`, and where to."""
+
+    technique: str
+    tool: str
+    recipe: str
+    model: str
+    out: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning(OfTrained):
+    """How to prune; in turns nothing is judged."""
+
+    sparsity: float
 
     def tell(self, probabilities: np.ndarray[Any, Any], zeros: float) -> None:
         """Accuracy on the test part, and the share of zeros in the pruned kernels."""

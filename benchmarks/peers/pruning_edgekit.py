@@ -16,7 +16,8 @@ from edgekit.model import load_model
 from edgekit.stages.kernels import kernels_of
 from edgekit.stages.masks import Pruner
 from edgekit.stages.sparsity import Pattern
-from edgekit.stages.train import Callback, Training, fine_tune
+from edgekit.stages.train import fine_tune
+from edgekit.stages.training import Callback, Training
 from edgekit.tf import import_keras, import_tensorflow
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

@@ -34,6 +34,13 @@ class Turns(tf_keras.callbacks.Callback):
         self._clock()
 
 
+def pruning(model: Any, share: float, steps: int) -> Any:
+    """The model with the wrappers that prune it along the polynomial schedule."""
+    end = int(END * steps)
+    schedule = sparsity.PolynomialDecay(0.0, share, int(BEGIN * steps), end, POWER, max(end // UPDATES, 1))
+    return sparsity.prune_low_magnitude(model, schedule)
+
+
 def main() -> None:
     """Prune as told."""
     job = Pruning.told()
@@ -44,9 +51,7 @@ def main() -> None:
     model.set_weights(job.initial())
     each = len(x) // job.batch_size
     steps = each * job.epochs
-    end = int(END * steps)
-    schedule = sparsity.PolynomialDecay(0.0, job.sparsity, int(BEGIN * steps), end, POWER, max(end // UPDATES, 1))
-    pruned = sparsity.prune_low_magnitude(model, schedule)
+    pruned = pruning(model, job.sparsity, steps)
     rate = tf_keras.optimizers.schedules.CosineDecay(job.learning_rate, steps)
     pruned.compile(tf_keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
     order = np.random.default_rng(job.seed).permutation(len(x))[: each * job.batch_size]

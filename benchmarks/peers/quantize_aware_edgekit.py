@@ -13,7 +13,8 @@ from turns import one_thread
 from edgekit.dataset import load_dataset, match
 from edgekit.model import load_model
 from edgekit.stages import quantize_aware as stage
-from edgekit.stages.train import Training, fine_tune
+from edgekit.stages.train import fine_tune
+from edgekit.stages.training import Training
 from edgekit.tf import import_keras, import_tensorflow
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

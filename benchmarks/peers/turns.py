@@ -25,7 +25,7 @@ class Clock:
     def __call__(self) -> None:
         """Count a step; at the end of a block tell its seconds and the peak of memory, and wait."""
         if self.steps % self.block == 0:
-            print("block", time.process_time() - self.began, _peak_bytes(), flush=True)
+            print("block", time.process_time() - self.began, peak_bytes(), flush=True)
             if sys.stdin.readline() != "go\n":
                 sys.exit(0)
             self.began = time.process_time()
@@ -83,7 +83,7 @@ def _block(side: subprocess.Popen[str]) -> tuple[float, int]:
     raise RuntimeError(f"{side.args!r} ended with {side.wait()}")
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """VmHWM of this process (proc(5))."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
