@@ -7,11 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import built
+import click
 import coverage_table
+import printed
 import pytest
+
+from edgekit.cli import common
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,6 +75,7 @@ def digits(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Folder with digits.npz and digits.keras, a small network trained on it: the demo's own."""
 
     def make(folder: Path) -> None:
+        pytest.importorskip("tensorflow", reason="needs TensorFlow: pip install 'edgekit[convert]'")
         import keras
 
         keras.utils.clear_session()  # names of layers are counted from 1, as in a process of its own
@@ -148,9 +154,36 @@ def edgekit_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
 
     def run(*words: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edgekit", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+        if "--json" in words and done.stdout:
+            assert not (fault := printed.wrong([str(word) for word in words], done.stdout)), fault
+        return done
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def printed_json_is_of_its_type(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a command prints inside of this process has the type that is frozen for it."""
+    faults: list[str] = []
+    as_json = common._as_json
+
+    def held(value: object) -> str:
+        text = as_json(value)
+        asked = click.get_current_context()
+        command = asked.command.callback.__module__.rpartition(".")[2]
+        faults.append(printed.wrong([command, asked.info_name], text))
+        return text
+
+    monkeypatch.setattr(common, "_as_json", held)
+    yield
+    assert not any(faults), "\n".join(faults)
+
+
+@pytest.fixture(scope="session")
+def dist(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """Folder with the wheel and the source archive of this repository."""
+    return once("dist", built.build) / "dist"
 
 
 @pytest.fixture(scope="session")

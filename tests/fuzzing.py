@@ -13,14 +13,22 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from edgekit.errors import EdgekitError
+from edgekit.forecast.edgetpu_mends import fixed_sizes
 from edgekit.source_check import check_model
+from edgekit.split.make import Wish, split_model
+from edgekit.surgery.rewrite import rewrite
+from edgekit.tflite.batch import batched_twin
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.memory_plan import plan_memory
 from edgekit.tflite.memory_savings import savings
+from edgekit.tflite.metadata import read_metadata
+from edgekit.tflite.surgery import inline_buffers, with_io_type, with_static_batch
+from edgekit.tflite.taps import with_inner_outputs
 
 SECONDS, MEMORY = 10, 2 << 30
 EXTREMES = (0, 1, -1, 0x7FFFFFFF, -0x80000000, 0x10000, 0xFFFF)
@@ -61,9 +69,17 @@ def _structured(size: int, chance: random.Random) -> int:
 def judge(data: bytes) -> None:
     """All that is asked of a file that nobody has run."""
     plan_memory(data, "micro")
+    edit(data)
     savings(read_contents(data), "litert")
     for target in _TARGETS:
         check_model(data, target)
+
+
+def edit(data: bytes) -> None:
+    """All that reads a file to write another one, without running either."""
+    for one in _EDITS:
+        with suppress(EdgekitError):
+            one(data)
 
 
 def main(file: str, count: str, seed: str) -> None:
@@ -81,6 +97,10 @@ def main(file: str, count: str, seed: str) -> None:
     sys.stdout.write(json.dumps({"answered": answered, "refused": refused}) + "\n")
 
 
+_EDITS: tuple[Callable[[bytes], object], ...] = (
+    *(read_metadata, batched_twin, inline_buffers, with_static_batch, with_inner_outputs, rewrite, fixed_sizes),
+    *(lambda data: with_io_type(data, "float32"), lambda data: split_model(data, Wish(2))),
+)
 _TARGETS = ("coral-dev-board-micro", "cortex-m55", "raspberry-pi-4", "android-gpu")
 
 if __name__ == "__main__":

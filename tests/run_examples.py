@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from tiny_models import ADD, DEQUANTIZE, INT8, Graph
 
-from edgekit.artifact import DataRecord, Manifest, ModelRecord, contract, ledger_line, scored, sha256
+from edgekit.artifact import DataRecord, Manifest, ModelRecord, contract, ledger_line, operator_table, scored, sha256
 from edgekit.bench.plan import Plan
 from edgekit.bench.result import (
     Conditions,
@@ -19,10 +19,9 @@ from edgekit.bench.result import (
     Runtime,
     Timer,
 )
-from edgekit.check import check
+from edgekit.check.check import check
 from edgekit.dataset import Preprocessing
 from edgekit.metrics import Agreement, Difference, Score
-from edgekit.pipeline import operator_table
 from edgekit.recipe import Recipe
 from edgekit.run import Reference, Run
 from edgekit.target import load_target

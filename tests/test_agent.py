@@ -6,8 +6,10 @@ import ast
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +254,30 @@ def test_it_ends_when_the_process_that_started_it_is_gone(tmp_path: Path) -> Non
     else:
         os.kill(pid, 9)
         pytest.fail("the agent went on without its parent")
+    assert not (tmp_path / "answer.json").exists()
+
+
+def test_ctrl_c_ends_it_at_once_whatever_the_runtime_does(tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(tiny_models.negative((1, 1)))
+    np.save(tmp_path / "in.npy", np.zeros((4, 1), np.float32))
+    limits = {"min_runs": 5, "max_runs": 10**9, "min_seconds": 600, "max_seconds": 600, "with_io": True}
+    words = {"command": "measure", "response": str(tmp_path / "answer.json"), **PLAN, **limits}
+    words |= {"model": str(tmp_path / "model.tflite"), "inputs": [str(tmp_path / "in.npy")]}
+    (tmp_path / "request.json").write_text(json.dumps(words))
+    argv = [sys.executable, str(AGENT), str(tmp_path / "request.json")]
+    for _ in range(3):
+        process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+        try:
+            while "tflite" not in Path(f"/proc/{process.pid}/maps").read_text():
+                assert process.poll() is None
+                time.sleep(0.05)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
+        assert process.returncode == -signal.SIGINT
+        assert "Traceback" not in said
     assert not (tmp_path / "answer.json").exists()
 
 

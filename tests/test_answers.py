@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.answer_findings import CLASS_BOUND, answer_findings, class_name
-from edgekit.answers import Answers, answers, calibration_error, confidences
+from edgekit.answers import Answers, _errors, answers, confidences
 
 Array = np.ndarray[Any, Any]
 
@@ -62,20 +62,20 @@ def test_the_interval_of_a_class_widens_with_the_number_of_classes() -> None:
 def test_calibration_error_of_two_bins_by_hand() -> None:
     confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.55, 0.55])
     right = np.array([True, True, True, False, True, True])
-    assert calibration_error(right, confidence) == pytest.approx((4 * (0.9 - 0.75) + 2 * (1 - 0.55)) / 6)
+    assert _errors(right, confidence).mean() == pytest.approx((4 * (0.9 - 0.75) + 2 * (1 - 0.55)) / 6)
 
 
 def test_confident_and_right_is_calibrated() -> None:
-    assert calibration_error(np.array([True] * 9), np.ones(9)) == 0
+    assert _errors(np.array([True] * 9), np.ones(9)).mean() == 0
 
 
 def test_a_confidence_on_the_edge_belongs_to_the_bin_below() -> None:
     """Guo et al. take bins that are open below and closed above; 0 is in the first."""
     right = np.array([True, False])
-    assert calibration_error(right, np.array([1 / 15, 1 / 15])) == pytest.approx(0.5 - 1 / 15)
-    apart = calibration_error(right, np.array([1 / 15, 1 / 15 + 1e-6]))
+    assert _errors(right, np.array([1 / 15, 1 / 15])).mean() == pytest.approx(0.5 - 1 / 15)
+    apart = _errors(right, np.array([1 / 15, 1 / 15 + 1e-6])).mean()
     assert apart == pytest.approx((1 - 1 / 15 + 1 / 15) / 2, abs=1e-6)
-    assert calibration_error(np.array([False]), np.zeros(1)) == 0
+    assert _errors(np.array([False]), np.zeros(1)).mean() == 0
 
 
 def test_logits_and_their_probabilities_are_as_confident() -> None:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgekit import compress as compressing
+from edgekit import run_stage
 from edgekit.bench.run import infer
 from edgekit.compress import compress_model
 from edgekit.errors import DataError, ModelError, RecipeError, RunError
@@ -26,7 +26,7 @@ from edgekit.stages.kernels import kernels_of
 from edgekit.stages.masks import masks_of
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
 from edgekit.tf import import_keras
 
 ALL = "channels50-prune80-cluster16-int8:epochs=2"
@@ -225,7 +225,7 @@ def test_every_stage_of_a_recipe_can_be_run() -> None:
 
     from edgekit.recipe import Compression
 
-    assert set(get_args(Compression)) == set(compressing._RUN)
+    assert set(get_args(Compression)) == set(run_stage._RUN)
 
 
 def test_quantization_aware_training_ends_the_ledger(digits: Path, tmp_path: Path) -> None:

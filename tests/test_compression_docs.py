@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgekit.compress import name_of
 from edgekit.recipe import Compression, Recipe
 from edgekit.stages.quantize_aware import QuantizeAware
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
+from edgekit.step import name_of
 
 TEXT = (Path(__file__).parent.parent / "docs" / "compression.md").read_text()
 SCHEMA = msgspec.json.schema(Recipe)["$defs"]

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import compression_tables

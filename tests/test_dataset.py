@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from edgekit import compress_model, evaluate_model, optimize
 from edgekit.dataset import Part, Preprocessing, load_dataset
 from edgekit.errors import DataError
 
@@ -159,3 +160,10 @@ def test_real_data_loads(shared_data, name, counts, classes):
     assert dataset.metric == "accuracy"
     every = np.unique(dataset.part("test").labels[0])
     assert np.array_equal(np.unique(dataset.part("calibration").labels[0]), every)
+
+
+@pytest.mark.parametrize("call", [optimize, evaluate_model, compress_model], ids=lambda call: call.__name__)
+def test_data_that_are_not_there_are_told_before_a_model_is_loaded(call, tmp_path):
+    told = {optimize: {"out": tmp_path / "out"}, compress_model: {"recipe": "channels50"}}.get(call, {})
+    with pytest.raises(DataError, match=r"gone\.npz: no such file or folder"):
+        call("no-such-model.keras", data=tmp_path / "gone.npz", **told)

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from crooked import crooked, kernels, with_another_kernel
 
 from edgekit.bench.run import infer
 from edgekit.cli.evaluate import command, render
-from edgekit.device.fake import FakeDevice
 from edgekit.device.local import LocalDevice
-from edgekit.device.protocol import Completed
 from edgekit.errors import ModelError
 from edgekit.evaluate import evaluate_model
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.numbers import to_stored
-from edgekit.tflite.surgery import pack, unpack
 from edgekit.tflite.taps import with_inner_outputs
-
-AGENT = Path(__file__).parent.parent / "benchmarks" / "agent" / "agent.py"
 
 
 @pytest.fixture(scope="module")
@@ -34,36 +25,6 @@ def file(int8_file: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("host") / "digits-int8.tflite"
     path.write_bytes(int8_file)
     return path
-
-
-def crooked(change: Callable[[bytes], bytes | None]) -> FakeDevice:
-    """A device that really runs what it is given, with something changed in the file; it crashes where that is None."""
-
-    def script(request: dict[str, Any]) -> Completed | bytes:
-        model = Path(request["model"])
-        if (file := change(model.read_bytes())) is None:
-            return Completed(-11, "", "")
-        changed = model.with_name("changed.tflite")
-        changed.write_bytes(file)
-        place = Path(request["response"])
-        asked = place.with_name("asked.json")
-        asked.write_text(json.dumps({**request, "model": str(changed)}))
-        subprocess.run([sys.executable, str(AGENT), str(asked)], check=True, env={**os.environ})
-        return place.read_bytes()
-
-    return FakeDevice(script, "crooked")
-
-
-def with_another_kernel(model: bytes, number: int = 2) -> bytes:
-    """The same file with a kernel that is read backwards: that of an operator by its place."""
-    tree, operator = unpack(model), read_contents(model).operators[number]
-    buffer = tree.buffers[tree.subgraphs[0].tensors[operator.inputs[1]].buffer]
-    buffer.data = np.asarray(buffer.data)[::-1].copy()
-    return pack(tree)
-
-
-def kernels(model: bytes) -> list[int]:
-    return [op.index for op in read_contents(model).operators if op.weight_bytes and op.macs]
 
 
 def test_every_tensor_becomes_an_output_and_the_last_is_as_it_was(int8_file: bytes, digits: Path) -> None:

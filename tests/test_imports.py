@@ -13,20 +13,22 @@ PACKAGE = Path(__file__).parent.parent / "edgekit"
 
 # A module may import only modules of a lower layer, or of its own.
 LAYERS = (
-    {"errors", "units", "versions", "talk"},
+    {"errors", "units", "versions", "talk", "terminal"},
     {"strict_toml", "limit", "new_file", "tf", "environment", "python_reference"},
     {"tflite", "device", "intervals", "formulas"},
     {"target", "target_files", "target_checks", "target_template", "operators", "figures", "latency_model"},
     {"forecast", "finding"},
     {"surgery"},
-    {"advice", "check_rules", "placement_findings", "quantization_findings"},
     {"check", "estimate", "data", "metrics", "bench", "answers", "answer_findings"},
     {"model", "dataset", "compare", "graph", "corruptions"},
     {"stages"},
     {"tfmot"},
-    {"recipe", "latency", "choice"},
+    {"recipe", "latency"},
+    {"step"},
+    {"run_stage"},
     {"phrase", "compress", "draft"},
     {"source_check"},
+    {"recommendation"},
     {"verify", "host_agreement"},
     {"artifact"},
     {"evaluate", "real_inputs", "workspace", "gate", "robustness"},
@@ -35,8 +37,11 @@ LAYERS = (
     {"run"},
     {"speed"},
     {"package"},
+    {"split"},
     {"report"},
+    {"request", "job"},
     {"pipeline"},
+    {"search"},
     {"cli"},
 )
 HEAVY = {
@@ -48,6 +53,7 @@ HEAVY = {
     "ai_edge_litert",
     "litert_quantizer",
     "h5py",
+    "optuna",
 }
 
 
@@ -118,7 +124,7 @@ def test_check_loads_no_stage(float_file: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(float_file)
     loaded = _loaded_by("check", str(path), "--target", "raspberry-pi-4")
-    assert not loaded & {"edgekit.recipe", "edgekit.stages.train", "edgekit.model", "edgekit.bench.run"}
+    assert not loaded & {"edgekit.recipe", "edgekit.stages.training", "edgekit.model", "edgekit.bench.run"}
 
 
 def test_help_loads_click_and_little_else() -> None:

@@ -46,8 +46,17 @@ def test_an_architecture_is_compared_in_turns() -> None:
 
 
 def test_every_file_has_every_turn() -> None:
-    found = int8_speed.turns({"a": network("int8"), "b": network("float32")}, 2, 4)
+    files = {"a": network("int8"), "b": network("float32")}
+    found = int8_speed.turns_here(files, 2, 4, 0)
     assert {name: len(times) for name, times in found.items()} == {"a": 4, "b": 4}
+    every = int8_speed.turns(files, 1, 2 * int8_speed.PROCESSES)
+    assert [{name: len(times) for name, times in one.items()} for one in every] == [{"a": 2, "b": 2}] * len(every)
+    assert len(every) == int8_speed.PROCESSES
+
+
+def test_a_disturbance_of_whole_rounds_or_of_one_process_cancels_out() -> None:
+    quiet, disturbed = ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0]), ([2.0, 20.0, 40.0], [1.0, 10.0, 20.0])
+    assert int8_speed._ratio([quiet, disturbed, ([9.0] * 3, [1.0] * 3)]) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -66,3 +75,24 @@ def test_the_page_says_the_means_and_what_was_done() -> None:
     assert "geometric mean 3.00, least 1.50" in page
     assert "2 GELU as float32 between casts" in page
     assert int8_speed.geometric_mean([2.0, 8.0]) == pytest.approx(4.0)
+
+
+def test_an_architecture_that_tfmot_refuses_is_held_against_the_other_two() -> None:
+    with_it = replace(ROW, name="Known", ratios=RATIOS | {"tfmot": 1.2}, seconds=ROW.seconds | {"tfmot": 7e-4})
+    assert (ROW.best_peer, with_it.best_peer) == (1.5, 1.2)
+    page = int8_speed.report([ROW, with_it])
+    (without,) = (line for line in page.splitlines() if line.startswith("Net "))
+    assert " - " in without
+    assert "700 us" in page
+
+
+def test_what_is_measured_is_kept_until_a_file_changes(tmp_path: Path) -> None:
+    whole, plain = network("int8"), network("float32")
+    files = {"float32": plain, "converter": whole, "litert-quantizer": whole, "before": whole}
+    path = tmp_path / "rows.json"
+    first = int8_speed.Kept(path).row("Net", files, 1, 2, None)
+    again = int8_speed.Kept(path)
+    assert again.row("Net", files, 1, 2, None) == first
+    again.row("Net", files | {"tfmot": whole}, 1, 2, None)
+    again.row("Net", files, 1, 3, None)
+    assert len(int8_speed.Kept(path).rows) == 3

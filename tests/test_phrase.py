@@ -15,7 +15,7 @@ from edgekit.stages.fine_tune import FineTune
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
 from edgekit.target import load_target
 
 

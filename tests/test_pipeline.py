@@ -349,7 +349,7 @@ def test_the_command_line_prints_a_table_and_its_json(
     assert done.returncode == 0, done.stderr
     assert "(float model)" in done.stdout
     assert done.stdout.rstrip().endswith("a/report.html")
-    assert done.stderr == ""
+    assert "load the model" in done.stderr.splitlines()
     found = json.loads(edgekit_cli(*words, "-o", "b", "--json").stdout)
     assert found["artifacts"][0]["numeric"] == "float16"
     again = edgekit_cli(*words, "-o", "b")

@@ -3,11 +3,14 @@ from pathlib import Path
 
 import jsonschema
 import msgspec
+import numpy as np
 import pytest
 
 from edgekit import strict_toml
+from edgekit.compress import compress_model
 from edgekit.errors import RecipeError
 from edgekit.phrase import PRESETS
+from edgekit.pipeline import optimize
 from edgekit.recipe import Recipe
 from edgekit.stages.numerics import Quantize
 from edgekit.target import load_target
@@ -69,7 +72,7 @@ def test_a_target_refuses_what_it_cannot_run() -> None:
     [
         ("int9", "did you mean 'int8'"),
         ("int8:io=unit8", "did you mean 'uint8'"),
-        ("int8:perchannel", "did you mean 'per-channel'"),
+        ("int8:perchannel", "or 'per-channel'?"),
         ("int8:calibration=none", "whole number"),
         ("int8:calibration=0", "whole number"),
         ("int8:seed=\u00b2", "whole number"),
@@ -113,6 +116,37 @@ def test_a_slug_fits_a_file_name_and_tells_long_names_apart() -> None:
 def test_a_file_may_begin_with_the_mark_of_windows_editors(tmp_path: Path) -> None:
     (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + Recipe.parse("int8").to_toml().encode())
     assert Recipe.parse(tmp_path / "marked.toml") == Recipe.parse("int8")
+
+
+CODE = {
+    "student": 'stage = "distill"\nstudent = "evil.py:f"',
+    "teacher": 'stage = "distill"\nwidth = 0.5\nteachers = ["a.keras", "evil:f"]',
+    "loss": 'stage = "fine_tune"\ntraining = { loss = "evil:f" }',
+}
+
+
+@pytest.mark.parametrize("where", CODE)
+def test_python_that_a_recipe_file_names_is_not_run_unless_the_file_is_trusted(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef f(): pass\n")
+    (tmp_path / "r.toml").write_text(f'name = "r"\n[[stages]]\n{CODE[where]}\n[[stages]]\nstage = "convert"\n')
+    recipe = Recipe.parse(tmp_path / "r.toml")
+    recipe.refuse_code(trust=True)
+    np.savez(tmp_path / "d.npz", x=np.zeros((20, 4)), y=np.arange(20) % 2)
+    for call in (
+        lambda: optimize("none.keras", out=tmp_path / "out", data="d.npz", recipes=[tmp_path / "r.toml"]),
+        lambda: compress_model("none.keras", tmp_path / "r.toml", data="d.npz"),
+    ):
+        with pytest.raises(RecipeError, match="no code that a file names is run"):
+            call()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_phrase_names_code(name: str) -> None:
+    assert Recipe.parse(name).code == ()
 
 
 def test_a_hostile_file_is_refused_without_a_crash() -> None:

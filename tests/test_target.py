@@ -161,6 +161,21 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
     assert "raspberry-pi-4" in caught.value.mend
 
 
+@pytest.mark.parametrize(
+    ("word", "mend"),
+    [
+        ("pi4", "did you mean 'raspberry-pi-4'?"),
+        ("Pico2", "did you mean 'raspberry-pi-pico-2'?"),
+        ("android", "did you mean 'android-arm64' or 'android-gpu' or 'android-nnapi'?"),
+        ("rasberry-pi-4", "did you mean 'raspberry-pi-4'?"),
+    ],
+)
+def test_a_part_of_a_name_is_answered_with_those_that_have_it(word: str, mend: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        load_target(word)
+    assert caught.value.mend == mend
+
+
 @pytest.mark.parametrize("kind", [Target, *PARTS.values()], ids=lambda kind: kind.__name__)
 def test_readme_says_of_every_key_what_the_schema_says(kind: type[msgspec.Struct]) -> None:
     text = (ROOT / "targets" / "README.md").read_text(encoding="utf-8")

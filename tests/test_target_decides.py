@@ -40,7 +40,7 @@ BOARDS = {
     "small-arena": 'runtime.packages = ["tflite-micro"]\noperators.table = "tflite-micro"\nbudget.arena_bytes = 1_000',
     "old-runtime": 'runtime.packages = ["tflite-runtime"]',
 }
-FACTS = {"processor.core", "processor.architecture", "processor.cores"}
+FACTS = {"processor.core", "processor.architecture"}
 """Claims to be read by people; nothing is decided by them."""
 
 

@@ -160,7 +160,7 @@ def test_a_file_in_the_folder_of_the_user_is_found_by_name_and_may_be_replaced(h
     path = here / "config" / "edgekit" / "targets" / "my-pi.toml"
     words = ("my-pi", "--extends", "raspberry-pi-4", "-o", str(path))
     assert new(*words) == path
-    with pytest.raises(TargetError, match="'my-pi' is there already"):
+    with pytest.raises(TargetError, match="'my-pi' exists already"):
         new("my-pi")
     path.write_text(filled(new(*words, "--force").read_text()))
     assert load_target("my-pi").extends == "raspberry-pi-4"
@@ -170,7 +170,7 @@ def test_a_file_in_the_folder_of_the_user_is_found_by_name_and_may_be_replaced(h
     ("words", "problem"),
     [
         (["My Board"], "'My Board' is no name for a target"),
-        (["host"], "target 'host' is there already"),
+        (["host"], "target 'host' exists already"),
         (["mine", "--extends", "hst"], "unknown target 'hst'"),
         (["mine", "--extends", "none.toml"], "no file"),
         (["mine", "-o", "mine.json"], "a target is a .toml file"),

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from zoo import ZOO
 
-from edgekit.advice import words
+from edgekit.check.advice import words
 from edgekit.cli.check import CheckReport, _render, command
 from edgekit.errors import EdgekitError
 from edgekit.source_check import check_file

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from edgekit.bench.result import Results
 from edgekit.cli.benchmark import command
-from edgekit.errors import EdgekitError, InputError, OutputError, RunError
+from edgekit.errors import EdgekitError, InputError, ModelError, OutputError, RunError
 
 
 @pytest.fixture
@@ -62,6 +62,17 @@ def test_raw_samples_go_to_a_file_that_is_never_overwritten_by_chance(model: Pat
 def test_a_missing_folder_is_told_before_the_measurement(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no such folder"):
         run(tmp_path / "never-looked-for.tflite", "-o", tmp_path / "missing" / "r.json")
+
+
+def test_a_file_that_is_no_model_is_told_before_a_device_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "page.tflite").write_text("<!doctype html>")
+    for name, words in (
+        ("gone.tflite", "no such file"),
+        ("page.tflite", "not a TFLite file"),
+        (".", "no manifest.json"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            run(tmp_path / name, "--device", "ssh://nobody@host.invalid")
 
 
 def test_several_models_that_share_a_name_are_told_apart(model: Path, tmp_path: Path) -> None:
@@ -117,4 +128,4 @@ def test_a_hostile_file_name_is_text_on_both_outputs(tmp_path: Path) -> None:
     for text in (shown.stdout, shown.stderr):
         assert not [sign for sign in text if not sign.isprintable() and sign != "\n"]
     assert shown.stdout.splitlines()[2].startswith("a [2J b$(id).tflite ")
-    assert all(line.startswith("warning: ") for line in shown.stderr.splitlines())
+    assert all(line.startswith(("measuring ", "warning: ")) for line in shown.stderr.splitlines())

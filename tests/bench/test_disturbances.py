@@ -138,25 +138,31 @@ def test_what_lasts_is_not_repeated(calm: Measurement) -> None:
     assert calmest(iter([slow]).__next__, 5) == slow
 
 
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    return str(tmp_path / "m.tflite")
+
+
 def test_strict_refuses_what_was_disturbed_after_showing_it(
-    calm: Measurement, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    calm: Measurement, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str
 ) -> None:
     taken = iter([replace(calm, before=at(throttled=1)), calm, calm])
     monkeypatch.setattr(benchmark, "measure", lambda *arguments, **words: next(taken))
-    refused = CliRunner().invoke(benchmark.command, ["m", "--strict", "--json", "-o", str(tmp_path / "r.json")])
+    refused = CliRunner().invoke(benchmark.command, [model, "--strict", "--json", "-o", str(tmp_path / "r.json")])
     assert isinstance(refused.exception, GateError)
     assert "under-voltage" in refused.exception.problem
     assert "--retries" in refused.exception.mend
     (row,) = json.loads(refused.stdout)["rows"]
     assert "under-voltage" in row["disturbances"][0]
     assert (tmp_path / "r.json").exists()
-    assert CliRunner().invoke(benchmark.command, ["m", "--strict", "--json"]).exit_code == 0
+    assert CliRunner().invoke(benchmark.command, [model, "--strict", "--json"]).exit_code == 0
 
 
-def test_the_command_repeats_what_was_disturbed(calm: Measurement, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_repeats_what_was_disturbed(calm: Measurement, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     taken = iter([replace(calm, steady_ns=BURSTS), calm])
     monkeypatch.setattr(benchmark, "measure", lambda *arguments, **words: next(taken))
-    result = CliRunner().invoke(benchmark.command, ["m", "--strict", "--retries", "3", "--json"])
+    result = CliRunner().invoke(benchmark.command, [model, "--strict", "--retries", "3", "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["rows"][0]["attempts"] == 2
 

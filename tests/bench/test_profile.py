@@ -119,6 +119,6 @@ def test_the_command_warns_on_standard_error(
 ) -> None:
     monkeypatch.setattr("edgekit.cli.profile.profile", lambda *_, **__: replace(found, warnings=doubts))
     shown = CliRunner().invoke(command, [str(file)])
-    assert shown.stderr == "".join(f"warning: {words}\n" for words in doubts)
+    assert shown.stderr.splitlines() == [f"profiling {file}", *(f"warning: {words}" for words in doubts)]
     assert "they do not" not in shown.stdout
     assert json.loads(CliRunner().invoke(command, [str(file), "--json"]).stdout)["warnings"] == list(doubts)

@@ -9,9 +9,10 @@ import pytest
 import tiny_models
 
 from edgekit.bench.plan import Plan, plan_for
-from edgekit.bench.result import Results, write_new
+from edgekit.bench.result import Results
 from edgekit.bench.run import measure
 from edgekit.errors import InputError, OutputError
+from edgekit.new_file import write_new
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def test_what_is_set_is_shown_and_the_model_is_untouched(model: Path, edgekit_cl
     [
         (["-o", "m.tflite", "--overwrite"], 3, "is the model itself"),
         (["-o", "there.tflite"], 3, "exists already"),
-        (["-o", "no/folder.tflite"], 3, "is no place for a file"),
+        (["-o", "no/folder.tflite"], 3, "no such folder"),
         (["-o", "out.tflite", "--mean", "1"], 3, "--mean and --std belong together"),
         (["-o", "out.tflite", "--mean", "a", "--std", "1"], 2, "'a' is no number"),
         (["-o", "out.tflite", "--mean", "nan", "--std", "1"], 2, "'nan' is not finite"),

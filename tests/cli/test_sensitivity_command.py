@@ -144,7 +144,7 @@ def test_the_plot_has_a_row_for_each_layer_and_a_dot_for_each_share(metric: str 
 def test_plots_need_nothing_and_run_nothing() -> None:
     for text in (svg(_report(3)), page(_report(3), 0.1)):
         assert "<script" not in text
-        assert not re.findall(r"(?:href|src)=|url\(|@import", text)
+        assert not re.findall(r"(?:href|src)=|url\(|@import", text.replace('href="data:,"', ""))
         assert "prefers-color-scheme: dark" in text
 
 

@@ -127,3 +127,9 @@ def test_the_file_at_fault_is_named(animals, spoil, name):
 def test_an_empty_folder_says_what_should_be_there(tmp_path):
     with pytest.raises(DataError, match="no class folders"):
         load_dataset(tmp_path)
+
+
+def test_the_folder_of_one_class_is_answered_with_the_one_above(animals):
+    with pytest.raises(DataError, match="no folders of classes") as error:
+        load_dataset(animals / "cat")
+    assert error.value.mend == f"give the folder above, {animals}"

@@ -84,6 +84,15 @@ def test_nan_is_counted_and_located(tmp_path):
         load_dataset(saved(tmp_path / "d.npz", x=X.astype(np.float64) * 1e300))
 
 
+@pytest.mark.parametrize("header", ["{'descr': '<f4', 'shape': (", "{" * 200, "(" * 90, "1 +", "'" * 3, "\\", "{1: [}"])
+def test_headers_that_are_no_python_are_refused(tmp_path, header):
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("x.npy", start)
+    with pytest.raises(DataError, match="not an array"):
+        load_dataset(tmp_path / "d.npz")
+
+
 def test_pickles_are_never_opened(tmp_path):
     class Evil:
         def __reduce__(self):

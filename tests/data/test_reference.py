@@ -1,12 +1,14 @@
 """Python references: everything a function may return."""
 
 import textwrap
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from edgekit.dataset import load_dataset
 from edgekit.errors import DataError
+from edgekit.metrics import load_metric
 
 HEAD = "import numpy as np\nx = np.arange(240, dtype='float32').reshape(40, 6)\ny = np.arange(40) % 4\n"
 
@@ -51,7 +53,27 @@ def test_files_named_in_data_toml_lie_beside_it(reference, tmp_path, monkeypatch
     reference("return x, y")
     (tmp_path / "data.toml").write_text('source = "mine.py:data"\nseed = 3\n')
     monkeypatch.chdir("/")
-    assert load_dataset(tmp_path / "data.toml").spec.seed == 3
+    assert load_dataset(tmp_path / "data.toml", trust=True).spec.seed == 3
+
+
+@pytest.mark.parametrize("settings", ["", 'metric = "{0}"\n', '[heads.kind]\nmetric = "{0}"\n', 'source = "{0}"\n'])
+def test_python_that_a_file_names_runs_only_if_the_file_is_trusted(reference, tmp_path, settings):
+    named = reference("return 0.0", head=f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    source = "" if "source" in settings else 'source = "d.npz"\n'
+    labels = "y.kind" if "heads" in settings else "y"
+    np.savez(tmp_path / "d.npz", **{"x": np.ones((9, 2)), labels: np.arange(9.0)})
+    (tmp_path / "data.toml").write_text(source + settings.format(named))
+    if not settings:
+        assert load_dataset(tmp_path / "data.toml").metrics
+        return
+    with pytest.raises(DataError, match="runs no code from a file"):
+        load_dataset(tmp_path / "data.toml")
+    with pytest.raises(DataError, match="would run Python code"):
+        load_dataset(tmp_path / "data.toml", trust=True, allow_code=False)
+    assert not (tmp_path / "ran").exists()
+    with suppress(DataError):  # what it gives is no data, but it was run
+        load_metric(load_dataset(tmp_path / "data.toml", trust=True).metric)
+    assert (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

@@ -247,5 +247,5 @@ def test_the_command_measures_with_the_tool(here: Path, tmp_path: Path) -> None:
     saved = Results.from_json((tmp_path / "r.json").read_bytes())
     assert not saved.measurements
     assert saved.native[0].printed.steady.runs == 50
-    assert json.loads(CliRunner().invoke(command, [*words, "--json"]).output)["native"][0]["device"] == "adb://PHONE1"
+    assert json.loads(CliRunner().invoke(command, [*words, "--json"]).stdout)["native"][0]["device"] == "adb://PHONE1"
     assert not list((here / "runs").iterdir())

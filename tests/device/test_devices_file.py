@@ -30,6 +30,8 @@ address = "local"
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "devices.toml"
     path.write_text(GOOD)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/pi").touch()
     monkeypatch.setenv("EDGEKIT_DEVICES", str(path))
     return path
 
@@ -45,9 +47,9 @@ def test_names_become_devices(file: Path) -> None:
     assert find_device("ssh://pi@other").name == "ssh://pi@other"
 
 
-def test_the_file_that_the_readme_shows(file: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (shown,) = re.findall(r"```toml\n(\[pi4\].*?)```", readme, re.DOTALL)
+def test_the_file_that_the_page_on_devices_shows(file: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/devices.md").read_text()
+    (shown,) = re.findall(r"```toml\n(\[pi4\].*?)```", page, re.DOTALL)
     file.write_text(shown)
     assert set(load_devices()) == {"pi4", "pixel"}
 
@@ -56,6 +58,19 @@ def test_an_unknown_name_is_answered_with_the_close_one(file: Path) -> None:
     with pytest.raises(InputError, match="no name in") as error:
         find_device("pi5")
     assert "did you mean 'pi4'?" in error.value.mend
+
+
+def test_an_address_without_its_beginning_is_answered_with_the_whole(file: Path) -> None:
+    with pytest.raises(InputError) as error:
+        find_device("pi@raspberrypi.local")
+    assert "ssh://pi@raspberrypi.local" in error.value.mend
+
+
+def test_a_key_that_is_not_there_is_an_error_and_no_other_key_is_taken(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys/pi").unlink()
+    with pytest.raises(InputError, match=r"device 'pi4': .*keys/pi: no such file") as error:
+        find_device("pi4")
+    assert str(file) in error.value.mend
 
 
 def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,48 @@ def test_it_is_described(pi: Board) -> None:
         seen = describe(device)
     assert seen.machine.architecture == "aarch64"
     assert [runtime.name for runtime in seen.runtimes] == ["ai-edge-litert"]
+
+
+@pytest.fixture(scope="module")
+def light(pi: Board, dist: Path) -> Callable[[str], str]:
+    """What a command prints on the board, of the wheel and its runtime as pip installs them for 64-bit Arm."""
+    (wheel,) = dist.glob("*.whl")
+    platforms = (f"--platform=manylinux_2_{glibc}_aarch64" for glibc in range(17, 37))
+    fitting = ("--python-version", "3.11", "--implementation", "cp", "--only-binary", ":all:")
+    argv = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        *platforms,
+        *fitting,
+        "--target",
+        pi.root / "home/pi/light",
+    ]
+    subprocess.run([*argv, f"{wheel}[runtime]"], check=True)
+    (pi.root / "home/pi/m.tflite").write_bytes(tiny_models.negative())
+
+    def run(words: str) -> str:
+        command = f"PYTHONPATH=light python3 -m edgekit {words}"
+        done = subprocess.run(["ssh", "-F", pi.config, "pi", command], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_the_light_install_works_on_64_bit_arm(light: Callable[[str], str]) -> None:
+    assert light("--version").endswith(f"edgekit, version {version('edgekit')}\n")
+    (checked,) = json.loads(light("check m.tflite -t raspberry-pi-4 --json"))["results"]
+    assert checked["target"] == "raspberry-pi-4"
+    assert checked["numeric"] == "float32"
+
+
+def test_the_light_install_measures_the_board_that_it_is_on(light: Callable[[str], str]) -> None:
+    (row,) = json.loads(light("benchmark m.tflite --runs 5 --json"))["rows"]
+    assert row["machine"]["architecture"] == "aarch64"
+    assert row["runtime"]["name"] == "ai-edge-litert"
 
 
 def test_a_killed_edgekit_leaves_nothing_on_it(pi: Board, tmp_path: Path) -> None:

@@ -279,6 +279,8 @@ HELLO = (
         HELLO.replace('"/s"', '"\\u001b[2J"'),
         HELLO.replace("[3,11,2]", "[3,11]"),
         HELLO.replace('"/f"', "1"),
+        HELLO.replace('"2.36"', '"2.36/../../../x"'),
+        HELLO.replace('"aarch64"', '"../aarch64"'),
         "[" * 100_000,
         '{"error":{"kind":1}}',
     ],

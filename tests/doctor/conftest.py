@@ -31,7 +31,7 @@ def sound(once: Once, request: pytest.FixtureRequest, tmp_path_factory: pytest.T
             return patients.Net(request.getfixturevalue("float_file"), patients.digits_arrays(), folder)
         make, arrays = {
             "branched": (patients.branched, patients.digits_arrays),
-            "measuring": (patients.measuring, patients.measures),
+            "measuring": (patients.measuring, lambda: patients.measures(patients.digits_arrays())),
         }[name]
         return patients.net(once, make, arrays(), folder)
 

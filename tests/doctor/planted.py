@@ -13,6 +13,7 @@ import numpy as np
 from patients import Net
 
 from edgekit.data.parts import Dataset
+from edgekit.doctor.equalizable import links
 from edgekit.tflite.constants import with_constants
 from edgekit.tflite.graph import Graph, Operator, read_graph
 from edgekit.tflite.surgery import pack, unpack
@@ -45,13 +46,19 @@ class Weights:
 
     def layer(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Kernel and bias, to be changed in place, of the layer whose output has this in its name."""
-        operator = _operator(self.graph, part)
-        return self._array(operator.inputs[1]), self._array(operator.inputs[2])
+        return self._of(_operator(self.graph, part))
 
-    def numbered(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The same of a layer by its place."""
-        found = [op for op in self.graph.operators if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")]
-        return self._array(found[number].inputs[1]), self._array(found[number].inputs[2])
+    def all(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The same of every layer."""
+        return [self._of(operator) for operator in _weighted(self.graph)]
+
+    def linked(self, *readers: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """The same of the first two layers between which a scale passes, where the second is one of these operators."""
+        link = next(link for link in links(self.graph) if not readers or link.second.name in readers)
+        return self._of(link.first), self._of(link.second)
+
+    def _of(self, operator: Operator) -> tuple[np.ndarray, np.ndarray]:
+        return self._array(operator.inputs[1]), self._array(operator.inputs[2])
 
     def _array(self, index: int) -> np.ndarray:
         values = self.graph.tensors[index].values()
@@ -70,12 +77,20 @@ def _operator(graph: Graph, part: str) -> Operator:
     )
 
 
-def _scaled(weights: Weights, first: int, factors: np.ndarray) -> None:
-    """Multiply the channels that one layer makes, and divide the weights that the next one has for them."""
-    (kernel, bias), (reader, _) = weights.numbered(first), weights.numbered(first + 1)
-    kernel *= factors.reshape(-1, 1, 1, 1) if kernel.shape[0] == len(factors) else factors
-    bias *= factors
-    reader /= factors
+def _channels(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """A view of a kernel whose last axis counts the channels that it makes, as it does in depthwise ones."""
+    return kernel if kernel.shape[0] != len(bias) else np.moveaxis(kernel, 0, -1)
+
+
+def _scaled(net: Net, factors: Callable[[int], np.ndarray]) -> Net:
+    """Channels that one layer makes are multiplied, and the weights that the next one has for them divided."""
+    weights = Weights(net)
+    (kernel, bias), (reader, _) = weights.linked()
+    by = factors(len(bias)).astype(np.float32)
+    _channels(kernel, bias)[...] *= by
+    bias *= by
+    reader /= by
+    return weights.edited()
 
 
 # In the weights.
@@ -83,18 +98,12 @@ def _scaled(weights: Weights, first: int, factors: np.ndarray) -> None:
 
 def outlier_weight_channel(net: Net) -> Patient:
     """One channel of a convolution is a hundred times larger than all others, and weights have one scale."""
-    weights = Weights(net)
-    factors = np.ones(32, np.float32)
-    factors[5] = 100
-    _scaled(weights, 0, factors)
-    return _per_tensor(weights.edited())
+    return _per_tensor(_scaled(net, lambda channels: np.where(np.arange(channels) == 5, 100, 1)))
 
 
 def scale_disparity(net: Net) -> Patient:
     """Channels from 1 to 1/300, as folding a batch normalization leaves them, and weights have one scale."""
-    weights = Weights(net)
-    _scaled(weights, 0, np.logspace(0, -2.5, 32).astype(np.float32))
-    return _per_tensor(weights.edited())
+    return _per_tensor(_scaled(net, lambda channels: np.logspace(0, -2.5, channels)))
 
 
 def per_tensor_weights(net: Net) -> Patient:
@@ -113,8 +122,8 @@ def per_tensor_weights(net: Net) -> Patient:
 def outlier_weights(net: Net) -> Patient:
     """A channel that is always zero is read with huge weights: they change nothing, but set the scales."""
     weights = Weights(net)
-    (kernel, bias), (reader, _) = weights.numbered(0), weights.numbered(1)
-    kernel[7], bias[7] = 0, -1
+    (kernel, bias), (reader, _) = weights.linked("CONV_2D")
+    _channels(kernel, bias)[..., 7], bias[7] = 0, -1
     reader[..., 7] = 300 * np.abs(reader).max()
     return _usual(weights.edited())
 
@@ -167,7 +176,7 @@ def tiny_output(net: Net) -> Patient:
     kernel[0] *= 1000
     bias[0] *= 1000
     edited = weights.edited()
-    labels = {f"y_{part}": net.arrays[f"y_{part}"] * np.array([1000, 1], np.float32) for part in ("train", "test")}
+    labels = net.changed("y", lambda y: y * np.array([1000, 1], np.float32))
     return Patient(edited.file, edited.int8(), edited.data(**labels))
 
 
@@ -187,11 +196,11 @@ def infinite_scale(net: Net) -> Patient:
 def bias_overflow(net: Net) -> Patient:
     """A channel has a bias and almost no weights, so its step is too small for an int32 to reach the bias."""
     weights = Weights(net)
-    kernel, bias = weights.numbered(2)
-    kernel[..., 3] *= 1e-9
+    kernel, bias = weights.all()[2]
+    _channels(kernel, bias)[..., 3] *= 1e-9
     bias[3] = 0.01
     patient = _usual(weights.edited())
-    return Patient(patient.source, _with_true_scales(patient), patient.data)
+    return Patient(patient.source, _with_true_scales(patient, 2), patient.data)
 
 
 def biased_error(net: Net) -> Patient:
@@ -208,8 +217,7 @@ def biased_error(net: Net) -> Patient:
 def other_weights(net: Net) -> Patient:
     """The int8 file was made before the model was trained anew."""
     weights, random = Weights(net), np.random.default_rng(0)
-    for number in range(len(_weighted(weights.graph))):
-        kernel, _ = weights.numbered(number)
+    for kernel, _ in weights.all():
         kernel[...] = random.permutation(kernel.reshape(-1)).reshape(kernel.shape)
     return Patient(net.file, weights.edited().int8(), net.data())
 
@@ -219,14 +227,12 @@ def other_weights(net: Net) -> Patient:
 
 def labels(net: Net) -> Patient:
     """The classes of the labels begin at another number than those of the model."""
-    moved = {f"y_{part}": (net.arrays[f"y_{part}"] + 1) % 10 for part in ("train", "test")}
-    return Patient(net.file, net.int8(), net.data(**moved))
+    return Patient(net.file, net.int8(), net.data(**net.changed("y", lambda y: (y + 1) % 10)))
 
 
 def preprocessing(net: Net) -> Patient:
-    """The samples are scaled to 1, and the model scales them once more."""
-    scaled = {f"x_{part}": net.arrays[f"x_{part}"] / 16 for part in ("train", "test")}
-    return Patient(net.file, net.int8(), net.data(**scaled))
+    """The samples are scaled once more than in training."""
+    return Patient(net.file, net.int8(), net.data(**net.changed("x", lambda x: x * net.scale)))
 
 
 def _usual(net: Net) -> Patient:
@@ -248,20 +254,23 @@ def _with_scale(quantized: bytes, scale: float) -> bytes:
     return pack(tree)
 
 
-def _with_true_scales(patient: Patient) -> bytes:
-    """The int8 file with the scales that the weights ask for, and the biases at the end of int32: some converters."""
+def _with_true_scales(patient: Patient, number: int) -> bytes:
+    """The int8 file with the scales that the weights of a layer ask for, and the biases at the end of int32.
+
+    That is what some converters write.
+    """
     ours, theirs = read_graph(patient.quantized), read_graph(patient.source)
-    one, other = _weighted(ours)[2], _weighted(theirs)[2]
+    one, other = _weighted(ours)[number], _weighted(theirs)[number]
     kernel, real, bias = ours.tensors[one.inputs[1]], theirs.tensors[other.inputs[1]].values(), one.inputs[2]
-    least = np.abs(real).max((0, 1, 2)) / 127
+    others = tuple(axis for axis in range(4) if axis != kernel.quantized_axis)
+    least = np.abs(real).max(others, keepdims=True) / 127
     tree = unpack(patient.quantized)
     graph = tree.subgraphs[0]
-    graph.tensors[one.inputs[1]].quantization.scale = least.tolist()
-    graph.tensors[bias].quantization.scale = (least * ours.tensors[one.inputs[0]].scales[0]).tolist()
+    graph.tensors[one.inputs[1]].quantization.scale = least.ravel().tolist()
+    graph.tensors[bias].quantization.scale = (least.ravel() * ours.tensors[one.inputs[0]].scales[0]).tolist()
     whole = np.round(real / least).astype(np.int8)
     steps = theirs.tensors[other.inputs[2]].values() / graph.tensors[bias].quantization.scale
     stored = np.clip(steps, -(2**31), 2**31 - 1).astype(np.int64).astype(np.int32)
-    assert kernel.quantized_axis == 3
     return with_constants(pack(tree), {one.inputs[1]: whole, bias: stored})
 
 

@@ -12,7 +12,9 @@ import tiny_models
 from _pytest.mark import ParameterSet
 from planted import PLANTED, Patient, Planted
 
+from edgekit.doctor import cause
 from edgekit.doctor.cause import causes, suffered
+from edgekit.doctor.cause_weights import reading_one
 from edgekit.doctor.diagnosis import diagnose
 from edgekit.doctor.layer_error import look_inside
 from edgekit.errors import DataError, ModelError
@@ -87,6 +89,31 @@ def test_an_output_suffers_only_where_it_is_noisy(sound: Mapping[str, patients.N
     assert not suffered(look_inside(net.int8(), net.file, samples))
     sick = planted.activation_outlier(net)
     assert suffered(look_inside(sick.quantized, sick.source, samples))
+
+
+def test_a_shift_that_all_samples_have_is_told_before_an_output_has_suffered(
+    sound: Mapping[str, patients.Net], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here 0.14 % of an output are noise, less than the bound; with a lower bound it is told, and nothing else is."""
+    patient = planted.biased_error(sound["digits"])
+    look = look_inside(patient.quantized, patient.source, [sound["digits"].arrays["x_test"][:SAMPLES]])
+    assert not suffered(look)
+    assert not causes(look)
+    monkeypatch.setattr(cause, "BIASED", 0.001)
+    assert [finding.code for finding in causes(look)] == ["biased-error"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "weights"),
+    [
+        ("CONV_2D", (16, 3, 3, 24), 9),
+        ("CONV_2D", (64, 1, 1, 64), 1),
+        ("DEPTHWISE_CONV_2D", (1, 3, 3, 24), 1),
+        ("FULLY_CONNECTED", (10, 64), 1),
+    ],
+)
+def test_how_many_weights_read_one_channel(operator: str, shape: tuple[int, ...], weights: int) -> None:
+    assert reading_one(operator, shape) == weights
 
 
 def test_files_of_unlike_networks_are_refused(sound: Mapping[str, patients.Net]) -> None:

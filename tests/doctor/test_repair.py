@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import patients
 import planted
@@ -16,9 +18,11 @@ from edgekit.doctor.equalizable import links
 from edgekit.doctor.equalize import equalize
 from edgekit.doctor.floor import Floor
 from edgekit.doctor.layer_error import look_inside
+from edgekit.doctor.measures import Measure, measures
 from edgekit.doctor.repair import default_floor, repair
-from edgekit.doctor.workshop import State, measures
+from edgekit.doctor.workshop import State, Tried, Workshop
 from edgekit.errors import DataError, ModelError
+from edgekit.model import load_model
 from edgekit.target import load_target
 from edgekit.tflite.constants import with_constants
 from edgekit.tflite.graph import read_graph
@@ -98,6 +102,7 @@ def test_a_disparity_is_repaired_with_weights_still_per_tensor(sound: Sound) -> 
     assert done.held_out.before < done.held_out.float_score - 0.2
     assert done.held_out.after > done.held_out.float_score - 0.01
     assert [rung.name for rung in done.rungs if rung.kept][-1] == "equalize"
+    assert all((rung.latency is not None) == rung.kept for rung in done.rungs)
     graph = read_graph(file)
     assert all(len(graph.tensors[op.inputs[1]].scales) == 1 for op in graph.operators if "CONV" in op.name)
 
@@ -109,6 +114,16 @@ def test_a_wrong_range_is_repaired_by_calibrating_anew(sound: Sound) -> None:
     assert [(rung.name, rung.kept) for rung in done.rungs] == [("as given", False), ("calibrate: minmax", True)]
     assert done.rungs[0].score is None
     assert done.met
+
+
+@pytest.mark.slow
+def test_rounding_saves_most_where_no_scale_passes(sound: Sound) -> None:
+    """Before a ReLU6 nothing can be equalized; the weights stay per-tensor, and no operator is added."""
+    patient = planted.per_tensor_weights(sound["branched"])
+    shop, state = Workshop(patient.source, patient.data), State.of(patient.quantized, patient.source)
+    nearest, rounded = (shop.tried(replace(state, rounded=one)) for one in (False, True))
+    assert rounded.noise < 0.3 * nearest.noise
+    assert len(rounded.file) < 1.02 * len(nearest.file)
 
 
 @pytest.mark.slow
@@ -125,12 +140,73 @@ def test_a_target_says_what_is_permitted() -> None:
     assert not any("in float" in name for name in names["coral-usb"])
 
 
+@pytest.mark.parametrize("target", [None, "host"])
+def test_activations_of_16_bits_are_not_for_xnnpack(target: str | None, sound: Sound) -> None:
+    """Its kernels are slower than float ones, so a float file would be better in all."""
+    net = sound["digits"]
+    wide = _wide(target)
+    with pytest.raises(ModelError, match="no 16-bit kernels"):
+        wide.change(Workshop(net.file, net.data()), State.of(net.int8(), net.file), None)
+
+
+def _wide(target: str | None) -> Measure:
+    board = load_target(target) if target else None
+    return next(one for one in measures(board) if one.name == "16-bit activations")
+
+
+@pytest.mark.parametrize("target", [None, "coral-usb", "host", "cortex-m4"])
+def test_the_order_of_the_ladder(target: str | None) -> None:
+    """The cheapest first: rounding before more scales, training at last."""
+    names = [measure.name for measure in measures(load_target(target) if target else None)]
+    order = [names.index(name) for name in ("equalize", "correct biases", "round adaptively")]
+    assert order == sorted(order)
+    assert names[-1].startswith("train")
+    finer = [number for number, name in enumerate(names) if name.startswith("per-channel")]
+    assert min(finer, default=len(names)) > order[-1]
+
+
+def test_activations_of_16_bits_keep_the_kind_of_the_rims(sound: Sound) -> None:
+    net = sound["digits"]
+    shop = Workshop(net.file, net.data())
+    wide = _wide("cortex-m55")
+    for io, found in (("int8", "int16"), ("float32", "float32")):
+        stage = msgspec.structs.replace(State.of(net.int8(), net.file).stage, io=io)
+        tried = shop.tried(wide.change(shop, State(net.file, stage), None))
+        graph = read_graph(tried.file)
+        assert graph.tensors[graph.inputs[0]].dtype == found
+        assert tried.noise < 1e-4
+
+
+def test_the_last_rung_trains_the_keras_model(sound: Sound, digits: Path) -> None:
+    net = sound["digits"]
+    model = load_model(digits / "digits.keras")
+    shop = Workshop(net.file, net.data(), model)
+    training = [*measures(None)][-1]
+    start = State.of(net.int8("per-tensor"), net.file)
+    tried = shop.tried(training.change(shop, start, None))
+    graph = read_graph(tried.file)
+    assert all(len(graph.tensors[op.inputs[1]].scales) == 1 for op in graph.operators if "CONV" in op.name)
+    assert tried.score > shop.float_score - 0.02
+    assert tried.file not in (net.int8("per-tensor"), net.file)
+
+
+def test_without_a_keras_model_nothing_is_trained(sound: Sound) -> None:
+    net = sound["digits"]
+    shop = Workshop(net.file, net.data())
+    training = [*measures(None)][-1]
+    with pytest.raises(ModelError, match="needs the Keras model"):
+        shop.tried(training.change(shop, State.of(net.int8(), net.file), None))
+
+
 def test_a_sound_file_is_given_back(sound: Sound) -> None:
     net = sound["digits"]
     file = net.int8()
     same, done = repair(file, net.file, net.data())
     assert same == file
     assert [rung.name for rung in done.rungs] == ["as given"]
+    assert done.rungs[0].latency is not None
+    assert done.float_latency is not None
+    assert 0 < min(done.rungs[0].latency, done.float_latency) < 1
 
 
 def test_the_data_are_mended_first(sound: Sound) -> None:
@@ -163,6 +239,16 @@ def test_the_floor_where_none_is_given(metric: str, score: float, bound: float) 
     floor = default_floor(metric, score)
     assert floor.bound == pytest.approx(bound)
     assert floor.met(metric, score)
+
+
+def test_a_score_beyond_float_is_luck_and_less_noise_goes_before_it(sound: Sound) -> None:
+    net = sound["digits"]
+    shop, state = Workshop(net.file, net.data()), State.of(net.int8(), net.file)
+    lucky, near, worse = (
+        Tried(state, b"", shop.float_score + gain, noise) for gain, noise in ((0.01, 0.2), (0.0, 0.1), (-0.01, 0.0))
+    )
+    assert shop.better(near, lucky)
+    assert shop.better(lucky, worse)
 
 
 def test_the_settings_of_a_file_are_read_from_it(sound: Sound) -> None:
@@ -207,7 +293,7 @@ def test_the_command_repairs(files: Path, edgekit_cli: Cli) -> None:
     assert "reaches the floor" in done.stdout
     assert (files / "mended.tflite").stat().st_size
     again = edgekit_cli(*words, "--repair", "-o", "mended.tflite")
-    assert (again.returncode, "is there already" in again.stderr) == (3, True)
+    assert (again.returncode, "exists already" in again.stderr) == (3, True)
 
 
 @pytest.mark.parametrize(

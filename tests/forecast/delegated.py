@@ -112,7 +112,8 @@ def forecast_equals_reality(file: bytes) -> Forecast:
         assert _taken(graph, forecast) == real.taken, forecast.left
         assert forecast.partitions == real.pieces
     assert [(one.index, one.name) for one in forecast.placements] == [(op.index, op.name) for op in graph.operators]
-    assert all(placement.reason and placement.mend and placement.code for placement in forecast.left)
+    assert all(placement.reason and placement.code for placement in forecast.left)
+    assert {placement.name for placement in forecast.left if not placement.mend} <= {"SOFTMAX"}
     return forecast
 
 

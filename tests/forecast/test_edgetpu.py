@@ -16,6 +16,7 @@ from msgspec import structs
 from edgekit.errors import InputError, ModelError
 from edgekit.forecast.edgetpu import ParameterCache, edgetpu_log, forecast_cache, forecast_edgetpu
 from edgekit.forecast.units import forecasts
+from edgekit.source_check import check_model
 from edgekit.target import load_target
 from edgekit.tflite.graph import Graph, read_graph
 
@@ -267,6 +268,29 @@ def test_the_mend_of_a_type_is_one_that_helps() -> None:
     largest = single("ARG_MAX", [Of((1, 8)), numbers(1)], Of((1,), "INT64", scale=None))
     assert "in the application" in forecast_edgetpu(largest).left[0].mend
     assert "int8" in forecast_edgetpu(LEFT["float"][0]).left[0].mend
+
+
+def test_repeated_pixels_are_one_finding_with_a_mend_that_can_be_followed() -> None:
+    """As Keras 3 writes UpSampling2D(2): a dimension of 1 behind the one that grows, repeated, and folded away."""
+    shapes = [(1, 8, 8, 8), (1, 8, 1, 8, 8), (1, 8, 2, 8, 8), (1, 16, 8, 8)]
+    tensors = {f"t{number}": Of(shape) for number, shape in enumerate(shapes)}
+    tensors |= {"apart": numbers(*shapes[1]), "twice": numbers(1, 1, 2, 1, 1), "folded": numbers(*shapes[3])}
+    steps = [
+        Step("RELU", ("in",), ("t0",)),
+        Step("RESHAPE", ("t0", "apart"), ("t1",)),
+        Step("TILE", ("t1", "twice"), ("t2",)),
+        Step("RESHAPE", ("t2", "folded"), ("t3",)),
+        Step("CONV_2D", ("t3", "kernel", "bias"), ("out",)),
+    ]
+    tensors |= {"in": IMAGE, "kernel": CONV[1], "bias": CONV[2], "out": Of(shapes[3])}
+    found = check_model(file_of(tensors, steps, ("in",), ("out",)), "coral-usb")
+    (repeated,) = (one for one in found.findings if one.code == "rank")
+    assert repeated.subject == "RESHAPE TILE x3 (#1, #2, #3)"
+    assert "Conv2DTranspose" in repeated.mend
+    (advice,) = (one for one in found.advice if one.resource == "outside")
+    assert advice.what.startswith("mend RESHAPE TILE x3")
+    assert advice.before > advice.after == 0
+    assert "batch 1" in forecast_edgetpu(LEFT["batch 2"][0]).left[0].mend
 
 
 def test_behind_an_open_operator_everything_is_open() -> None:

@@ -216,7 +216,7 @@ def test_where_there_is_no_compiler_the_mend_says_where_to_get_it(model: Path, t
 def test_a_result_is_replaced_only_when_asked_for(model: Path, tmp_path: Path) -> None:
     words = [program(tmp_path, WRITES)]
     (tmp_path / "model_edgetpu.tflite").write_bytes(b"mine")
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="exists already"):
         compile_edgetpu(model, tmp_path, words)
     assert (tmp_path / "model_edgetpu.tflite").read_bytes() == b"mine"
     assert compile_edgetpu(model, tmp_path, words, overwrite=True).path.read_bytes() == compiled()

@@ -27,7 +27,7 @@ def test_an_int8_file_is_one_piece_on_the_npu(shared_data: Path, tmp_path: Path)
     model = shared_data / "models/mlperf_tiny_ic/pretrainedResnet_quant.tflite"
     made = compile_for_ethos_u(model, keep=tmp_path / "out.tflite")
     assert made.cpu_operators == ()
-    assert (made.npu_share, made.forecast.partitions, made.forecast.unit) == (1.0, 1, "ethos-u")
+    assert (len(made.forecast.left), made.forecast.partitions, made.forecast.unit) == (0, 1, "ethos-u")
     assert made.macs == pytest.approx(inspect_model(model).macs, rel=0.01)
     assert made.estimated_seconds == pytest.approx(made.estimated_cycles / made.clock_hz, rel=1e-5)
     assert 32 * 32 * 16 * 2 < made.sram_bytes < 100_000
@@ -52,7 +52,8 @@ def test_what_is_left_is_what_the_file_of_vela_still_has(shared_data: Path, tmp_
 @needs_vela
 def test_a_float_file_stays_on_the_cpu_for_a_reason_without_names() -> None:
     made = compile_for_ethos_u(tiny_models.negative((1, 64), operators=2))
-    assert (made.npu_share, made.forecast.partitions, made.estimated_seconds) == (0.0, 0, 0.0)
+    assert len(made.forecast.left) == len(made.forecast.placements)
+    assert (made.forecast.partitions, made.estimated_seconds) == (0, 0.0)
     assert len({one.reason for one in made.forecast.left}) == 1
     assert all(one.code == "vela-cpu" and one.mend and one.source for one in made.forecast.left)
 

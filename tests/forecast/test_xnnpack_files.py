@@ -84,6 +84,27 @@ def test_int8_hard_swish_cuts_a_graph_into_pieces() -> None:
     assert left.source.endswith("VisitUnaryNode")
 
 
+def _softmax(behind: tuple[str, ...]) -> bytes:
+    """TANH, SOFTMAX, and what comes behind them, in int8."""
+    toy = Toy()
+    tensors = [toy.tensor((1, 8), "int8", [1 / 256]) for _ in range(3 + len(behind))]
+    toy.operator("TANH", [tensors[0]], [tensors[1]])
+    toy.operator("SOFTMAX", [tensors[1]], [tensors[2]], "SoftmaxOptions", beta=1.0)
+    for place, name in enumerate(behind, 2):
+        toy.operator(name, [tensors[place]], [tensors[place + 1]])
+    return toy.bytes(tensors[:1], tensors[-1:])
+
+
+def test_the_last_softmax_needs_no_mend() -> None:
+    for behind in ((), ("QUANTIZE",)):
+        (left,) = forecast_xnnpack(read_graph(_softmax(behind))).left
+        assert (left.name, left.mend) == ("SOFTMAX", "")
+        assert left.reason.endswith("it is the last one and costs little")
+    for behind in (("TANH",), ("QUANTIZE", "TANH")):
+        (left,) = forecast_xnnpack(read_graph(_softmax(behind))).left
+        assert left.mend == "keep the layers around it in float"
+
+
 def _weights_unpacked(kind: str = "float16", bias: str = "float16", reader: str = "", weights: str = "packed") -> bytes:
     """A convolution whose constants DEQUANTIZE unpacks; `reader` is a second operator that reads the weights."""
     toy = Toy()

@@ -55,16 +55,14 @@ def test_training_given_to_a_nested_model_reaches_its_layers() -> None:
     assert frozen == [None, None, None, False, False]
 
 
-def test_tensors_know_who_makes_and_who_takes_them() -> None:
+def test_tensors_know_who_makes_them() -> None:
     graph = walk(architectures.build("resnet8"))
     adds = [call for call in graph.calls if call.kind == "Add"]
     assert len(adds) == 3
     for call in graph.calls:
         assert all(graph.producers[tensor] is call for tensor in call.results)
-        assert all(call in graph.consumers[tensor] for tensor in call.inputs)
     (image,) = tensors(graph.inputs)
     assert image not in graph.producers
-    assert graph.consumers[tensors(graph.outputs)[0]] == ()
 
 
 def test_shapes_follow_the_call_and_not_the_first_use() -> None:

@@ -10,8 +10,10 @@ import copy
 import json
 import marshal
 import pickle
+import random
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +207,54 @@ def test_configuration_nested_without_end(sound: Path, tmp_path: Path) -> None:
     file = rewritten(sound / "sound.keras", tmp_path / "evil.keras", lambda config: config.update(more=deep))
     with pytest.raises(ModelError, match="nested more than"):
         load_model(file)
+
+
+ODD = [
+    b"null",
+    b"[]",
+    b"1",
+    b'"x"',
+    b"{}",
+    b'{"class_name": 1}',
+    b"[" * 9000,
+    b"9" * 5000,
+    b"\xff",
+    b'{"class_name": "A"}',
+]
+
+
+@pytest.mark.parametrize("config", ODD, ids=lambda config: repr(config[:12]))
+def test_configuration_that_is_none(config: bytes, sound: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(sound / "sound.keras") as whole, zipfile.ZipFile(tmp_path / "evil.keras", "w") as evil:
+        for name in whole.namelist():
+            evil.writestr(name, config if name == "config.json" else whole.read(name))
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path / "evil.keras")
+    assert caught.value.mend
+
+
+def damaged(data: bytes, seed: int) -> bytes:
+    """The bytes with up to six of them changed, or cut."""
+    copy, chance = bytearray(data), random.Random(seed)
+    for _ in range(chance.randint(1, 6)):
+        copy[chance.randrange(len(copy))] = chance.choice((0, 255, chance.randrange(256)))
+    return bytes(copy[: chance.randrange(len(copy))] if seed % 10 == 0 else copy)
+
+
+@pytest.mark.parametrize("name", ["sound.keras", "sound.h5"])
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_files_are_opened_or_refused(seed: int, name: str, sound: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(damaged((sound / name).read_bytes(), seed))
+    with suppress(ModelError):
+        load_model(tmp_path / name)
+
+
+def test_a_name_of_a_weight_that_is_no_text(sound: Path, tmp_path: Path) -> None:
+    data = (sound / "sound.h5").read_bytes()
+    for spelled in (b"dense/kernel", b"dense/bias", b"dense"):
+        (tmp_path / "evil.h5").write_bytes(data.replace(spelled, spelled[:-2] + b"\xff\xfe"))
+        with suppress(ModelError):
+            load_model(tmp_path / "evil.h5")
 
 
 def external_link(group: h5py.Group, secret: Path) -> None:

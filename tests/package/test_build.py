@@ -40,6 +40,7 @@ def bundle_of(*models: str | Path, **told: Any) -> tuple[Bundle, tuple[str, ...]
         "target": None,
         "labels": None,
         "vectors": (),
+        "constants": {},
         "force": False,
         "options": None,
     }
@@ -159,9 +160,22 @@ def _no_labels(model: Path, tmp_path: Path) -> object:
     return build.package_model([model], tmp_path / "out", kind="firmware", labels=tmp_path / "none.txt")
 
 
+def _no_model(model: Path, tmp_path: Path) -> object:
+    (tmp_path / "page.tflite").write_text("<!doctype html>")
+    return build.package_model([tmp_path / "page.tflite"], tmp_path / "out", kind="firmware")
+
+
+def _the_folder_above(model: Path, tmp_path: Path) -> object:
+    (tmp_path / "build/phone/int8").mkdir(parents=True)
+    (tmp_path / "build/phone/int8/manifest.json").touch()
+    return build.package_model([tmp_path / "build"], tmp_path / "out", kind="firmware")
+
+
 @pytest.mark.parametrize(
     ("order", "problem"),
     [
+        (_no_model, "page.tflite: not a TFLite file"),
+        (_the_folder_above, "no manifest.json in it\n  mend: give .*/build/phone/int8$"),
         (_two_of_a_unit, "m and m are both for the cpu"),
         (_compiled_alone, "none for the CPU"),
         (_compiled_from_another, "takes or gives other numbers"),

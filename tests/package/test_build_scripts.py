@@ -14,8 +14,10 @@ import tiny_models
 
 from edgekit.package.build import package_model
 from edgekit.package.folder import MANIFEST
+from edgekit.package.golden import golden_vectors
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+CMAKE = Path(__file__).parent.parent.parent / "edgekit" / "package" / "cmake"
 MAIN = '#include "curve.h"\nint main(void) { return (int)curve_data[0] * 0; }\n'
 CMAKE_LISTS = """
 cmake_minimum_required(VERSION 3.20)
@@ -112,9 +114,8 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
     if request.param == "Make":
         (tmp_path / "Makefile").write_text(_of_the_readme(tmp_path) + MAKEFILE)
         return made
-    place = Path(__file__).parent.parent.parent / "edgekit" / "package" / "cmake"
     (tmp_path / "CMakeLists.txt").write_text(CMAKE_LISTS)
-    made.run("cmake", "-G", request.param, "-S", ".", "-B", "build", f"-Dedgekit_DIR={place}")
+    made.run("cmake", "-G", request.param, "-S", ".", "-B", "build", f"-Dedgekit_DIR={CMAKE}")
     made.command = ("cmake", "--build", "build", "--target", "app")
     return made
 
@@ -166,3 +167,45 @@ def test_a_model_that_is_refused_stays_a_reason_to_build(project: Project) -> No
     write_model(project.folder / "curve.tflite", 0.05)
     assert project.build() == (1, 0)
     assert project.build() == (0, 0)
+
+
+def test_cmake_says_what_it_lacks(tmp_path: Path) -> None:
+    """A model that nothing makes yet, and a program that is not on the PATH."""
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    made = Project(tmp_path)
+    (tmp_path / "CMakeLists.txt").write_text(CMAKE_LISTS.replace("curve.tflite", "misspelt.tflite"))
+    words = ["cmake", "-S", ".", "-B", "build", f"-Dedgekit_DIR={CMAKE}"]
+    done = subprocess.run(words, cwd=tmp_path, env=made.environment, capture_output=True, text=True, check=True)
+    assert f"{tmp_path}/misspelt.tflite is not there yet" in done.stdout
+    script = tmp_path / "lacking.cmake"
+    nowhere = "".join(f"set(CMAKE_FIND_USE_{each}_PATH 0)\n" for each in ("SYSTEM_ENVIRONMENT", "CMAKE_SYSTEM"))
+    script.write_text(f'{nowhere}include({CMAKE}/edgekitConfig.cmake)\nmessage("${{edgekit_NOT_FOUND_MESSAGE}}")\n')
+    lacking = subprocess.run(["cmake", "-P", script], capture_output=True, text=True, check=True)
+    assert "give -DEDGEKIT_EXECUTABLE=" in lacking.stderr
+
+
+def test_cmake_takes_what_goes_with_the_model(tmp_path: Path) -> None:
+    for tool in ("cmake", "ninja"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    made = Project(tmp_path)
+    (tmp_path / "names.txt").write_text("\n".join(f"word {place}" for place in range(32)))
+    vectors = golden_vectors((tmp_path / "curve.tflite").read_bytes(), 2)
+    (tmp_path / "golden.npz").write_bytes(vectors.to_npz())
+    told = "FOR board.toml LABELS names.txt VECTORS golden.npz CONSTANTS threshold=0.5 hop=128"
+    (tmp_path / "CMakeLists.txt").write_text(CMAKE_LISTS.replace("FOR board.toml", told))
+    made.run("cmake", "-G", "Ninja", "-S", ".", "-B", "build", f"-Dedgekit_DIR={CMAKE}")
+    made.command = ("cmake", "--build", "build", "--target", "app")
+    assert made.build() == (1, 4)
+    header = tmp_path / "build/edgekit/curve/curve.h"
+    assert {"#define CURVE_CONSTANT_HOP (128.0f)", "#define CURVE_LABELS 32u"} <= set(header.read_text().splitlines())
+    assert "SELFTEST_VECTORS 2u" in header.with_name("curve_selftest.h").read_text()
+
+    (tmp_path / "names.txt").write_text("\n".join(f"name {place}" for place in range(32)))
+    assert made.build()[0] == 1
+    assert '"name 31"' in header.with_name("curve.c").read_text()
+    made.replace("CMakeLists.txt", "threshold=0.5", "threshold=0.25")
+    assert made.build()[0] == 1
+    assert "#define CURVE_CONSTANT_THRESHOLD (0.25f)" in header.read_text()
+    assert made.build() == (0, 0)

@@ -19,7 +19,7 @@ import pytest
 import tiny_models
 from artifacts import artifact
 
-from edgekit.errors import GateError, ModelError, OutputError
+from edgekit.errors import GateError, InputError, ModelError, OutputError
 from edgekit.package import build, folder
 from edgekit.package.build import Packaged, write_depfile
 from edgekit.package.golden import golden_vectors
@@ -392,3 +392,45 @@ def test_an_artifact_folder_gives_labels_and_recipe(model: Path, tmp_path: Path)
     (place / "zoo.tflite").write_bytes(b"other")
     with pytest.raises(ModelError, match="changed"):
         package_firmware(place, tmp_path / "out")
+
+
+def test_constants_are_macros_of_the_header(model: Path, tmp_path: Path) -> None:
+    numbers = {"threshold": -0.1, "hop_size": 128, "large": 3e30}
+    made = package_firmware(model, tmp_path / "made", name="curve", constants=numbers)
+    main = """
+#include "curve.h"
+int main(void)
+{
+    const int small = 0.5f - CURVE_CONSTANT_THRESHOLD > 0.59f;
+    return !(small && CURVE_CONSTANT_HOP_SIZE == 128.0f && CURVE_CONSTANT_LARGE > 2e30f);
+}
+"""
+    program = built(made.folder, main, tmp_path, tool("gcc"), "-std=c99")
+    assert subprocess.run([program], check=False).returncode == 0
+    assert json.loads((made.folder / "manifest.json").read_text())["constants"] == numbers
+    again = package_firmware(model, tmp_path / "made", name="curve", constants={**numbers, "threshold": 0.2})
+    assert "curve.h" in again.written
+
+
+@pytest.mark.parametrize(
+    ("constants", "said"),
+    [
+        *(({name: 1.0}, "small letters") for name in ("Upper", "a__b", "")),
+        *(({"x": value}, "32 bits") for value in (float("nan"), 1e39, 1e-40)),
+    ],
+)
+def test_a_constant_that_c_could_not_have_is_refused(
+    constants: dict[str, float], said: str, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        package_firmware(model, tmp_path / "made", constants=constants)
+
+
+def test_a_constant_is_a_name_and_a_number(model: Path, tmp_path: Path, edgekit_cli: Run) -> None:
+    words = ("package", model, "--for", "firmware", "-o", tmp_path / "made", "--name", "curve")
+    assert edgekit_cli(*words, "--constant", "threshold=0.5").returncode == 0
+    assert "#define CURVE_CONSTANT_THRESHOLD (0.5f)" in (tmp_path / "made" / "curve.h").read_text()
+    for wrong in (("threshold",), ("threshold=high",), ("threshold=1", "--constant", "threshold=2")):
+        done = edgekit_cli(*words, "--constant", *wrong)
+        assert done.returncode == 2, wrong
+        assert "threshold" in done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -19,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import old_python
 import pytest
 import tiny_models
 from artifacts import artifact
 from linux_device import Board, curve, packaged, unpacked
 
-from edgekit.artifact import contract
+from edgekit.artifact import DataRecord, contract
 from edgekit.bench.run import infer
 from edgekit.data.spec import Images, Preprocessing
 from edgekit.package import linux_runner
@@ -293,14 +293,9 @@ def test_a_python_without_numpy_is_told(board: Board, tmp_path: Path) -> None:
 
 
 def test_what_runs_on_python_3_9_is_written_in_it() -> None:
-    sources = sorted(Path(linux_runner.__file__).parent.glob("*.py"))
-    assert len(sources) > 5
-    for path in sources:
-        tree = ast.parse(path.read_text(), feature_version=(3, 9))
-        future = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
-        assert future or not any(isinstance(node, ast.FunctionDef) for node in tree.body), f"{path.name}: annotations"
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        assert not [node for node in calls if "strict" in {word.arg for word in node.keywords}], "zip(strict=) is 3.10"
+    folder = Path(linux_runner.__file__).parent
+    assert len([*folder.glob("*.py")]) > 5
+    old_python.assert_written_in_it(folder)
 
 
 @pytest.mark.parametrize("version", ["2.7", "3.8"])
@@ -358,3 +353,65 @@ def test_an_image_for_a_model_that_takes_none_is_refused(tmp_path: Path) -> None
     ]
     with pytest.raises(Problem, match=r"takes \[\(1, 4\)\], no image"):
         read(tmp_path / "x.png", variant, False, pytest.fail)
+
+
+SERVICE = """
+import sys
+import numpy as np
+from {module}.api import open_model
+model = open_model()
+(found,) = model(np.load(sys.argv[1]))
+np.save(sys.argv[2], found)
+print(model.labels, model.constants)
+"""
+
+
+def served(board: Board, samples: np.ndarray[Any, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    """A program of the user's own, which has the package beside it."""
+    np.save(folder / "x.npy", samples)
+    (board.folder / "service.py").write_text(SERVICE.format(module=board.module))
+    command = [sys.executable, "service.py", str(folder / "x.npy"), str(folder / "y.npy")]
+    return subprocess.run(command, cwd=board.folder, capture_output=True, text=True, check=False)
+
+
+def test_a_program_of_the_users_own_gets_what_run_gives(tmp_path: Path) -> None:
+    folder = artifact(tmp_path / "a", curve(), LABELS, STEPS)
+    numbers = {"threshold": 0.25, "patience": 3}
+    board = unpacked(packaged(tmp_path / "out", folder, name="curve", constants=numbers), tmp_path)
+    done = served(board, images(3), tmp_path)
+    assert done.stdout == f"{LABELS} {{'patience': 3.0, 'threshold': 0.25}}\n", done.stderr
+    board.said("run", tmp_path / "x.npy", "--save", tmp_path / "run.npz")
+    with np.load(tmp_path / "run.npz") as found:
+        np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), found["y"])
+    assert board.said("info")["constants"] == numbers
+    assert "constant threshold = 0.25" in board.run("info").stdout
+
+
+def test_a_model_that_fails_its_selftest_is_not_opened(own: Board, tmp_path: Path) -> None:
+    with np.load(own.program / "golden.npz") as arrays:
+        golden = dict(arrays)
+    np.savez(own.program / "golden.npz", **{**golden, "output0": golden["output0"] + 9})
+    done = served(own, images(1), tmp_path)
+    assert (done.returncode, "curve.tflite does not compute here what it should" in done.stderr) == (1, True)
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_a_program_is_told_what_the_model_takes(own: Board, tmp_path: Path) -> None:
+    done = served(own, np.zeros((2, 5)), tmp_path)
+    assert "Problem: samples: shape [2, 5]" in done.stderr
+    assert "mend: give [4, 6, 3]" in done.stderr
+
+
+def test_an_autoencoder_is_told_by_its_error(tmp_path: Path) -> None:
+    """The curve plays one: its outputs have the shape of its inputs."""
+    folder = artifact(tmp_path / "a", curve(), data=DataRecord("c" * 64, "autoencoder", {}, STEPS, ()))
+    board = unpacked(packaged(tmp_path / "out", folder, name="curve"), tmp_path)
+    np.save(tmp_path / "x.npy", x := images(3))
+    told = board.said("run", tmp_path / "x.npy", "--save", tmp_path / "y.npz")["results"]
+    contents = read_contents(curve())
+    taken = to_real(to_stored(STEPS.apply(x), contents.inputs[0]), contents.inputs[0])
+    with np.load(tmp_path / "y.npz") as found:
+        wanted = np.mean((found["y"] - taken) ** 2, axis=(1, 2, 3))
+    np.testing.assert_allclose([one["error"] for one in told], wanted, rtol=1e-5)
+    lines = board.run("run", tmp_path / "x.npy").stdout.splitlines()
+    assert lines == [f"{tmp_path / 'x.npy'}[{place}]: error {error:.4g}" for place, error in enumerate(wanted)]

@@ -47,10 +47,23 @@ def test_every_changed_byte_is_noticed(key: Path) -> None:
     made, public = sign(DATA, key), str(key.with_suffix(".pub"))
     changed = [bytes([*DATA[:place], DATA[place] ^ 1, *DATA[place + 1 :]]) for place in range(len(DATA))]
     assert {check_signature(data, made, public).state for data in changed} == {"invalid"}
+    assert check_signature(DATA, made.replace(b"\n", b"\r\n"), public).state == "valid"
     start = made.index(b"\n") + 1
     for place in range(start, len(made) - 1):
         spoilt = bytes([*made[:place], made[place] ^ 1, *made[place + 1 :]])
         assert check_signature(DATA, spoilt, public).state == "invalid", place
+
+
+def test_bits_that_base64_does_not_use_are_noticed(tmp_path: Path) -> None:
+    """Two of the last character's six bits are no part of the signature: a reader may take four texts for one."""
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    public = new_key(tmp_path / "a.key", tmp_path / "a.pub", None)
+    made = sign(DATA, tmp_path / "a.key")
+    place = made.index(b"=\n") - 1
+    for bits in (1, 2, 3):
+        sibling = alphabet[alphabet.index(made[place]) + bits]
+        spoilt = bytes([*made[:place], sibling, *made[place + 1 :]])
+        assert check_signature(DATA, spoilt, public).state == "invalid"
 
 
 def test_another_key_is_named(key: Path, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from edgekit.dataset import Preprocessing
 from edgekit.estimate import Estimate, Forecast
 from edgekit.finding import Finding
 from edgekit.gate import Gate
+from edgekit.report.commands import reproduce
 from edgekit.report.estimates import forecasts
-from edgekit.report.html import render_report, reproduce
+from edgekit.report.html import render_report
 from edgekit.report.snippet import snippet
 from edgekit.robustness import hidden_losses
 from edgekit.run import Run
@@ -78,7 +79,7 @@ def test_each_target_has_a_headline_with_size_loss_interval_and_where_it_was_mea
         "shows no measurable change of accuracy: −0.20 pp (95 % interval −0.60 to +0.20 pp, 500 test samples)" in words
     )
     assert "loses 5.00 percentage points of accuracy (95 % interval −5.40 to −4.60 pp, 500 test samples)" in words
-    assert words.count("for one inference on this host.") == 3
+    assert words.count("for one inference on this host.") == 4
     assert "not the board" in words
 
 
@@ -198,7 +199,7 @@ def test_without_data_and_measurements_it_says_so_and_draws_nothing() -> None:
     page = render_report(run)
     assert "not judged: no data was given" in Page(page).words
     assert "Nothing was measured." in Page(page).words
-    assert "<svg" not in page
+    assert '<svg class="chart' not in page
 
 
 def test_errors_are_not_percent_and_less_is_better() -> None:
@@ -216,7 +217,7 @@ def test_every_judged_output_is_shown_by_its_name() -> None:
     made = manifest("host", "int8", int8_file(), replace(found, scores=both, differences=found.differences * 2))
     run = run_of([made])
     words = Page(render_report(replace(run, reference=replace(run.reference, scores=both)))).words
-    assert words.count("accuracy (parity)97.00") == 2
+    assert words.count("accuracy (parity)97.00") == 3
     assert words.count("accuracy (parity)±0.00") == 1
 
 
@@ -273,10 +274,23 @@ def test_a_browser_shows_it_without_a_complaint(report: str, tmp_path: Path) -> 
     page.write_text(report, encoding="utf-8")
     document, console = dumped(page, tmp_path / "profile")
     assert console == ""
-    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", document, re.S)
-    shown = [Page(heading).words.strip() for heading in headings]
-    assert shown[:3] == ["raspberry-pi-4 accepted", "android-arm64 accepted", "coral-usb gate missed"]
-    assert {"At a glance", "All variants", "Before you rely on this", "Where this comes from"} <= set(shown)
+    shown = {
+        level: [
+            Page(heading).words.strip() for heading in re.findall(rf"<{level}[^>]*>(.*?)</{level}>", document, re.S)
+        ]
+        for level in ("h2", "h3")
+    }
+    assert shown["h3"][:3] == ["raspberry-pi-4 accepted", "android-arm64 accepted", "coral-usb gate missed"]
+    assert shown["h2"] == [
+        "What came in",
+        "What came out the best of 4 files, for each target",
+        "Before you rely on this",
+        "What to do next",
+        "At a glance",
+        "All variants",
+        "Variant by variant",
+        "Where this comes from",
+    ]
     assert document.count('<svg class="chart"') == 3
 
 

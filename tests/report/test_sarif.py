@@ -12,7 +12,7 @@ import pytest
 import tiny_models
 from click.testing import CliRunner
 
-from edgekit.check import CheckResult, MemoryUse
+from edgekit.check.check import CheckResult, MemoryUse
 from edgekit.cli.check import command
 from edgekit.errors import GateError, OutputError
 from edgekit.finding import Finding

@@ -96,6 +96,46 @@ def test_entropy_cuts_a_tail_off_and_leaves_a_flat_distribution() -> None:
     assert low < -2.5
 
 
+def _with_background(share: float) -> Array:
+    """Activations after a ReLU, of which a share are one of 16 values: what a plain background is in 16 channels."""
+    random = np.random.default_rng(2)
+    values = np.abs(NORMAL)
+    constants = random.uniform(0, 0.8, 16).astype(np.float32)
+    return np.where(random.random(values.shape) < share, random.choice(constants, values.shape), values)
+
+
+def _published(values: Array, bins: int = 2048, levels: int = 128) -> float:
+    """The greatest value that the search of TensorRT keeps, as it was published (Migacz 2017, pages 30 to 38)."""
+    counts, edges = np.histogram(np.abs(values), bins, (0, np.abs(values).max()))
+    counts = np.append(counts[1], counts[1:]).astype(np.float64)
+    best, kept = np.inf, bins
+    for end in range(levels, bins + 1, 8):
+        inside = counts[:end]
+        reference = inside.copy()
+        reference[-1] += counts[end:].sum()
+        level = np.arange(end) * levels // end
+        filled = np.bincount(level, inside > 0, levels)
+        quantized = np.where(inside > 0, (np.bincount(level, inside, levels) / np.maximum(filled, 1))[level], 0)
+        p, q = reference[inside > 0] / reference.sum(), quantized[inside > 0] / quantized.sum()
+        divergence = float((p * np.log(p / q)).sum()) if inside[-1] else np.inf
+        best, kept = min((best, kept), (divergence, end))
+    return float(edges[kept])
+
+
+def test_a_plain_background_does_not_narrow_the_range_of_entropy() -> None:
+    """The published search, on the same values, cuts more than half of the others off."""
+    plain, spiked = _with_background(0), _with_background(0.8)
+    assert _published(spiked) < np.median(plain) < 4 < _published(plain)
+    assert _range(spiked, "entropy")[1] > 0.85 * _range(plain, "entropy")[1]
+
+
+def test_a_spike_that_is_cut_off_counts_in_full() -> None:
+    """A tenth of all values lie at the end of a ReLU6."""
+    values = np.minimum(np.abs(NORMAL) * 3.65, 6).astype(np.float32)
+    assert 0.09 < (values == 6).mean() < 0.11
+    assert _range(values, "entropy")[1] > 5.9
+
+
 def test_two_tensors_of_one_name_share_the_wider_range() -> None:
     found = ranges(_observed(NORMAL, 2 * NORMAL, names=("same", "same")))
     assert found == {"same": (2 * float(NORMAL.min()), 2 * float(NORMAL.max()))}

@@ -29,7 +29,8 @@ from edgekit.stages.convert import export
 from edgekit.stages.kernels import kernels_of
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
-from edgekit.stages.train import Training, fine_tune
+from edgekit.stages.train import fine_tune
+from edgekit.stages.training import Training
 from edgekit.tf import import_keras
 from edgekit.tflite import flatbuffer
 

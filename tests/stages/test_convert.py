@@ -12,9 +12,9 @@ import pytest
 from edgekit.bench.run import infer
 from edgekit.errors import ModelError, RecipeError
 from edgekit.model import Model, load_model
-from edgekit.stages.convert import export, take_tflite
+from edgekit.stages.convert import export, lower_at_once, take_tflite
 from edgekit.tf import import_keras, import_tensorflow
-from edgekit.tflite.inspect import inspect_model
+from edgekit.tflite.inspect import inspect_model, read_contents
 
 keras = import_keras()
 
@@ -143,3 +143,13 @@ def test_a_model_in_float16_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="computes in float16") as caught:
         export(load_model(mixed), 1, tmp_path / "export").lower()
     assert "float32" in caught.value.mend
+
+
+@pytest.mark.parametrize("build", [_two_in_two_out, _preprocessing, _nested, _recurrent])
+def test_lowering_at_once_gives_the_operators_of_an_export(build: Any, tmp_path: Path) -> None:
+    model = load_model(build())
+    slow, quick = read_contents(export(model, 1, tmp_path / "x").lower()), read_contents(lower_at_once(model, 1))
+    assert sorted(op.name for op in quick.operators) == sorted(op.name for op in slow.operators)
+    assert (quick.macs, quick.parameters) == (slow.macs, slow.parameters)
+    assert [one.shape for one in quick.inputs] == [one.shape for one in slow.inputs]
+    assert [one.shape for one in quick.outputs] == [one.shape for one in slow.outputs]

@@ -12,7 +12,7 @@ from edgekit.data.spec import DataSpec
 from edgekit.stages.integer_graph import read_graph
 from edgekit.stages.integer_weights import Weight, weights_of
 from edgekit.stages.quantize_aware import QuantizeAware, QuantizedAware, lowered, quantize_aware
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
 from edgekit.tf import import_keras
 from edgekit.tflite.inspect import read_contents
 

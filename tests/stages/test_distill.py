@@ -22,7 +22,8 @@ from edgekit.stages import teacher as teachers
 from edgekit.stages.distill import Distill, Hint, distill
 from edgekit.stages.soft_losses import attention_loss, feature_loss, soft_loss
 from edgekit.stages.student import channels, narrowed
-from edgekit.stages.train import Training, fine_tune
+from edgekit.stages.train import fine_tune
+from edgekit.stages.training import Training
 from edgekit.tf import import_keras
 
 QUICK = Training(epochs=2, batch_size=64, learning_rate=3e-3, patience=0)
@@ -203,7 +204,7 @@ def test_the_teacher_speaks_once_and_another_teacher_or_other_data_is_asked_anew
 
 
 def test_an_interrupted_distillation_goes_on_to_the_same_student(teacher: Any, data: Dataset, tmp_path: Path) -> None:
-    from edgekit.stages.train import Callback
+    from edgekit.stages.training import Callback
 
     class Stop(Callback):
         armed = True

@@ -14,7 +14,7 @@ from edgekit.errors import RecipeError
 from edgekit.graph.walk import walk
 from edgekit.stages.distill import Distill, distill
 from edgekit.stages.drop_layers import DropLayers, apply, branches, plan
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
 from edgekit.tf import import_keras
 
 FAST = ("resnet8", "autoencoder", "conv1d", "unet", "two_in_two_out", "gru", "shared")

@@ -21,7 +21,7 @@ from edgekit.stages import factorize
 from edgekit.stages.factorize import Factorize, FactorizeLayers, FactorizePlan, apply, plan, report
 from edgekit.stages.low_rank import Geometry, Kind, chain, energies, factors, kinds_of, product
 from edgekit.stages.rank_choice import Split
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
 from edgekit.tf import import_keras
 
 Array = np.ndarray[Any, Any]

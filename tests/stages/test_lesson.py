@@ -19,7 +19,8 @@ from edgekit.stages.cluster import Cluster, cluster
 from edgekit.stages.factorize import Factorize, factorize
 from edgekit.stages.lesson import Teacher, taught
 from edgekit.stages.prune_weights import PruneWeights, prune_weights
-from edgekit.stages.train import Training, fine_tune
+from edgekit.stages.train import fine_tune
+from edgekit.stages.training import Training
 from edgekit.tf import import_keras
 
 ONE = Training(epochs=1, batch_size=32, patience=0)

@@ -23,7 +23,8 @@ from edgekit.stages.kernels import kernels_of
 from edgekit.stages.masks import Preserve, Pruner, masks_of
 from edgekit.stages.prune_weights import HEADER, PruneLayers, PruneWeights, apply, plan, prune_weights
 from edgekit.stages.sparsity import Pattern
-from edgekit.stages.train import Training, fine_tune
+from edgekit.stages.train import fine_tune
+from edgekit.stages.training import Training
 from edgekit.stages.xnnpack_sparse import gain, misfits
 from edgekit.target import load_target
 from edgekit.tf import import_keras

@@ -31,7 +31,7 @@ from edgekit.stages.quantize_aware import (
     plan,
     quantize_aware,
 )
-from edgekit.stages.train import Callback, Training
+from edgekit.stages.training import Callback, Training
 from edgekit.tf import import_keras
 from edgekit.tflite.inspect import read_contents
 from edgekit.verify import run_file

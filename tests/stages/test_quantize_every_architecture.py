@@ -13,7 +13,7 @@ from edgekit.data.parts import Dataset, Part
 from edgekit.data.spec import DataSpec
 from edgekit.stages.agreement import OutputAgreement, SimulationAgreement
 from edgekit.stages.quantize_aware import QuantizeAware, QuantizedAware, quantize_aware
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
 from edgekit.tf import import_keras
 from edgekit.tflite.inspect import read_contents
 

@@ -19,7 +19,8 @@ from edgekit.dataset import load_dataset, match
 from edgekit.errors import DataError, EdgekitError, ModelError, RecipeError
 from edgekit.stages import losses
 from edgekit.stages.fused import fused_adam, training_twin
-from edgekit.stages.train import Callback, Training, TrainingDiverged, copy_of, fine_tune
+from edgekit.stages.train import copy_of, fine_tune
+from edgekit.stages.training import Callback, Training, TrainingDiverged
 from edgekit.talk import Line
 from edgekit.tf import import_keras, import_tensorflow
 

@@ -9,7 +9,7 @@ import pytest
 from rewriting import answers, every_integer, names, partitions
 from toys import Toy
 
-from edgekit.surgery.rewrite import rewrite
+from edgekit.surgery.rewrite import cutting, rewrite
 
 IN, OUT = (0.05, -3), (0.11, -128)
 SHIFTS = np.array([3, -128, 127, 0], np.int8)
@@ -72,3 +72,21 @@ def test_factors_next_to_zero_beside_large_terms_do_not_overflow() -> None:
 def test_what_is_no_scale_and_shift_by_channel_stays(settings: dict[str, Any]) -> None:
     file = scaled([100, -90, 7, 127], **settings)
     assert rewrite(file).file is file
+
+
+def test_a_sum_that_cuts_the_graph_and_goes_with_its_product_is_not_looked_for_again() -> None:
+    """Images that nobody scaled leave terms next to nothing beside the product: XNNPACK refuses that ADD."""
+    toy = Toy()
+    x, y, z = (toy.tensor((1, 8, 8, 4), "int8", [scale], [zero]) for scale, zero in (IN, (0.06, 2), OUT))
+    end = toy.tensor((1, 4, 4, 4), "int8", [OUT[0]], [OUT[1]])
+    m = toy.tensor((4,), "int8", [0.01], [5], data=np.array([100, -90, 7, 127], np.int8))
+    a = toy.tensor((4,), "int8", [OUT[0] / 5000], data=SHIFTS)
+    toy.operator("MUL", [x, m], [y], "MulOptions", 2)
+    toy.operator("ADD", [y, a], [z], "AddOptions", 2)
+    window = {"filterHeight": 2, "filterWidth": 2, "strideH": 2, "strideW": 2}
+    toy.operator("MAX_POOL_2D", [z], [end], "Pool2DOptions", 2, **window)
+    file = toy.bytes([x], [end])
+    assert cutting(file) == {"ADD": 1}
+    done = rewrite(file)
+    assert [found.rule for found in done.applied] == ["scale-and-shift"]
+    assert names(done.file) == ["DEPTHWISE_CONV_2D", "MAX_POOL_2D"]

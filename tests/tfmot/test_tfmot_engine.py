@@ -22,7 +22,7 @@ from edgekit.pipeline import Run, optimize
 from edgekit.stages.cluster import Cluster
 from edgekit.stages.kernels import kernels_of
 from edgekit.stages.prune_weights import PruneLayers, PruneWeights
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
 from edgekit.talk import Line
 from edgekit.tflite.surgery import unpack
 from edgekit.tfmot import engine, process

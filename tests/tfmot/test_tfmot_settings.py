@@ -15,7 +15,7 @@ from edgekit.stages.convert import Convert
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
-from edgekit.stages.train import Training
+from edgekit.stages.training import Training
 from edgekit.target import load_target
 from edgekit.tfmot import settings
 

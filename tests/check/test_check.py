@@ -10,14 +10,14 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from edgekit.check import CheckResult, MemoryUse, check
+from edgekit.check.check import CheckResult, MemoryUse, check
 from edgekit.cli.check import command as check_command
 from edgekit.errors import GateError, ModelError, TargetError
 from edgekit.source_check import check_file
 from edgekit.target import Target, load_target
 from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo, inspect_model
 
-SHARED = Path(os.environ.get("EDGEKIT_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")) / "models"
+SHARED = Path(os.environ.get("EDGEKIT_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")) / "models"
 shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no shared models at {SHARED}")
 
 
@@ -250,7 +250,7 @@ def test_command_prints_results_and_fails_at_the_asked_level() -> None:
 @shared
 def test_target_may_be_a_file_of_the_user(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
-    text = (Path(__file__).parents[1] / "targets" / "cortex-m4.toml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "targets" / "cortex-m4.toml").read_text(encoding="utf-8")
     mine.write_text(text.replace("1_048_576", "1_000"), encoding="utf-8")
     file = str(SHARED / "tflm" / "hello_world_int8.tflite")
     file = file if Path(file).exists() else str(next((SHARED / "tflm").rglob("hello_world_int8.tflite")))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.advice import Advice, words
+from edgekit.check.advice import Advice, words
 from edgekit.source_check import check_file, check_model
 from edgekit.target import load_target
 

@@ -1,0 +1,292 @@
+"""A whole search: what is on the shelf, that choices never see the test part, and that nothing gets lost on the way."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from edgekit.artifact import Artifact
+from edgekit.cli.search import command, render
+from edgekit.data.parts import Dataset, Part
+from edgekit.dataset import load_dataset
+from edgekit.errors import GateError, InputError, OutputError
+from edgekit.recipe import Recipe
+from edgekit.search.budget import Budget
+from edgekit.search.findings import Findings
+from edgekit.search.found import Found
+from edgekit.search.front import accepted, dominates
+from edgekit.search.point import Loss
+from edgekit.search.run import search_recipes
+from edgekit.search.rungs import Rungs
+from edgekit.search.trial import Tried
+
+TRIALS = 7
+SAMPLES = 200  # of the test part
+SETTINGS: dict[str, Any] = {"max_drop": "5%", "max_bytes": "20K", "benchmark": False, "epochs": 1, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def searched(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Path]:
+    out = tmp_path_factory.mktemp("searched") / "out"
+    data = blobs / "blobs.npz"
+    return search_recipes(blobs / "blobs.keras", data=data, out=out, trials=TRIALS, **SETTINGS), out
+
+
+def told(tried: Sequence[Tried]) -> list[bytes]:
+    """What became of each recipe, whatever time it took and whatever number it had."""
+    kept = ((one.recipe, one.point, one.proxy, one.cost, one.reason) for one in tried)
+    return sorted(map(msgspec.json.encode, kept))
+
+
+def test_the_front_is_what_brute_force_finds_among_all_that_was_tried(searched: tuple[Found, Path]) -> None:
+    found, _ = searched
+    points = [one.point for one in found.tried if one.point and accepted(one.point, found.budget, found.floor)]
+    assert len(found.tried) == TRIALS
+    assert found.front
+    vectors = {point.recipe: point.objectives(False) for point in points}
+    front = {kept.point.recipe for kept in found.front}
+    for name, vector in vectors.items():
+        beaten = any(dominates(other, vector) for other in vectors.values())
+        assert (name in front) != beaten or any(vectors[other] == vector for other in front)
+
+
+def test_every_file_of_the_front_is_whole_and_proven_and_one_is_recommended(searched: tuple[Found, Path]) -> None:
+    found, out = searched
+    assert msgspec.json.decode((out / "front.json").read_bytes(), type=Found) == found
+    assert found.finished
+    for kept in found.front:
+        artifact = Artifact.load(out / kept.folder)
+        assert artifact.manifest.sha256 == kept.point.sha256
+        assert artifact.manifest.recipe.name == kept.point.recipe
+        assert artifact.manifest.verification is not None
+        assert (artifact.manifest.verification.part, artifact.manifest.verification.samples) == ("test", SAMPLES)
+        assert kept.test is not None
+        assert kept.test.samples == SAMPLES
+        assert kept.point.loss.samples == 300
+        assert len(artifact.model) == kept.point.cost.file_bytes
+    assert sorted(path.name for path in (out / "front").iterdir()) == sorted(
+        Recipe.parse(kept.point.recipe).slug for kept in found.front
+    )
+    assert found.recommended is not None
+    assert (out / "best").resolve() == (out / found.recommended.folder).resolve()
+    found.accept()
+
+
+def test_presets_come_first_and_what_is_over_budget_is_never_trained(searched: tuple[Found, Path]) -> None:
+    found, _ = searched
+    assert [one.recipe for one in found.tried[:4]] == ["float32", "float16", "dynamic-int8", "int8"]
+    assert all(one.start for one in found.tried[:5])
+    over = [one for one in found.tried if "is over" in one.reason]
+    assert [one.recipe for one in over] == ["float32"]
+    assert all(one.point is None and one.proxy is None and one.cost for one in over)
+
+
+def test_the_report_has_the_front_and_needs_nothing_else(searched: tuple[Found, Path]) -> None:
+    found, out = searched
+    page = (out / "report.html").read_text()
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    for kept in found.front:
+        assert kept.point.recipe in page
+    for reason in found.left_out.values():
+        assert str(msgspec.to_builtins(reason)).split("'")[0] in page
+    assert page.count("<figure") >= 3
+
+
+def test_a_best_artifact_can_be_packaged(
+    searched: tuple[Found, Path], tmp_path: Path, edgekit_cli: Callable[..., Any]
+) -> None:
+    _, out = searched
+    done = edgekit_cli("package", out / "best", "--for", "linux", "-o", tmp_path / "package")
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "package").glob("*.deb"))
+
+
+class _Watched(Part):
+    """A test part that must not be read."""
+
+    readable = False
+
+    def _ready(self, rows: slice) -> Any:
+        assert _Watched.readable, "the test part was read while choices were made"
+        return super()._ready(rows)
+
+
+def test_trials_never_see_the_test_part_and_outlive_an_error(
+    blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_dataset(blobs / "blobs.npz")
+    finish, taken = Findings.finish, Rungs.point
+
+    def allowed(search: Any, whole: Dataset) -> Found:
+        _Watched.readable = True
+        return finish(search, whole)
+
+    def broken(self: Any, recipe: Recipe, *rest: Any) -> Any:
+        if recipe.name == "float16":
+            raise InputError("this one does not go")
+        return taken(self, recipe, *rest)
+
+    monkeypatch.setattr(Findings, "finish", allowed)
+    monkeypatch.setattr(Rungs, "point", broken)
+    watched = replace(data, test=_Watched(**{name: getattr(data.test, name) for name in Part.__dataclass_fields__}))
+    found = search_recipes(blobs / "blobs.keras", data=watched, out=tmp_path / "out", trials=4, **SETTINGS)
+    assert _Watched.readable
+    assert found.front
+    assert all(kept.test for kept in found.front)
+    assert len(found.tried) == 4
+    assert found.tried[1].reason == "cannot be made: this one does not go"
+
+
+@pytest.mark.slow
+def test_a_search_in_two_goes_finds_what_one_finds(searched: tuple[Found, Path], blobs: Path, tmp_path: Path) -> None:
+    settings = SETTINGS | {"data": blobs / "blobs.npz", "out": tmp_path / "out"}
+    assert len(search_recipes(blobs / "blobs.keras", trials=3, **settings).tried) == 3
+    again = search_recipes(blobs / "blobs.keras", trials=5, **settings)
+    assert told(again.tried) == told(searched[0].tried[:5])
+    assert [one.number for one in again.tried] == list(range(5))
+
+
+def test_another_question_under_the_same_name_is_refused(searched: tuple[Found, Path], blobs: Path) -> None:
+    _, out = searched
+    other = SETTINGS | {"max_bytes": "19K"}
+    with pytest.raises(OutputError, match="begun with another budget"):
+        search_recipes(blobs / "blobs.keras", data=blobs / "blobs.npz", out=out, trials=TRIALS, **other)
+
+
+def test_a_time_that_is_over_before_one_trial_is_an_error(blobs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="before one trial was finished"):
+        search_recipes(blobs / "blobs.keras", data=blobs / "blobs.npz", out=tmp_path / "o", time=1e-6, **SETTINGS)
+
+
+def test_a_folder_of_something_else_is_left_alone(blobs: Path, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(OutputError, match=r"holds holiday\.jpg"):
+        search_recipes(blobs / "blobs.keras", data=blobs / "blobs.npz", out=tmp_path, **SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_where_nothing_is_accepted_the_nearest_is_named(searched: tuple[Found, Path]) -> None:
+    small = msgspec.structs.replace(searched[0], budget=Budget(max_bytes=5000), front=(), best=None)
+    with pytest.raises(GateError, match="nearest is channels50-int8:epochs=1, whose bytes"):
+        small.accept()
+
+
+def test_a_floor_that_the_test_part_does_not_confirm_is_not_accepted(searched: tuple[Found, Path]) -> None:
+    found = searched[0]
+    lossy = tuple(
+        msgspec.structs.replace(kept, test=Loss(found.floor + 0.01, 0.0, 0.1, SAMPLES)) for kept in found.front
+    )
+    with pytest.raises(GateError, match="on the test part, more than"):
+        msgspec.structs.replace(found, front=lossy).accept()
+
+
+def _command(blobs: Path, out: Path) -> list[str]:
+    words = ["search", blobs / "blobs.keras", "--data", blobs / "blobs.npz", "--max-drop", "5%", "--max-bytes"]
+    words += ["20K", "--no-benchmark", "--epochs", 1, "--seed", 3, "--trials", TRIALS, "-o", out, "--json"]
+    return [sys.executable, "-m", "edgekit", *map(str, words)]
+
+
+def _killed_after(command: list[str], seconds: float, number: int) -> int | None:
+    """Start the search and kill it; its exit code, None if it was the signal."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as job:
+        try:
+            return job.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(job.pid, number)
+            job.wait()
+            return None
+
+
+def _whole(out: Path) -> None:
+    """Whatever is on the shelf is whole."""
+    for folder in (out / "front").glob("[!.]*") if out.exists() else ():
+        Artifact.load(folder)
+    if (out / "front.json").exists():
+        kept = msgspec.json.decode((out / "front.json").read_bytes(), type=Found)
+        assert all((out / one.folder).is_dir() for one in kept.front) or not kept.finished
+    if (out / "best").is_symlink():
+        Artifact.load(out / "best")
+
+
+def _resumed(command: list[str]) -> Found:
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return msgspec.json.decode(done.stdout, type=Found)
+
+
+def _ended(command: list[str], out: Path, number: int, ready: Callable[[], bool]) -> tuple[int, str]:
+    """Start the search, send it a signal once it is `ready`, and give its exit code and what it said."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as job:
+        deadline = time.monotonic() + 300
+        while not ready() and job.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        job.send_signal(number)
+        assert job.stderr
+        said = job.stderr.read()
+        return job.wait(), said
+
+
+@pytest.mark.slow
+def test_a_search_that_is_ended_and_killed_goes_on_and_loses_and_doubles_nothing(
+    searched: tuple[Found, Path], blobs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command, stages = _command(blobs, out), out / "work" / "stages"
+    code, said = _ended(command, out, signal.SIGTERM, (out / "best").exists)
+    assert code == 130, said
+    assert "the same command goes on" in said
+    manifest = Artifact.load(out / "best").manifest
+    assert manifest.verification is not None
+    assert manifest.verification.part == "validation"
+    kept = len(list(stages.iterdir()))
+    code, said = _ended(command, out, signal.SIGKILL, lambda: len(list(stages.iterdir())) > kept + 3)
+    assert code == -signal.SIGKILL, said
+    _whole(out)
+    found = _resumed(command)
+    assert sorted(one.recipe for one in found.tried) == sorted(one.recipe for one in searched[0].tried)
+    assert told(found.tried) == told(searched[0].tried)
+    assert found.retried >= 1
+    _whole(out)
+
+
+@pytest.mark.slow
+def test_a_search_killed_ten_times_at_random_loses_and_doubles_nothing(
+    searched: tuple[Found, Path], blobs: Path, tmp_path: Path
+) -> None:
+    out, random_moment = tmp_path / "out", random.Random(0)
+    command = _command(blobs, out)
+    for _ in range(10):
+        _killed_after(command, random_moment.uniform(2, 20), signal.SIGKILL)
+        _whole(out)
+    found = _resumed(command)
+    assert told(found.tried) == told(searched[0].tried)
+    assert len({one.recipe for one in found.tried}) == len(found.tried) == TRIALS
+    _whole(out)
+
+
+def test_the_command_prints_the_front_and_names_the_best(searched: tuple[Found, Path]) -> None:
+    found, out = searched
+    text = render(found, out)
+    for kept in found.front:
+        assert f"\n{kept.point.recipe} " in text
+    assert f"recommended: {found.best}, in {out / 'best'}" in text
+    assert "MACs" in text.splitlines()[0]
+
+
+def test_the_command_wants_to_know_how_long() -> None:
+    done = CliRunner().invoke(command, ["m.keras", "--data", "d.npz", "--max-drop", "1%", "-o", "out"])
+    assert done.exit_code == 2
+    assert "--time 30m, or --trials 50" in done.output

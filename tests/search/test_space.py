@@ -1,0 +1,109 @@
+"""The space: phrases that are recipes, presets among them, and reasons for what is left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekit.dataset import Dataset, load_for
+from edgekit.errors import RecipeError
+from edgekit.gate import Gate
+from edgekit.model import Model, load_model
+from edgekit.phrase import PRESETS
+from edgekit.recipe import Recipe
+from edgekit.search.budget import Budget
+from edgekit.search.space import Space, epochs_of
+from edgekit.target import load_target, target_names
+
+HOST = load_target("host")
+
+
+@pytest.fixture(scope="module")
+def subject(digits: Path) -> tuple[Model, Dataset]:
+    model = load_model(digits / "digits.keras")
+    return model, load_for(model.inputs, model.outputs, digits / "digits.npz")
+
+
+@pytest.fixture(scope="module")
+def space(subject: tuple[Model, Dataset]) -> Space:
+    return Space.of(*subject, HOST, Budget(Gate(0.01), max_download=50_000))
+
+
+def test_everything_in_it_is_a_recipe_that_says_what_was_decided(space: Space) -> None:
+    for number, taken in enumerate(space.everything(20_000)):
+        if number % 97 == 0:
+            recipe = space.recipe(taken, HOST)
+            assert recipe.quantize.scheme == taken["format"]
+            assert bool(recipe.quantize_aware) == bool(taken.get("qat"))
+            assert recipe.quantize.calibration == taken.get("calibration", "minmax")
+            assert bool(recipe.compression) == bool(
+                taken["shrink"] != "none" or taken.get("zeros") or taken.get("values")
+            )
+
+
+def test_no_two_ways_to_decide_share_a_phrase(space: Space) -> None:
+    phrases = [space.phrase(taken) for taken in space.everything(20_000)]
+    assert len(set(phrases)) == len(phrases)
+
+
+def test_every_preset_that_the_target_allows_is_a_start_and_the_cheapest_comes_first(space: Space) -> None:
+    starts = space.starts(HOST)
+    assert any(taken is not None for _, taken in starts)
+    made = [Recipe.parse(phrase).resolve(HOST).stages for phrase, _ in starts]
+    assert [name for name in PRESETS if Recipe.parse(name).resolve(HOST).stages not in made] == ["int16x8"]
+    epochs = [epochs_of(Recipe.parse(phrase)) for phrase, _ in starts]
+    assert epochs == sorted(epochs)
+    for phrase, taken in starts:
+        assert taken is None or space.phrase(taken) == phrase
+
+
+def test_sixteen_bits_are_for_chips_that_have_kernels_of_them(space: Space, subject: tuple[Model, Dataset]) -> None:
+    assert "XNNPACK" in space.left_out["int16x8"]
+    assert "int16x8" in Space.of(*subject, load_target("cortex-m4"), Budget(Gate(0.01))).decisions[0].values
+
+
+def test_presets_of_decisions_that_were_left_out_are_starts_by_name(subject: tuple[Model, Dataset]) -> None:
+    space = Space.of(*subject, HOST, Budget(Gate(0.01)), epochs=3)
+    starts = dict(space.starts(HOST))
+    assert "prune" in space.left_out
+    assert starts["prune50-int8:epochs=3"] is None
+    assert starts["channels50-int8:epochs=3"] is not None
+    assert starts["int8"] is not None
+
+
+def test_a_student_of_a_share_has_about_that_share_fewer_multiply_accumulates(space: Space) -> None:
+    assert space.phrase({"format": "int8", "shrink": "student", "smaller": 75}) == "student50-int8"
+    taken = {"format": "int8", "shrink": "channels", "smaller": 30, "allocation": "sensitivity", "calibration": "mse"}
+    assert space.phrase(taken) == "channels30-int8:calibration=mse,by-sensitivity"
+
+
+def test_what_cannot_pay_or_does_not_fit_is_left_out_with_the_reason(subject: tuple[Model, Dataset]) -> None:
+    model, data = subject
+    found = Space.of(model, replace(data, train=None), HOST)
+    assert [one.name for one in found.decisions if one.name in ("shrink", "qat", "zeros")] == []
+    assert found.left_out["training"] == "the data has no training part"
+    plain = Space.of(model, data, HOST)
+    assert plain.left_out["drop"] == "no addition joins a branch with its own source"
+    assert "--max-download" in plain.left_out["cluster"]
+    coral = Space.of(model, data, load_target("coral-usb"))
+    assert coral.left_out["float32"] == "coral-usb does not run it"
+
+
+def test_a_space_of_one_recipe_is_an_error_that_says_why(subject: tuple[Model, Dataset]) -> None:
+    model, data = subject
+    formats = HOST.numerics.__class__(schemes=("float32",), recommended="float32")
+    lone = HOST.__class__(**{name: getattr(HOST, name) for name in HOST.__struct_fields__} | {"numerics": formats})
+    with pytest.raises(RecipeError, match=r"nothing to search for 'digits' .*no training: the data has no training"):
+        Space.of(model, replace(data, train=None), lone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", target_names())
+def test_every_target_has_a_space(name: str, subject: tuple[Model, Dataset]) -> None:
+    target = load_target(name)
+    space = Space.of(*subject, target)
+    assert space.starts(target)
+    for taken in list(space.everything(10_000))[::501]:
+        space.recipe(taken, target)

@@ -1,0 +1,175 @@
+"""Trials: the same ones again, none lost, none counted twice, whatever ends the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import OutputError
+from edgekit.search.space import Choices, Decision, Space
+from edgekit.search.trial import Trial, Tried
+from edgekit.search.trials import Trials, local
+
+SPACE = Space(
+    "host",
+    (
+        Decision("format", ("float32", "float16", "int8")),
+        Decision("shrink", ("none", "channels", "student")),
+        Decision("smaller", tuple(range(10, 95, 5)), ("shrink", ("channels", "student"))),
+        Decision("calibration", ("minmax", "mse"), ("format", ("int8",))),
+    ),
+    {},
+)
+STARTS: list[tuple[str, Choices | None]] = [
+    ("float32", {"format": "float32", "shrink": "none"}),
+    ("int8", {"format": "int8", "shrink": "none", "calibration": "minmax"}),
+    ("cluster16-int8", None),
+]
+
+
+def judged(trial: Trial) -> Sequence[float]:
+    """Made-up objectives with a trade-off in them."""
+    share = int(trial.choices.get("smaller", 0)) / 100
+    width = {"float32": 4.0, "float16": 2.0}.get(str(trial.choices.get("format")), 1.0)
+    return share**2 + 0.1 / width, width * (1 - share), 1 - share, width
+
+
+def opened(folder: Path, seed: int = 0) -> Trials:
+    trials = Trials(local(folder), "search", SPACE, seed)
+    trials.begin({"model": "m", "budget": "b"}, STARTS)
+    return trials
+
+
+def run(trials: Trials, count: int) -> list[Tried]:
+    while len(trials.finished()) < count and not trials.exhausted():
+        trials.run(judged)
+    return trials.finished()
+
+
+def recipes(tried: Sequence[Tried]) -> list[str]:
+    return [one.recipe for one in tried]
+
+
+def test_starts_come_first_and_no_recipe_comes_twice(tmp_path: Path) -> None:
+    found = recipes(run(opened(tmp_path), 16))
+    assert found[:3] == ["float32", "int8", "cluster16-int8"]
+    assert len(set(found)) == len(found) == 16
+
+
+def test_the_same_seed_makes_the_same_trials_in_one_go_and_in_two(tmp_path: Path) -> None:
+    for name in ("one", "two", "other"):
+        (tmp_path / name).mkdir()
+    once = recipes(run(opened(tmp_path / "one"), 16))
+    for count in (7, 16):
+        again = recipes(run(opened(tmp_path / "two"), count))
+    assert again == once
+    assert recipes(run(opened(tmp_path / "other", seed=1), 16)) != once
+
+
+def test_a_space_ends_when_each_recipe_was_tried(tmp_path: Path) -> None:
+    small = Space("host", SPACE.decisions[:1], {})
+    trials = Trials(local(tmp_path), "search", small)
+    trials.begin({"model": "m"}, [])
+    assert sorted(recipes(run(trials, 1000))) == ["float16", "float32", "int8"]
+
+
+def test_another_question_is_refused_and_named(tmp_path: Path) -> None:
+    opened(tmp_path)
+    with pytest.raises(OutputError, match=r"begun with another budget\n"):
+        Trials(local(tmp_path), "search", SPACE).begin({"model": "m", "budget": "c"}, STARTS)
+    Trials(local(tmp_path), "other", SPACE).begin({"model": "m", "budget": "c"}, STARTS)
+
+
+@pytest.mark.parametrize("cause", [KeyboardInterrupt, RuntimeError])
+def test_what_an_error_cut_off_is_tried_again(tmp_path: Path, cause: type[BaseException]) -> None:
+    trials = opened(tmp_path)
+
+    def broken(trial: Trial) -> Sequence[float]:
+        raise cause
+
+    with pytest.raises(cause):
+        trials.run(broken)
+    assert not trials.finished()
+    found = recipes(run(opened(tmp_path), 5))
+    assert found[:3] == ["float32", "int8", "cluster16-int8"]  # what was cut off comes first
+    assert trials.retried() == 1
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_what_was_killed_before_it_looked_at_its_recipe_is_tried_again(tmp_path: Path) -> None:
+    trials = opened(tmp_path)
+    run(trials, 1)
+    trials._offer()
+    trials._study.ask()  # a process that is killed here leaves a running trial that has decided nothing
+    trials = opened(tmp_path)
+    assert recipes(run(trials, 3)) == ["float32", "int8", "cluster16-int8"]
+    assert trials.retried() == 1
+
+
+def test_what_kills_its_process_again_and_again_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.search.trials._MOST_DEATHS", 3)
+
+    def deadly(trial: Trial) -> Sequence[float]:
+        if trial.recipe == "float32":
+            raise RuntimeError
+        return judged(trial)
+
+    trials = opened(tmp_path)
+    for _ in range(8):
+        try:
+            trials.run(deadly)
+        except RuntimeError:
+            trials = opened(tmp_path)
+    assert "float32" not in recipes(trials.finished())
+    assert not trials.waiting()
+
+
+CHILD = """
+    import os, signal, sys
+    from pathlib import Path
+    sys.path.insert(0, {here!r})
+    import test_trials
+    trials = test_trials.opened(Path({folder!r}))
+
+    def judged(trial):
+        if len(trials.finished()) == {after}:
+            print(trial.recipe, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return test_trials.judged(trial)
+
+    while True:
+        trials.run(judged)
+"""
+
+
+def killed(folder: Path, after: int) -> str:
+    """A process that is killed in the middle of a trial; the recipe that it was trying."""
+    code = textwrap.dedent(CHILD).format(here=str(Path(__file__).parent), folder=str(folder), after=after)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done.stdout.strip()
+
+
+def test_kill_9_in_the_middle_of_a_trial_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    lost = [killed(tmp_path, after) for after in (1, 1)]
+    trials = opened(tmp_path)
+    found = recipes(run(trials, 6))
+    assert found[:2] == ["float32", lost[-1]]
+    assert set(lost) <= set(found)
+    assert len(set(found)) == len(found) == 6
+    assert trials.retried() == 2
+
+
+def test_decisions_that_matter_are_told_from_those_that_do_not(tmp_path: Path) -> None:
+    trials = opened(tmp_path)
+    run(trials, 22)
+    found = trials.importances()
+    assert set(found) == {"loss", "bytes", "pace", "ram"}
+    assert found["ram"]["format"] > found["ram"]["shrink"]
