@@ -73,8 +73,8 @@ class SimulationAgreement(Struct, frozen=True):
     def accept(self, within: float = 0.999, top1: float = 0.995) -> None:
         """Raise RunError, naming the first tensor where the two part, if they are not the same function.
 
-        Outputs are held to `within` and `top1` (less the chance of few samples), or to what the runtime's own kernels
-        differ by, where that is more.
+        Outputs are held to `within` and `top1`, or to what the runtime's own kernels differ by, where that is more.
+        Shares that a few samples gave (that of the kernels, top-1) are held to less the chance of few samples.
         """
         if self.parted:
             raise RunError(
@@ -82,17 +82,21 @@ class SimulationAgreement(Struct, frozen=True):
                 f"{self.parted.quanta:.0f} quanta on the same inputs",
                 "keep this layer in float (layers with keep = true), and report the operator",
             )
-        noise = _SIGMAS * (top1 * (1 - top1) / self.samples) ** 0.5
         for ours, theirs in zip(self.outputs, self.kernels, strict=True):
-            least = min(within, theirs.within), min(top1, theirs.top1 or 1.0) - noise
+            least = within if theirs.within >= within else theirs.within - self._chance(theirs.within)
+            least_top1 = min(top1, theirs.top1 or 1.0) - self._chance(top1)
             same = 1.0 if ours.top1 is None else ours.top1
-            if ours.within < least[0] or same < least[1]:
+            if ours.within < least or same < least_top1:
                 worst = max(self.operators, key=lambda found: found.differing)
                 raise RunError(
                     f"output {ours.name!r} of simulation and file differ: {ours.within:.2%} of it within the bound, "
                     f"top-1 equal in {same:.2%}; most often {worst.operator} differs at {worst.tensor!r}",
                     "train with a lower learning_rate, or keep this layer in float",
                 )
+
+    def _chance(self, share: float) -> float:
+        """What a share of the samples may differ from the true one by chance."""
+        return _SIGMAS * (share * (1 - share) / self.samples) ** 0.5
 
 
 def agreement(network: Any, file: bytes, graph: IntegerGraph, samples: Sequence[Array]) -> SimulationAgreement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import architectures
@@ -145,3 +146,10 @@ def test_a_difference_names_the_first_tensor() -> None:
     with pytest.raises(RunError, match=r"'out'.*90.00%.*CONV_2D differs at 'a'"):
         SimulationAgreement(512, (bad,), (same,), operators[:1]).accept()
     SimulationAgreement(512, (bad,), (bad,), operators[:1]).accept()
+
+
+@pytest.mark.parametrize(("samples", "accepted"), [(512, True), (50_000, False)])
+def test_a_little_more_than_the_kernels_differ_may_be_chance_in_few_samples(samples: int, accepted: bool) -> None:
+    ours, theirs = (OutputAgreement("out", share, 69.0, 0.996) for share in (0.9896, 0.9910))
+    with nullcontext() if accepted else pytest.raises(RunError, match="differ"):
+        SimulationAgreement(samples, (ours,), (theirs,), (OperatorAgreement("a", "MEAN", 1.0, 0.5, 2.0),)).accept()
