@@ -73,7 +73,7 @@ def test_untrained_integers_are_those_of_the_quantizer(name: str, built: Any) ->
             np.testing.assert_allclose(old.scales, new.scales, rtol=1e-6)
         if old.data is not None and old.data.any():
             assert np.abs(old.data.astype(np.int64) - new.data).max() <= 1
-            assert (old.data != new.data).mean() < 0.01
+            assert (old.data != new.data).sum() <= max(1, 0.01 * old.data.size)
 
 
 def test_same_scale_operators_share_a_range_and_fixed_outputs_keep_theirs(built: Any) -> None:
