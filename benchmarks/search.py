@@ -2,9 +2,10 @@
 
 For each task and seed a float network is trained, every preset of the host is made from it, and it is searched twice
 at the same time: by `edgekit search`, and by plain random search (recipes drawn blindly, each trained to the end), in
-two processes side by side, so that what else the machine does befalls both.
-What is done is kept in FOLDER, so a repeated call goes on; results/search.md is written after each. All is judged on
-the test part, which no search has seen. Exit code 1 if a bound is missed.
+two processes side by side, so that what else the machine does befalls both. All is judged on the test part, which no
+search has seen. FOLDER has what is under way; results/search.json has a row for each pair that is done, and a repeated
+call, on another day too, does the others (`--again`: all). results/search.md is written after each. Exit code 1 if a
+bound is missed.
 
 Hypervolume is what a front dominates between itself and a point that is as bad as is accepted: the floor, and size,
 latency and working memory of the float32 file, each of which counts as 1 (Zitzler and Thiele 1999).
@@ -24,6 +25,7 @@ from pathlib import Path
 import msgspec
 from compression import SHARED, trained_case
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edgekit.bench.statistics import summarize
 from edgekit.pipeline import optimize
@@ -79,6 +81,30 @@ class Row(Struct, frozen=True):
     def holds(self) -> bool:
         """Whether both bounds do."""
         return self.ratio >= LEAST_RATIO and not self.unbeaten
+
+
+class Results(Struct, frozen=True):
+    """The pairs that are done, all with the same settings."""
+
+    minutes: float
+    network: str
+    rows: tuple[Row, ...] = ()
+
+    def row(self, task: str, seed: int) -> Row | None:
+        """The row of a task and seed, if it is done."""
+        return next((one for one in self.rows if (one.task, one.seed) == (task, seed)), None)
+
+    def keep(self, path: Path) -> None:
+        """Write rows and page."""
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
+        path.with_suffix(".md").write_text(markdown(self), encoding="utf-8")
+
+
+def begun(path: Path, minutes: float, network: str) -> Results:
+    """What earlier calls have found with the same settings, or nothing yet."""
+    found = msgspec.json.decode(path.read_bytes(), type=Results) if path.exists() else None
+    same = found is not None and (found.minutes, found.network) == (minutes, network)
+    return found if found and same else Results(minutes, network)
 
 
 def hypervolume(vectors: Sequence[Vector], bound: Vector) -> float:
@@ -156,7 +182,7 @@ def volume(points: Sequence[Judged], base: Judged) -> float:
     return hypervolume(vectors, (1.0, 1.0, 1.0, 1.0))
 
 
-def markdown(rows: Sequence[Row], minutes: float, network: str) -> str:
+def markdown(results: Results) -> str:
     """The page of results."""
     header = ("task", "seed", "tried", "tried at random", "hypervolume", "at random", "ratio", "presets not beaten")
     cells = [
@@ -170,13 +196,13 @@ def markdown(rows: Sequence[Row], minutes: float, network: str) -> str:
             f"{row.ratio:.2f}",
             f"{len(row.unbeaten)} of {row.presets}" + (f": {', '.join(row.unbeaten)}" if row.unbeaten else ""),
         )
-        for row in rows
+        for row in sorted(results.rows, key=lambda row: (row.task, row.seed))
     ]
     tools = ", ".join(f"{name} {number}" for name, number in versions().items())
     return (
-        f"# Search against presets and chance\n\n{network}, {minutes:g} minutes each, both at once on "
+        f"# Search against presets and chance\n\n{results.network}, {results.minutes:g} minutes each, both at once on "
         f"{os.cpu_count()} cores, floor {FLOOR:g} of accuracy, on the test part. "
-        f"`python benchmarks/search.py FOLDER --minutes {minutes:g}`.\n\n"
+        f"`python benchmarks/search.py FOLDER --minutes {results.minutes:g}`.\n\n"
         f"{render_markdown(header, cells)}\n\nA preset within the floor is beaten by a file of the front that loses "
         f"no more, is no larger and, within {_SAME_SPEED - 1:.0%}, no slower. Bounds: each is, and a ratio of "
         f"{LEAST_RATIO}.\n\n{tools}\n"
@@ -191,17 +217,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--network", default="ds-cnn")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "search.md")
+    parser.add_argument("--again", action="store_true", help="forget the pairs that are done")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "search.json", help="the page is beside it")
     asked = parser.parse_args()
     if not SHARED.is_dir():
         sys.exit("no folder of shared data: set EDGEKIT_SHARED_DATA")
     asked.folder.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
+    results = Results(asked.minutes, asked.network)
+    results = results if asked.again else begun(asked.out, asked.minutes, asked.network)
     for seed, task in itertools.product(range(asked.seeds), asked.tasks):
-        rows.append(compared(task, seed, asked.folder, asked.minutes, asked.network))
-        asked.out.write_text(markdown(rows, asked.minutes, asked.network), encoding="utf-8")
-    print(markdown(rows, asked.minutes, asked.network))
-    sys.exit(not all(row.holds for row in rows))
+        if results.row(task, seed) is None:
+            row = compared(task, seed, asked.folder, asked.minutes, asked.network)
+            results = replace(results, rows=(*results.rows, row))
+            results.keep(asked.out)
+    print(markdown(results))
+    sys.exit(not all(row.holds for row in results.rows))
 
 
 if __name__ == "__main__":

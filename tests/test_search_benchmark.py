@@ -32,7 +32,7 @@ def test_a_row_holds_only_with_both_bounds() -> None:
     assert row.holds
     assert not benchmark.Row("fashion", 0, 40, 12, 0.59, 0.5, 14, ()).holds
     assert not benchmark.Row("fashion", 0, 40, 12, 0.6, 0.5, 14, ("int8",)).holds
-    page = benchmark.markdown([row], 30, "ds-cnn")
+    page = benchmark.markdown(benchmark.Results(30, "ds-cnn", (row,)))
     assert "| fashion | 0 | 40 | 12 | 0.6000 | 0.5000 | 1.20 | 0 of 14 |" in page
 
 
@@ -41,3 +41,15 @@ def test_a_file_beats_one_that_is_nowhere_better() -> None:
     assert one.beats(benchmark.Judged("b", 0.001, 100, 0.96e-3, 10))
     assert not one.beats(benchmark.Judged("b", 0.001, 100, 0.9e-3, 10))
     assert not one.beats(benchmark.Judged("b", 0.0, 100, 1.0e-3, 10))
+
+
+def test_pairs_that_are_done_are_kept_for_the_same_settings_only(tmp_path: Path) -> None:
+    row = benchmark.Row("fashion", 1, 40, 12, 0.6, 0.5, 14, ())
+    path = tmp_path / "search.json"
+    assert benchmark.begun(path, 30, "ds-cnn").rows == ()
+    benchmark.Results(30, "ds-cnn", (row,)).keep(path)
+    again = benchmark.begun(path, 30, "ds-cnn")
+    assert again.row("fashion", 1) == row
+    assert again.row("fashion", 0) is None
+    assert benchmark.begun(path, 20, "ds-cnn").rows == ()
+    assert "| fashion | 1 | 40 | 12 |" in (tmp_path / "search.md").read_text()

@@ -6,6 +6,7 @@ what the file itself has computed before it, so that what is found is its own an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,7 +97,7 @@ class SimulationAgreement(Struct, frozen=True):
 
     def _chance(self, share: float) -> float:
         """What a share of the samples may differ from the true one by chance."""
-        return _SIGMAS * (share * (1 - share) / self.samples) ** 0.5
+        return _SIGMAS * math.sqrt(share * (1 - share) / self.samples)
 
 
 def agreement(network: Any, file: bytes, graph: IntegerGraph, samples: Sequence[Array]) -> SimulationAgreement:
