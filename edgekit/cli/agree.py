@@ -9,7 +9,7 @@ import click
 from edgekit.bench.plan import Plan
 from edgekit.cli.common import emit, json_option, progress, results_only
 from edgekit.cli.device_option import device_option
-from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
+from edgekit.cli.model_options import collect, data_options, model_argument, part_option, trust_option
 from edgekit.cli.plan_options import run_options
 from edgekit.device.find import find_device
 from edgekit.errors import GateError
@@ -19,13 +19,7 @@ from edgekit.errors import GateError
 @model_argument
 @data_options(required=True)
 @click.option("--float", "source", metavar="FLOAT", help="The Keras model that MODEL was made from; compared, too.")
-@click.option(
-    "--part",
-    default="test",
-    show_default=True,
-    type=click.Choice(["train", "validation", "calibration", "test"]),
-    help="Which part of the data is run.",
-)
+@part_option
 @click.option("--samples", default=64, show_default=True, type=click.IntRange(1), help="How many samples to run.")
 @device_option()
 @run_options()

@@ -9,7 +9,7 @@ import click
 from edgekit.bench.plan import Plan
 from edgekit.cli.common import emit, json_option, progress, results_only
 from edgekit.cli.device_option import device_option, opened
-from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
+from edgekit.cli.model_options import collect, data_options, model_argument, part_option, trust_option
 from edgekit.cli.plan_options import run_options
 
 if TYPE_CHECKING:
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 @click.command("evaluate")
 @model_argument
 @data_options(required=True)
-@click.option(
-    "--part",
-    default="test",
-    show_default=True,
-    type=click.Choice(["train", "validation", "calibration", "test"]),
-    help="Which part of the data judges.",
-)
+@part_option
 @click.option("--samples", type=click.IntRange(1), help="Take only so many, drawn evenly from the classes.")
 @click.option("--float", "source", metavar="FLOAT", help="Judge MODEL beside its float model: what the mean hides.")
 @click.option("--robust", is_flag=True, help="With --float: on corrupted samples, too (noise, blur, shift, ...).")

@@ -28,6 +28,14 @@ trust_option = click.option(
     help="Run the code that files bring or name: Lambda layers, Python in a data.toml or recipe.",
 )
 
+part_option = click.option(
+    "--part",
+    default="test",
+    show_default=True,
+    type=click.Choice(["train", "validation", "calibration", "test"]),
+    help="Which part of the data is taken.",
+)
+
 
 def data_options(required: bool = False) -> Callable[[F], F]:
     """Add --data, and --metric, --task and --data-option, of which `collect` makes one mapping."""

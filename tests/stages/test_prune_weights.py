@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ import pytest
 from architectures import ALL, OWN, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_digits import named_network, small_data
 
 from edgekit import strict_toml
 from edgekit.data.parts import Dataset
-from edgekit.dataset import load_dataset, match
 from edgekit.errors import RecipeError
-from edgekit.model import load_model
 from edgekit.stages import sparsity
 from edgekit.stages.kernels import kernels_of
 from edgekit.stages.masks import Preserve, Pruner, masks_of
@@ -34,20 +32,12 @@ QUICK = Training(epochs=2, batch_size=64, patience=0)
 
 @pytest.fixture(scope="module")
 def network(digits: Path) -> Any:
-    model = load_model(digits / "digits.keras").keras
-    for number, layer in enumerate(model.layers[:-1]):
-        layer.name = f"{type(layer).__name__.lower()}_{number}"
-    return model
+    return named_network(digits)
 
 
 @pytest.fixture(scope="module")
-def data(digits: Path, network: Any) -> Dataset:
-    with np.load(digits / "digits.npz") as arrays:
-        x, y = arrays["x_train"], arrays["y_train"]
-        rest = {"x_validation": x[800:], "y_validation": y[800:], "x_calibration": x[:20]}
-        path = digits / f"pruning-{os.getpid()}.npz"
-        np.savez(path, x_train=x[:800], y_train=y[:800], x_test=arrays["x_test"], y_test=arrays["y_test"], **rest)
-    return match(load_dataset(path), network.inputs, network.outputs)
+def data(digits: Path, network: Any, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return small_data(digits, network, tmp_path_factory.mktemp("data"))
 
 
 def zeros(model: Any) -> dict[str, float]:

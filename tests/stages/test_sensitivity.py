@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 from architectures import build, outputs, samples
+from small_digits import named_network, small_data
 
 from edgekit.data.parts import Dataset
 from edgekit.dataset import load_dataset, match
 from edgekit.errors import DataError, RecipeError
 from edgekit.graph.channels import analyse, shrink
 from edgekit.graph.walk import walk
-from edgekit.model import load_model
 from edgekit.stages import allocation
 from edgekit.stages.allocation import Curve
 from edgekit.stages.harm import Judge
@@ -37,20 +36,12 @@ from edgekit.tf import import_keras
 
 @pytest.fixture(scope="module")
 def network(digits: Path) -> Any:
-    model = load_model(digits / "digits.keras").keras
-    for number, layer in enumerate(model.layers[:-1]):
-        layer.name = f"{type(layer).__name__.lower()}_{number}"
-    return model
+    return named_network(digits)
 
 
 @pytest.fixture(scope="module")
-def data(digits: Path, network: Any) -> Dataset:
-    with np.load(digits / "digits.npz") as arrays:
-        x, y = arrays["x_train"], arrays["y_train"]
-        rest = {"x_validation": x[800:], "y_validation": y[800:], "x_calibration": x[:20]}
-        path = digits / f"sensitivity-{os.getpid()}.npz"
-        np.savez(path, x_train=x[:800], y_train=y[:800], x_test=arrays["x_test"], y_test=arrays["y_test"], **rest)
-    return match(load_dataset(path), network.inputs, network.outputs)
+def data(digits: Path, network: Any, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return small_data(digits, network, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
