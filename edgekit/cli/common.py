@@ -86,7 +86,7 @@ def refuse_place(out: Path | None, overwrite: bool = True) -> None:
     if out is None:
         return
     if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already", "choose another file with -o, or give --overwrite")
+        raise OutputError(f"{out} exists already", "give another name, or --overwrite")
     if out.is_dir():
         raise OutputError(f"{out} is a folder, and no place for a file", "choose a file in it")
     if not out.parent.is_dir():

@@ -116,8 +116,8 @@ def _explain(case: Case, floor: Floor | None, as_json: bool, model: str, html: P
     found = _diagnosed(case)
     if floor:
         floor.check(found.metric, found.float_score)
-    _write_page(html, model, found)
     emit(found, as_json, diagnosis_text)
+    _write_page(html, model, found)
     if floor and not floor.met(found.metric, found.int8_score):
         scored = "does not run" if found.int8_score is None else f"scores {found.int8_score:.4f}"
         raise GateError(f"the int8 file {scored}, and the floor is {floor.bound:g}", "see the causes, or --repair")
@@ -143,9 +143,9 @@ def _repair(case: Case, floor: Floor | None, out: Path, target: str | None, as_j
         file, done = repair(case.quantized, case.source, case.data, floor, target=board, model=case.model, say=progress)
     progress("")
     write_new(out, file, overwrite=True)
-    _write_page(html, out.name, found, done)
     result: dict[str, Any] = {"diagnosis": found, "repair": done, "file": str(out)}
     emit(result, as_json, lambda _: repair_text(found, done, str(out)))
+    _write_page(html, out.name, found, done)
     if not done.met:
         raise GateError(
             f"{out} does not reach the floor of {done.floor:.4g}",
