@@ -52,13 +52,13 @@ class Patience:
                     raise
                 if self.hurried:
                     raise self._gone() from None
+                self._told(True, _reason(cause) if self.where.startswith("sqlite:") else "")
             else:
                 if failed:
                     self._back = time.monotonic()
                 self._told(False)
                 return found
             failed = True
-            self._told(True)
             self._pause(pause * random.uniform(0.8, 1.2))  # not all workers at the same moment
             pause = min(2 * pause, _PAUSES[1])
 
@@ -83,12 +83,19 @@ class Patience:
             "start it again; what was found here is in the folder, and the same command goes on",
         )
 
-    def _told(self, out: bool) -> None:
+    def _told(self, out: bool, reason: str = "") -> None:
         if self._out == out or threading.current_thread() is not threading.main_thread():
             return
         self._out = out
-        word = "does not answer; what is found meanwhile is kept, and it is asked again and again" if out else "is back"
+        again = f"does not answer{reason}; what is found meanwhile is kept, and it is asked again and again"
+        word = again if out else "is back"
         self.say(Line(f"storage {self.where} {word}"))
+
+
+def _reason(cause: BaseException) -> str:
+    """What SQLite says, such as that the disk is full; what other databases say may hold a password."""
+    told = getattr(cause.__cause__, "orig", None) or getattr(cause, "orig", None)
+    return f" ({told})" if told else ""
 
 
 def silent(cause: BaseException) -> bool:

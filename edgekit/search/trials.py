@@ -100,9 +100,10 @@ class Trials:
                 self._study.sampler = self._fresh_sampler()
             try:
                 self._study.optimize(once, n_trials=1, catch=(Repeated, LostTurn))
-            except BaseException as cause:
+            except BaseException as raised:
+                cause = _behind(raised, once.broke)
                 if not self._taken(once, cause):
-                    raise
+                    raise cause from None
                 self.say(Line(f"trial {once.number}: nothing was heard of it for long, and others try it again"))
                 return None
         done = self._all()[once.number]
@@ -264,6 +265,12 @@ class Trials:
         if self.sampler == "random":
             return samplers.RandomSampler(seed=seed)
         return samplers.TPESampler(seed=seed, n_startup_trials=_FIRST_RANDOM, constant_liar=not self.alone)
+
+
+def _behind(raised: BaseException, broke: BaseException | None) -> BaseException:
+    """What ended a trial, or the telling of its result, where Optuna's clean-up has stumbled over that."""
+    stumbled = isinstance(raised, AssertionError | UnboundLocalError) and raised is not broke
+    return (broke or raised.__context__ or raised) if stumbled else raised
 
 
 def local(folder: Path) -> str:

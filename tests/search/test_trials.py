@@ -9,12 +9,14 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 
 from edgekit.errors import OutputError
 from edgekit.search.space import Choices, Decision, Space
-from edgekit.search.trial import Trial, Tried
+from edgekit.search.trial import TimeUp, Trial, Tried
 from edgekit.search.trials import Trials, local
 
 SPACE = Space(
@@ -100,6 +102,27 @@ def test_what_an_error_cut_off_is_tried_again(tmp_path: Path, cause: type[BaseEx
     found = recipes(run(opened(tmp_path), 5))
     assert found[:3] == ["float32", "int8", "cluster16-int8"]  # what was cut off comes first
     assert trials.retried() == 1
+
+
+@pytest.mark.parametrize("cause", [KeyboardInterrupt, TimeUp, OutputError])
+def test_what_ends_the_telling_of_a_result_is_raised_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: type[BaseException]
+) -> None:
+    (tmp_path / "other").mkdir()
+    trials, plain = opened(tmp_path), optuna.storages.RDBStorage.set_trial_state_values
+
+    def cut(storage: Any, number: int, state: Any, values: Any = None) -> bool:
+        if state.is_finished():
+            raise cause("full", "free some")
+        return bool(plain(storage, number, state, values))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.storages.RDBStorage, "set_trial_state_values", cut)
+        with pytest.raises(cause):
+            trials.run(judged)
+        with pytest.raises(ZeroDivisionError):
+            opened(tmp_path / "other").run(lambda _: [1 / 0])
+    assert recipes(run(opened(tmp_path), 3)) == ["float32", "int8", "cluster16-int8"]
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
