@@ -88,10 +88,8 @@ class PartsType(click.ParamType[Parts]):
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of each segment.")
 @click.option(
     "--depth",
-    default=2,
-    show_default=True,
     type=click.IntRange(1, 1024),
-    help="Samples that may wait between two segments.",
+    help="Samples that may wait between two segments. Default: as many as take 16 ms, 2 to 32.",
 )
 @data_options()
 @click.option("--no-verify", is_flag=True, help="Do not run it beside the whole model.")
@@ -117,7 +115,7 @@ def command(
     estimate: bool,
     units: str,
     threads: int,
-    depth: int,
+    depth: int | None,
     data: str | None,
     metric: str | None,
     task: str | None,

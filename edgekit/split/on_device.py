@@ -30,12 +30,13 @@ class Units(Struct, frozen=True):
 
     names: tuple[str, ...] = ()
     threads: int = 1
-    depth: int = 2
+    depth: int | None = None
 
     def words(self) -> list[str]:
         """The options of the runner."""
         named = ["--units", ",".join(self.names)] if self.names else []
-        return [*named, "--threads", str(self.threads), "--depth", str(self.depth)]
+        deep = ["--depth", str(self.depth)] if self.depth else []
+        return [*named, "--threads", str(self.threads), *deep]
 
 
 class Agreement(Struct, frozen=True):

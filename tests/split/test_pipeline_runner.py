@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,23 +66,40 @@ def ended(before: int) -> bool:
     return threading.active_count() <= before
 
 
-def test_no_more_samples_are_taken_than_there_is_room_for(folder: Path) -> None:
-    (array,), taken = samples_of(folder, 1), []
+def taken(pipeline: Pipeline, array: np.ndarray) -> int:
+    """How many samples are taken until nothing moves any more, where one came out and nobody asks for the next."""
+    numbers: list[int] = []
 
     def samples() -> Iterator[list[np.ndarray]]:
         for number in range(10_000):
-            taken.append(number)
-            yield [array[0]]
+            numbers.append(number)
+            yield [array]
 
+    stream = pipeline.stream(samples())
+    next(stream)
+    seen = -1
+    while seen != len(numbers):
+        seen = len(numbers)
+        time.sleep(0.2)
+    stream.close()
+    return seen
+
+
+def test_no_more_samples_are_taken_than_there_is_room_for(folder: Path) -> None:
+    (array,) = samples_of(folder, 1)
     with Pipeline(load(folder), RUNTIME, depth=1) as pipeline:
-        stream = pipeline.stream(samples())
-        next(stream)
-        seen = -1
-        while seen != len(taken):  # until nothing moves any more
-            seen = len(taken)
-            time.sleep(0.2)
-        assert len(taken) < 30
-        stream.close()
+        assert taken(pipeline, array[0]) < 30
+
+
+@pytest.mark.parametrize(
+    ("seconds", "depth"),
+    [(None, 2), (0.0, 2), (0.1, 2), (0.004, 4), (1e-6, 32), (1e-320, 32), (float("nan"), 2), (float("inf"), 2)],
+)
+def test_as_many_samples_wait_as_take_little_time(seconds: float | None, depth: int, folder: Path) -> None:
+    (array,), plan = samples_of(folder, 1), load(folder)
+    plan = replace(plan, segments=tuple(replace(one, seconds=seconds) for one in plan.segments))
+    with Pipeline(plan, RUNTIME) as by_time, Pipeline(plan, RUNTIME, depth=depth) as by_number:
+        assert taken(by_time, array[0]) == taken(by_number, array[0])
 
 
 def test_a_failing_segment_is_named_and_all_threads_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

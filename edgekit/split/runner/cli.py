@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--units", default="", help="one a segment: cpu, cpu:CORE or edgetpu:NUMBER; default: all cpu")
     common.add_argument("--threads", type=_positive, default=1, help="threads of each segment on a CPU (default: 1)")
-    common.add_argument("--depth", type=_positive, default=2, help="samples that may wait between two (default: 2)")
+    common.add_argument("--depth", type=_positive, help="samples that may wait between two (default: 16 ms of them)")
     run = commands.add_parser("run", parents=[common], help="run samples")
     run.add_argument("inputs", nargs="+", type=Path, metavar="INPUT.npy", help="one an input, as the model stores them")
     run.add_argument("--save", type=Path, metavar="OUT.npz", help="write all outputs, as stored")

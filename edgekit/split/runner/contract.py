@@ -27,13 +27,14 @@ class Port:
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of the model as a file of its own."""
+    """A part of the model as a file of its own; `seconds` is what a sample took it where it was planned, if known."""
 
     index: int
     file: str
     sha256: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    seconds: float | None = None
 
     @property
     def title(self) -> str:
@@ -90,7 +91,8 @@ def load(folder: Path) -> Plan:
 def _segment(index: int, said: dict[str, Any]) -> Segment:
     if Path(said["file"]).name != said["file"]:
         raise ValueError(f"{said['file']!r} is not in this folder")
-    return Segment(index, said["file"], said["sha256"], _ports(said["inputs"]), _ports(said["outputs"]))
+    seconds = None if said.get("seconds") is None else float(said["seconds"])
+    return Segment(index, said["file"], said["sha256"], _ports(said["inputs"]), _ports(said["outputs"]), seconds)
 
 
 def _ports(said: list[dict[str, Any]]) -> tuple[Port, ...]:

@@ -28,7 +28,7 @@ def measure(
     arrays: Sequence[Array],
     units: Sequence[Unit],
     threads: int,
-    depth: int,
+    depth: int | None,
     cores: int,
     seconds: float,
 ) -> dict[str, Any]:

@@ -23,6 +23,7 @@ Array = Any
 Item = Any  # {tensor: values}, or _END
 _END = object()
 _CLOSED = object()
+_WAIT_SECONDS, _LEAST, _MOST = 0.016, 2, 32
 
 
 class Closed(Exception):  # noqa: N818 - the end of a thread, not an error
@@ -65,12 +66,14 @@ class Channel:
 class Pipeline:
     """All segments of a plan, loaded, each in a thread that waits for samples.
 
-    `depth` is how many samples may wait between two neighbours. Raises Problem, in the name of the segment, for one
-    that cannot be loaded; leaving the `with` block ends the threads.
+    `depth` is how many samples may wait between two neighbours; more of them let a thread work for longer before
+    another gets its core, and let a sample wait for longer. None: as many as the slowest segment does in 16 ms, from 2
+    to 32. Raises Problem, in the name of the segment, for one that cannot be loaded; leaving the `with` block ends the
+    threads.
     """
 
     def __init__(
-        self, plan: Plan, runtime: Runtime, units: Sequence[Unit] = (), threads: int = 1, depth: int = 2
+        self, plan: Plan, runtime: Runtime, units: Sequence[Unit] = (), threads: int = 1, depth: int | None = None
     ) -> None:
         units = tuple(units) or (Unit(),) * len(plan.segments)
         if len(units) != len(plan.segments):
@@ -78,7 +81,8 @@ class Pipeline:
             raise Problem(f"{len(units)} units for {len(plan.segments)} segments", mend, INPUT)
         self.plan, self._running = plan, threading.Lock()
         self._error: BaseException | None = None
-        self._edges = [(edge, Channel(edge.hops * (depth + 1))) for edge in plan.edges]
+        slots = (depth or _depth(plan)) + 1
+        self._edges = [(edge, Channel(edge.hops * slots)) for edge in plan.edges]
         ready: SimpleQueue[BaseException | None] = SimpleQueue()
         self._threads = [
             threading.Thread(
@@ -179,6 +183,11 @@ class Pipeline:
 
     def _out_of(self, source: int | None) -> list[tuple[Edge, Channel]]:
         return [one for one in self._edges if one[0].source == source]
+
+
+def _depth(plan: Plan) -> int:
+    slowest = max(segment.seconds or 0.0 for segment in plan.segments)
+    return max(_LEAST, int(min(_MOST, _WAIT_SECONDS / slowest))) if slowest > 0 else _LEAST
 
 
 def _merged(items: Sequence[Item]) -> Item:
