@@ -204,7 +204,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the files are kept")
     parser.add_argument("--only", nargs="*", default=NAMES, choices=NAMES, metavar="NAME")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "split.md")
     options = parser.parse_args(words)
     if len(os.sched_getaffinity(0)) < 2:
