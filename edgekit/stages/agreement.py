@@ -6,13 +6,13 @@ what the file itself has computed before it, so that what is found is its own an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edgekit.bench.run import infer
 from edgekit.errors import RunError
@@ -49,13 +49,16 @@ class OperatorAgreement(Struct, frozen=True):
 class OutputAgreement(Struct, frozen=True):
     """One output over all samples: share of elements within the bound, greatest difference in quanta.
 
-    `top1` is the share of samples with the greatest element in the same place; None for a single element.
+    `top1` is the share of samples with the greatest element in the same place; None for a single element. `chance` is
+    by how much `within` of a simulation may lie below that of the kernels on the same samples by chance: three standard
+    errors of the difference.
     """
 
     name: str
     within: float
     quanta: float
     top1: float | None
+    chance: float = 0.0
 
 
 class SimulationAgreement(Struct, frozen=True):
@@ -74,8 +77,8 @@ class SimulationAgreement(Struct, frozen=True):
     def accept(self, within: float = 0.999, top1: float = 0.995) -> None:
         """Raise RunError, naming the first tensor where the two part, if they are not the same function.
 
-        Outputs are held to `within` and `top1`, or to what the runtime's own kernels differ by, where that is more.
-        Shares that a few samples gave (that of the kernels, top-1) are held to less the chance of few samples.
+        Outputs are held to `within` and `top1` (less the chance of few samples), or to what the runtime's own kernels
+        differ by on the same samples, less chance, where that is more.
         """
         if self.parted:
             raise RunError(
@@ -83,9 +86,10 @@ class SimulationAgreement(Struct, frozen=True):
                 f"{self.parted.quanta:.0f} quanta on the same inputs",
                 "keep this layer in float (layers with keep = true), and report the operator",
             )
+        noise = _SIGMAS * (top1 * (1 - top1) / self.samples) ** 0.5
         for ours, theirs in zip(self.outputs, self.kernels, strict=True):
-            least = within if theirs.within >= within else theirs.within - self._chance(theirs.within)
-            least_top1 = min(top1, theirs.top1 or 1.0) - self._chance(top1)
+            least = within if theirs.within >= within else theirs.within - ours.chance
+            least_top1 = min(top1, theirs.top1 or 1.0) - noise
             same = 1.0 if ours.top1 is None else ours.top1
             if ours.within < least or same < least_top1:
                 worst = max(self.operators, key=lambda found: found.differing)
@@ -94,10 +98,6 @@ class SimulationAgreement(Struct, frozen=True):
                     f"top-1 equal in {same:.2%}; most often {worst.operator} differs at {worst.tensor!r}",
                     "train with a lower learning_rate, or keep this layer in float",
                 )
-
-    def _chance(self, share: float) -> float:
-        """What a share of the samples may differ from the true one by chance."""
-        return _SIGMAS * math.sqrt(share * (1 - share) / self.samples)
 
 
 def agreement(network: Any, file: bytes, graph: IntegerGraph, samples: Sequence[Array]) -> SimulationAgreement:
@@ -113,7 +113,7 @@ def agreement(network: Any, file: bytes, graph: IntegerGraph, samples: Sequence[
     tensors = [written.tensors[index] for index in graph.outputs]
     return SimulationAgreement(
         len(samples[0]),
-        tuple(_compared(*found) for found in zip(tensors, simulated, deployed, strict=True)),
+        tuple(_beside(*found) for found in zip(tensors, simulated, reference, deployed, strict=True)),
         tuple(_compared(*found) for found in zip(tensors, reference, deployed, strict=True)),
         tuple(_operators(network, file, written, [array[:_INNER_SAMPLES] for array in stored])),
     )
@@ -154,9 +154,24 @@ def _run(file: bytes, stored: Sequence[Array], xnnpack: bool) -> tuple[Array, ..
     return tuple(twin) if same else tuple(infer(file, stored, xnnpack=xnnpack).outputs)
 
 
+def _beside(tensor: Tensor, ours: Array, reference: Array, deployed: Array) -> OutputAgreement:
+    """A simulation against the deployed kernels, with the chance by which the reference kernels may come closer."""
+    bound = _bound(tensor, deployed)
+    shares = [(_off(one, deployed) <= bound).reshape(len(deployed), -1).mean(1) for one in (ours, reference)]
+    chance = _SIGMAS * float(np.std(shares[1] - shares[0])) / len(deployed) ** 0.5
+    return replace(_compared(tensor, ours, deployed), chance=chance)
+
+
+def _off(ours: Array, theirs: Array) -> Array:
+    return np.abs(ours.astype(np.float64) - theirs)
+
+
+def _bound(tensor: Tensor, theirs: Array) -> float:
+    return QUANTA.get(tensor.dtype, 1e-3 * float(np.abs(theirs).max(initial=0)))
+
+
 def _compared(tensor: Tensor, ours: Array, theirs: Array) -> OutputAgreement:
-    off = np.abs(ours.astype(np.float64) - theirs)
-    bound = QUANTA.get(tensor.dtype, 1e-3 * float(np.abs(theirs).max(initial=0)))
+    off, bound = _off(ours, theirs), _bound(tensor, theirs)
     flat = [values.reshape(len(values), -1) for values in (ours, theirs)]
     top1 = float((flat[0].argmax(1) == flat[1].argmax(1)).mean()) if flat[0].shape[1] > 1 else None
     return OutputAgreement(tensor.name, float((off <= bound).mean()), float(off.max()), top1)
