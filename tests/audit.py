@@ -21,13 +21,14 @@ from typing import Any
 
 import click
 
-HOOKS = Path(__file__).parent.parent / "docs" / "hooks"
+ROOT = Path(__file__).parent.parent
+HOOKS = ROOT / "docs" / "hooks"
 sys.path.insert(0, str(HOOKS))
 from reference_dependencies import EXTRAS, accepted, distribution, licence_of, needed  # noqa: E402
 
 Packages = Mapping[str, str]
 ALONE = "tensorflow-model-optimization"
-"""The Makefile installs it without what it requires; that its extra resolves is a matter of `make install-check`."""
+"""The Makefile installs it without what it requires, so what `pip check` says of it is no fault; `resolving` asks."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,15 @@ def withdrawn(tools: Tools, packages: Packages) -> Answer:
     return Answer([f"{one['name']} {one['version']} was withdrawn by its maker" for one in yanked])
 
 
+def resolving(tools: Tools, packages: Packages) -> Answer:
+    """Whether pip finds versions for the extra of the package that is installed alone; nothing is installed."""
+    done = tools.run("pip", "install", "--quiet", "--dry-run", "--ignore-installed", f"{ROOT}[tfmot]")
+    if done.returncode == 0:
+        return Answer()
+    said = [line for line in done.stderr.splitlines() if "ERROR" in line] or ["pip failed"]
+    return Answer([f"[tfmot]: {line}" for line in said])
+
+
 def licensed(packages: Packages) -> Answer:
     """Licences that ask for more than to be named, or are not stated, and that nobody has looked at."""
     found = {name: licence_of(one) for name in packages if (one := distribution(name))}
@@ -122,7 +132,11 @@ def licensed(packages: Packages) -> Answer:
 
 def from_index(tools: Tools, packages: Packages) -> dict[str, Answer]:
     """What only an index can answer; that it is not there is an answer, too."""
-    questions = {"no release withdrawn": withdrawn, "no known vulnerability": vulnerable}
+    questions = {
+        "the extra tfmot resolves": resolving,
+        "no release withdrawn": withdrawn,
+        "no known vulnerability": vulnerable,
+    }
     try:
         tools.install()
     except subprocess.CalledProcessError:

@@ -98,10 +98,20 @@ def test_nothing_reached_is_no_clean_bill(tmp_path: Path) -> None:
     assert asked(tmp_path) == audit.Answer([], ["advisories of 2 packages: jinja2, tomli-w"])
 
 
-def test_without_an_index_both_of_its_questions_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_index_its_questions_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(tools: audit.Tools) -> None:
         raise CalledProcessError(1, "pip")
 
     monkeypatch.setattr(audit.Tools, "install", fail)
     answers = audit.from_index(audit.Tools(tmp_path), {"click": "8.1"})
-    assert [bool(one.unknown) for one in answers.values()] == [True, True]
+    assert [bool(one.unknown) for one in answers.values()] == [True, True, True]
+
+
+@pytest.mark.parametrize(("code", "faults"), [(0, []), (1, ["[tfmot]: ERROR: ResolutionImpossible"])])
+def test_an_extra_that_does_not_resolve_is_a_fault(tmp_path: Path, code: int, faults: list[str]) -> None:
+    class Pip(audit.Tools):
+        def run(self, module: str, *words: object) -> CompletedProcess[str]:
+            assert str(words[-1]).endswith("[tfmot]")
+            return CompletedProcess([], code, "", "WARNING: slow\nERROR: ResolutionImpossible\n" if code else "")
+
+    assert audit.resolving(Pip(tmp_path), {}).faults == faults
