@@ -69,7 +69,7 @@ def test_the_page_goes_as_it_is_shown(page: str, here: Path, monkeypatch: pytest
         pytest.skip("tflite_micro is not installed")
     for _, title, text in parts(page):
         if title:
-            (here / title).write_text(text.replace("ssh://pi@raspberrypi.local", "local"))
+            (here / Path(title).name).write_text(text.replace("ssh://pi@raspberrypi.local", "local"))
         elif text.startswith("$ "):
             said = session(text, monkeypatch)
             assert matches(said, text), f"the page should have:\n{said}"

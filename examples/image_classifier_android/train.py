@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,8 @@ def clothes(archive: Path) -> Samples:
 
 
 def written(samples: Samples, folder: Path) -> None:
-    """Write PART/CLASS/NUMBER.png, 32x32 pixels."""
+    """Write PART/CLASS/NUMBER.png, 32x32 pixels, in place of what an earlier call wrote."""
+    shutil.rmtree(folder, ignore_errors=True)
     for number, (part, name, image) in enumerate(samples):
         path = folder / part / name / f"{number:05}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ def inside(kind: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def main(out: Path) -> None:
     """Draw, train, save."""
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     (x_train, y_train), (x_test, y_test) = drawn(800, seed=0), drawn(200, seed=1)
     np.savez(out / "shapes.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
     Image.fromarray(x_test[0]).save(out / "scene.png")

@@ -66,7 +66,8 @@ def packaged(artifact: Path, out: Path, limit: float) -> Path:
     words = ("--for", "linux", "--name", "bearing", "-t", "raspberry-pi-4", *numbers)
     run(sys.executable, "-m", "edgekit", "package", artifact, *words, "-o", out / "package")
     with tarfile.open(next((out / "package").glob("*.tar"))) as archive:
-        archive.extractall(out / "pi", filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # which the first 3.10 and 3.11 have not
+        archive.extractall(out / "pi")
     board = next((out / "pi").glob("bearing-*"))
     for name in ("watch.py", "spectrum.py"):
         shutil.copy(HERE / name, board)
