@@ -31,6 +31,13 @@ _PACKAGES = (
     ("litert-quantizer", "optimize (engine litert)", "pip install 'edgekit[convert]'"),
     ("tensorflow-model-optimization", "recipes with engine=tfmot", "pip install 'edgekit[tfmot]'"),
     ("pillow", "folders of images", "pip install 'edgekit[images]'"),
+    ("cyclonedx-python-lib", "package, sbom", "pip install 'edgekit[package]'"),
+    ("py-minisign", "signatures of packages", "pip install 'edgekit[package]'"),
+    ("bsdiff4", "diff, patch", "pip install 'edgekit[package]'"),
+    ("tflite-micro", "memory --record, arenas of firmware", "pip install 'edgekit[firmware]'"),
+    ("ethos-u-vela", "compiling for Ethos-U", "pip install 'edgekit[firmware]'"),
+    ("optuna", "search", "pip install 'edgekit[search]'"),
+    ("psycopg", "search on PostgreSQL", "pip install 'edgekit[search]'"),
 )
 _TOOLS = (
     ("ssh", "benchmarks on a Pi", "apt install openssh-client"),
