@@ -29,11 +29,11 @@ def task(name: str, shared: Path, work: Path) -> Dataset:
     return load_dataset(path)
 
 
-def fashion(folder: Path) -> Parts:
-    """Fashion-MNIST, 28x28, in [0, 1]: 8,000 samples to train on, 1,000 others to choose by, the official test part."""
+def fashion(folder: Path, validation: int = _VALIDATION) -> Parts:
+    """Fashion-MNIST, 28x28, in [0, 1]: 8,000 samples to train on, others to choose by, the official test part."""
     with np.load(folder / "fashion_mnist.npz") as found:
         x, y, x_test, y_test = (found[key] for key in ("x_train", "y_train", "x_test", "y_test"))
-    order = np.random.default_rng(0).permutation(len(x))[: _TRAIN + _VALIDATION]
+    order = np.random.default_rng(0).permutation(len(x))[: _TRAIN + validation]
     return _split((x / 255.0)[..., None], y, order, (x_test / 255.0)[..., None], y_test)
 
 
