@@ -56,6 +56,11 @@ class Forecast(Struct, frozen=True):
     unknown: str = ""
     mend: str = ""
 
+    @property
+    def preferred(self) -> Estimate | None:
+        """That of the fewest threads, so that files compare; of several such that of the narrowest band."""
+        return min(self.estimates, key=lambda one: (one.threads or 0, one.high / one.low), default=None)
+
 
 def estimate_latency(model: Path | ModelContents, target: Target, threads: int | None = None) -> Forecast:
     """Estimate the latency of a `.tflite` file, or of what was read from it, on a target; nothing is run.

@@ -14,10 +14,9 @@ from edgekit.cli.common import emit, json_option
 from edgekit.errors import OutputError
 from edgekit.finding import grouped, named
 from edgekit.forecast.edgetpu import forecast_edgetpu
-from edgekit.forecast.edgetpu_compiler import COMMAND, Compilation, Difference, compare, compile_edgetpu
+from edgekit.forecast.edgetpu_compiler import COMMAND, Compilation, Difference, compare, compile_edgetpu, write_compiled
 from edgekit.forecast.edgetpu_mends import fixed_sizes
 from edgekit.forecast.vela import Accelerator, Compiled, compile_for_ethos_u
-from edgekit.new_file import write_new
 from edgekit.report.table import render_table
 from edgekit.tflite.artifact_folder import tflite_path
 from edgekit.tflite.flatbuffer import read_bytes
@@ -105,15 +104,9 @@ def command(
             forecast = forecast_edgetpu(read_graph(source), several_subgraphs=several)
             emit(EdgeTpuReport(found, compare(forecast, found)), as_json, _edgetpu)
         else:
-            emit(_vela(source, unit, file, timeout), as_json, _ethos)
-
-
-def _vela(source: Path, unit: str, file: Path, timeout: float) -> EthosReport:
-    made = source.with_name("made.tflite")
-    compiled = compile_for_ethos_u(source, unit, keep=made, seconds=timeout)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_new(file, made.read_bytes(), overwrite=True)
-    return EthosReport(file, compiled)
+            compiled, made = compile_for_ethos_u(source, unit, seconds=timeout)
+            write_compiled(file, made, overwrite)
+            emit(EthosReport(file, compiled), as_json, _ethos)
 
 
 def _edgetpu(report: EdgeTpuReport) -> str:

@@ -60,11 +60,20 @@ def command(
     with results_only():
         found = recommend(model, target, limits=limits, trust=trust, thorough=thorough)
     emit(found, as_json, _render)
-    if limits and not any(one.could_meet for one in found.suggestions):
+    if limits and not _could_meet(found):
+        what = "neither the file nor a rewrite of it" if found.reference_numeric != "float32" else "no recipe here"
         raise GateError(
-            f"no recipe here could meet the limits on {found.target}",
+            f"{what} could meet the limits on {found.target}",
             "take a smaller architecture or input, or loosen the limits",
         )
+
+
+def _could_meet(found: Recommendation) -> bool:
+    """Whether some recipe could meet the limits; of a finished file, which takes none, the file or its rewrite."""
+    if found.reference_numeric == "float32":
+        return any(one.could_meet for one in found.suggestions)
+    made = [(found.reference, found.reference_latency), *((one.size, one.latency) for one in found.techniques)]
+    return any(False not in found.limits.meets(*one).values() for one in made if one[0])
 
 
 def _limits(max_bytes: str | None, max_latency: str | None, max_ram: str | None) -> Limits:

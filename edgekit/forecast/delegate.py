@@ -38,7 +38,10 @@ class Delegate(Struct, frozen=True):
 
 
 class _Chosen(Struct, frozen=True):
-    """What is taken if every undecided operator is left (`surely`), and if every one is taken (`perhaps`)."""
+    """What is taken if undecided operators are all left and if they are all taken: in both cases, and in one at least.
+
+    Where an undecided operator joins two pieces, another piece may be the largest.
+    """
 
     surely: frozenset[int]
     perhaps: frozenset[int]
@@ -80,9 +83,9 @@ def forecast(graph: Graph, delegate: Delegate) -> Forecast:
 def _choose(graph: Graph, faults: dict[int, Fault], halves: frozenset[int], most: int) -> _Chosen:
     every = frozenset(op.index for op in graph.operators)
     maybe = every - frozenset(index for index, fault in faults.items() if fault.certain)
-    surely = _largest(graph, every - frozenset(faults), halves, most)
-    perhaps = _largest(graph, maybe, halves, most)
-    return _Chosen(frozenset().union(*surely), frozenset().union(*perhaps), len(surely), most)
+    fewest = _largest(graph, every - frozenset(faults), halves, most)
+    few, many = frozenset().union(*fewest), frozenset().union(*_largest(graph, maybe, halves, most))
+    return _Chosen(few & many, few | many, len(fewest), most)
 
 
 def _largest(graph: Graph, supported: frozenset[int], halves: frozenset[int], most: int) -> list[tuple[int, ...]]:

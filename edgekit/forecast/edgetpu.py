@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from msgspec import Struct, structs
 
 from edgekit.errors import InputError
-from edgekit.forecast.edgetpu_checks import ON_CHIP_BYTES, Limit
+from edgekit.forecast.edgetpu_checks import ON_CHIP_BYTES
 from edgekit.forecast.edgetpu_rules import LATEST_RUNTIME, decisive, scale_faults, size_unknown
+from edgekit.forecast.node import Fault
 from edgekit.forecast.partition import partition
 from edgekit.forecast.placement import Forecast, Placement
 from edgekit.operators import OperatorTable, load_table
@@ -69,8 +70,8 @@ def forecast_edgetpu(graph: Graph, runtime_version: int | None = None, several_s
     found = [decisive(graph, op, table, runtime, faults) for op in graph.operators]
     mapped, partitions = _mapped(graph, [limit is None for limit in found], several_subgraphs)
     perhaps, _ = _mapped(graph, [limit is None or not limit.certain for limit in found], several_subgraphs)
-    placements = tuple(
-        _placed(op, limit, op.index in mapped, op.index in perhaps, table)
+    placements = tuple(  # taking an open operator may move others to another piece
+        _placed(op, limit, op.index in mapped & perhaps, op.index in mapped | perhaps, table)
         for op, limit in zip(graph.operators, found, strict=True)
     )
     return Forecast("edgetpu", placements, partitions, version)
@@ -126,7 +127,7 @@ def _mapped(graph: Graph, fits: Sequence[bool], several: bool) -> tuple[frozense
     return frozenset(index for piece in chosen for index in piece), len(chosen)
 
 
-def _placed(operator: Operator, limit: Limit | None, mapped: bool, perhaps: bool, table: OperatorTable) -> Placement:
+def _placed(operator: Operator, limit: Fault | None, mapped: bool, perhaps: bool, table: OperatorTable) -> Placement:
     if mapped:
         return Placement(operator.index, operator.name, True)
     taken = None if perhaps else False
@@ -138,18 +139,18 @@ def _placed(operator: Operator, limit: Limit | None, mapped: bool, perhaps: bool
     return Placement(operator.index, operator.name, taken, "cut", reason, mend, _COMPILING)
 
 
-def _refusal(graph: Graph) -> Limit | None:
+def _refusal(graph: Graph) -> Fault | None:
     """Why the compiler takes no part of the file: a size that is computed, or operators that can never run."""
     sized = next((operator for operator in graph.operators if size_unknown(graph, operator)), None)
     if sized is not None:
         reason = f"the compiler refuses the file: a size is computed at {sized.name} #{sized.index}"
-        return Limit("file-refused", reason, "convert with a fixed batch and fixed sizes, as `edgekit optimize` does")
+        return Fault("file-refused", reason, "convert with a fixed batch and fixed sizes, as `edgekit optimize` does")
     if partition(graph, ()) is None:
-        return Limit("file-refused", "an operator depends on its own output: it can never run", "convert it again")
+        return Fault("file-refused", "an operator depends on its own output: it can never run", "convert it again")
     return None
 
 
-def _refused(graph: Graph, operator: Operator, fault: Limit, table: OperatorTable) -> Placement:
+def _refused(graph: Graph, operator: Operator, fault: Fault, table: OperatorTable) -> Placement:
     limit = size_unknown(graph, operator) or fault
     return Placement(operator.index, operator.name, False, limit.code, limit.reason, limit.mend, table.source)
 

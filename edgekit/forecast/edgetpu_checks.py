@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
+from edgekit.forecast.node import Fault
 from edgekit.tflite.graph import Graph, Operator, Tensor
 
 ON_CHIP_BYTES = 8 * 2**20
@@ -20,67 +20,57 @@ SPLIT_HEAD = "move it, and what needs it, to the end of the model, or compute it
 
 _MOST_NUMBERS, _MOST_ZEROS = 16, 2**20
 
-
-class Limit(Struct, frozen=True):
-    """Why an operator is not taken; `certain` is False where the documents leave it open."""
-
-    code: str
-    reason: str
-    mend: str = ""
-    certain: bool = True
+Check = Callable[[Graph, Operator], Fault | None]
 
 
-Check = Callable[[Graph, Operator], Limit | None]
-
-
-def _dilation(graph: Graph, operator: Operator) -> Limit | None:
+def _dilation(graph: Graph, operator: Operator) -> Fault | None:
     """The same dilation in both dimensions; in one where the kernel has a single tap there is none."""
     kernel = input_of(graph, operator, 1)
     taps = kernel.shape[1:3] if kernel is not None and len(kernel.shape) == 4 else (2, 2)
     height, width = (operator.options.get(f"Dilation{side}Factor", 1) for side in "HW")
     if height == width or 1 in taps:
         return None
-    return Limit("dilation", f"dilation {height}x{width}", "dilate both dimensions alike")
+    return Fault("dilation", f"dilation {height}x{width}", "dilate both dimensions alike")
 
 
-def _weight_format(graph: Graph, operator: Operator) -> Limit | None:
+def _weight_format(graph: Graph, operator: Operator) -> Fault | None:
     if not operator.options.get("WeightsFormat"):
         return None
-    return Limit("weight-format", "weights in a shuffled format", "convert again: the default format is mapped")
+    return Fault("weight-format", "weights in a shuffled format", "convert again: the default format is mapped")
 
 
-def _one_dimensional(graph: Graph, operator: Operator) -> Limit | None:
+def _one_dimensional(graph: Graph, operator: Operator) -> Fault | None:
     """The documents ask for one dimension; public logs of compiler 16 show heads of detectors that were mapped."""
     shape = graph.written(operator)[0].shape
     if sum(size > 1 for size in shape) <= 1:
         return None
     reason = f"{list(shape)} has more than one dimension, which is documented as not mapped, and yet seen"
-    return Limit("not-one-dimensional", reason, f"flatten before it, or {SPLIT_HEAD}", certain=False)
+    return Fault("not-one-dimensional", reason, f"flatten before it, or {SPLIT_HEAD}", certain=False)
 
 
-def _alpha(graph: Graph, operator: Operator) -> Limit | None:
+def _alpha(graph: Graph, operator: Operator) -> Fault | None:
     alpha = input_of(graph, operator, 1)
     if alpha is None or all(size == 1 for size in alpha.shape[:-1]):
         return None
     mend = "share alpha over height and width (Keras: shared_axes=[1, 2])"
-    return Limit("alpha-shape", f"alpha {list(alpha.shape)} varies over more than the channels", mend)
+    return Fault("alpha-shape", f"alpha {list(alpha.shape)} varies over more than the channels", mend)
 
 
-def _window(graph: Graph, operator: Operator) -> Limit | None:
+def _window(graph: Graph, operator: Operator) -> Fault | None:
     """A mean over channels needs a multiple of four; one over a large window stays on the CPU."""
     rank, axes = axes_of(graph, operator)
     shape = graph.read(operator)[0].shape
     if shape and rank - 1 in axes and shape[-1] % 4:
         reason = f"a mean over {shape[-1]} channels, which is no multiple of 4"
-        return Limit("channel-multiple", reason, "use a number of channels that is a multiple of 4")
+        return Fault("channel-multiple", reason, "use a number of channels that is a multiple of 4")
     window = math.prod(shape[axis] for axis in set(axes) if 0 <= axis < rank - 1)
     if window <= 64 * 128:
         return None
     mend = "average in steps: a pooling before it, or parts that are averaged again"
-    return Limit("large-window", f"a mean over {window:,} places", mend, certain=window >= 256 * 128)
+    return Fault("large-window", f"a mean over {window:,} places", mend, certain=window >= 256 * 128)
 
 
-def _zero_padding(graph: Graph, operator: Operator) -> Limit | None:
+def _zero_padding(graph: Graph, operator: Operator) -> Fault | None:
     """A constant among the inputs is all zeros, and one of two."""
     constants = [tensor for tensor in graph.read(operator) if tensor.constant]
     if not constants:
@@ -88,7 +78,7 @@ def _zero_padding(graph: Graph, operator: Operator) -> Limit | None:
     if len(operator.inputs) == 2 and all(_is_zero(tensor) for tensor in constants):
         return None
     mend = "add the constant another way, or outside of the model"
-    return Limit("constant-input", "a constant among the inputs is mapped as a padding of zeros only", mend)
+    return Fault("constant-input", "a constant among the inputs is mapped as a padding of zeros only", mend)
 
 
 def _is_zero(tensor: Tensor) -> bool:
@@ -96,19 +86,19 @@ def _is_zero(tensor: Tensor) -> bool:
     return values is not None and len(tensor.zero_points) == 1 and bool((values == tensor.zero_points[0]).all())
 
 
-def _resize(graph: Graph, operator: Operator) -> Limit | None:
+def _resize(graph: Graph, operator: Operator) -> Fault | None:
     """Sizes that lose precision stay on the CPU: known for 16 times and for one pixel, unknown above twice."""
     before, after = graph.read(operator)[0].shape, graph.written(operator)[0].shape
     if len(before) != 4 or len(after) != 4:
-        return Limit("rank", f"{list(before)} -> {list(after)}", "resize images of [1, height, width, channels]")
+        return Fault("rank", f"{list(before)} -> {list(after)}", "resize images of [1, height, width, channels]")
     corners = bool(operator.options.get("AlignCorners"))
     factor = max(_factor(before[axis], after[axis], corners) for axis in (1, 2))
     mend = "resize by 2, several times; a single pixel is spread by TILE; or resize in the application"
     if factor >= 16:
-        return Limit("resize-factor", f"{factor:g} times as large: left on the CPU to keep precision", mend)
+        return Fault("resize-factor", f"{factor:g} times as large: left on the CPU to keep precision", mend)
     if factor > 2:
         reason = f"by a factor of {factor:g}: 2 is known to be mapped and 16 is known not to be"
-        return Limit("resize-factor", reason, mend, certain=False)
+        return Fault("resize-factor", reason, mend, certain=False)
     return _on_chip(graph, operator)
 
 
@@ -119,26 +109,26 @@ def _factor(before: int, after: int, corners: bool) -> float:
     return max(after / max(before, 1), before / max(after, 1))
 
 
-def _on_chip(graph: Graph, operator: Operator) -> Limit | None:
+def _on_chip(graph: Graph, operator: Operator) -> Fault | None:
     """No tensor is larger than the chip's memory; what is documented of large ones is that some are not mapped."""
     largest = max(elements_of(tensor) for tensor in (*graph.read(operator), *graph.written(operator)))
     if largest <= ON_CHIP_BYTES:
         return None
     reason = f"a tensor of {largest:,} bytes, more than the memory of the chip: some of such size are not mapped"
-    return Limit("large-tensor", reason, "use a smaller input, or do it in the application", certain=False)
+    return Fault("large-tensor", reason, "use a smaller input, or do it in the application", certain=False)
 
 
-def _plain_slice(graph: Graph, operator: Operator) -> Limit | None:
+def _plain_slice(graph: Graph, operator: Operator) -> Fault | None:
     strides = values_of(graph, operator, 3)
     if strides is not None and (strides != 1).any():
-        return Limit("slice", f"strides {strides.tolist()}", "slice with strides of 1; pool to skip values")
+        return Fault("slice", f"strides {strides.tolist()}", "slice with strides of 1; pool to skip values")
     for mask, words in (("EllipsisMask", "an ellipsis"), ("NewAxisMask", "a new axis")):
         if operator.options.get(mask):
-            return Limit("slice", f"{words} in the slice", "write out every dimension, and use expand_dims")
+            return Fault("slice", f"{words} in the slice", "write out every dimension, and use expand_dims")
     return None
 
 
-def _leading_ones(graph: Graph, operator: Operator) -> Limit | None:
+def _leading_ones(graph: Graph, operator: Operator) -> Fault | None:
     """Squeezing may not change the layout: what is dropped has only dimensions of 1 before it."""
     shape = graph.read(operator)[0].shape
     dims = operator.options.get("SqueezeDims", ())
@@ -146,7 +136,7 @@ def _leading_ones(graph: Graph, operator: Operator) -> Limit | None:
     dropped = named or [axis for axis, size in enumerate(shape) if size == 1]
     if all(size == 1 for size in shape[: max(dropped, default=0)]):
         return None
-    return Limit("squeeze", f"{list(shape)} drops a dimension behind a larger one", "use a reshape")
+    return Fault("squeeze", f"{list(shape)} drops a dimension behind a larger one", "use a reshape")
 
 
 CHECKS: dict[str, tuple[Check, ...]] = {

@@ -24,6 +24,7 @@ from msgspec import Struct, structs
 from edgekit.errors import MissingDependency, ModelError, OutputError, RunError
 from edgekit.forecast.edgetpu import COMPILED, log_name
 from edgekit.forecast.placement import Forecast
+from edgekit.new_file import write_new
 from edgekit.tflite.graph import read_graph
 from edgekit.units import format_seconds
 
@@ -115,8 +116,17 @@ def compile_edgetpu(
         log = folder / f"{model.stem}_edgetpu.log"
         rows = parse_log(_read(log) if log.is_file() else text)
         found = _compilation(folder / result.name, text, rows, number)
-        _keep(folder / result.name, result)
+        write_compiled(result, (folder / result.name).read_bytes(), overwrite)
     return structs.replace(found, path=result)
+
+
+def write_compiled(result: Path, data: bytes, overwrite: bool) -> None:
+    """Write a compiled file whole or not at all, in a folder that is made for it. Raises OutputError."""
+    try:
+        result.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise OutputError(f"{result.parent}: {cause.strerror}", "give a folder that can be written") from None
+    write_new(result, data, overwrite)
 
 
 def compare(forecast: Forecast, compilation: Compilation) -> tuple[Difference, ...]:
@@ -240,18 +250,6 @@ def _refusal(name: str, ended: _Ended) -> ModelError:
 def _last_words(ended: _Ended) -> str:
     lines = [line.strip() for line in ended.text.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
-
-
-def _keep(made: Path, result: Path) -> None:
-    """Move the compiled file to its place, whole or not at all."""
-    partial = result.with_name(result.name + ".partial")
-    try:
-        result.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(made, partial)
-        partial.replace(result)
-    except OSError as cause:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {result}: {cause.strerror}", "give a folder that can be written") from None
 
 
 def _compilation(path: Path, text: str, rows: tuple[LogRow, ...], attempts: int) -> Compilation:

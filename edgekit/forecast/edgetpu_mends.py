@@ -50,11 +50,12 @@ def fixed_sizes(model: bytes) -> bytes:
     graph = read_graph(model)
     if not any(-1 in tensor.signature for tensor in graph.tensors) and not _open(graph):
         return model
-    mended = _written(model, graph, _worked_out(graph))
+    known = _worked_out(graph)
+    mended = _written(model, graph, known)
     if still := _open(read_graph(mended)):
-        operator = still[0]
+        operator = [one for one in graph.operators if one.index not in known.done][still[0].index]
         raise ModelError(
-            f"the size that {operator.name} #{operator.index} computes depends on more than the batch",
+            f"the size of what {operator.name} #{operator.index} makes is not worked out from the batch alone",
             "convert the model again with fixed sizes, as `edgekit optimize` does",
         )
     return mended

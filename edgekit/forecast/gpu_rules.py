@@ -7,13 +7,11 @@ Versions and types are in `targets/operators/gpu.toml`. A rule returns the fault
 
 from __future__ import annotations
 
-from edgekit.forecast.node import Fault, Node, Rule
+from edgekit.forecast.node import RESHAPED, STATIC, Fault, Node, Rule
 from edgekit.tflite.graph import Tensor
 
 _FLOATS = ("float16", "float32")
 _SIGN_BIT = "SIGN_BIT"
-_STATIC = "convert with a fixed batch, so that shapes and axes are constants"
-_RESHAPED = "reshape before it, or replace the layer"
 
 
 def reads(fed: int, constants: int | None = None, outputs: int = 1) -> Rule:
@@ -27,7 +25,7 @@ def reads(fed: int, constants: int | None = None, outputs: int = 1) -> Rule:
         reason = f"{found[0]} computed and {found[1]} constant inputs; it takes {wanted}"
         if found[2] != outputs:
             reason = f"{found[2]} outputs; it takes {outputs}"
-        return Fault("input-count", reason, _STATIC)
+        return Fault("input-count", reason, STATIC)
 
     return rule
 
@@ -43,7 +41,7 @@ def counts(inputs: int, outputs: int | None = 1) -> Rule:
     def rule(node: Node) -> Fault | None:
         if len(node.inputs) == inputs and outputs in (None, len(node.outputs)):
             return None
-        return Fault("input-count", f"{len(node.inputs)} inputs; it takes {inputs}", _RESHAPED)
+        return Fault("input-count", f"{len(node.inputs)} inputs; it takes {inputs}", RESHAPED)
 
     return rule
 
@@ -51,7 +49,7 @@ def counts(inputs: int, outputs: int | None = 1) -> Rule:
 def convolution_inputs(node: Node) -> Fault | None:
     """Data, and weights that are constant or computed."""
     if not 1 <= len(node.fed) <= 2 or len(node.outputs) != 1 or (len(node.fed) == 1 and len(node.inputs) < 2):
-        return Fault("input-count", f"{len(node.fed)} computed inputs: it takes 1 or 2", _RESHAPED)
+        return Fault("input-count", f"{len(node.fed)} computed inputs: it takes 1 or 2", RESHAPED)
     return None
 
 
@@ -83,7 +81,7 @@ def depthwise_shapes(node: Node) -> Fault | None:
     """Everything has four dimensions, and the sizes agree with the depth multiplier."""
     data, weights, bias, result = node.input(0).shape, node.input(1).shape, node.input(2), node.output().shape
     if not len(data) == len(weights) == len(result) == 4:
-        return Fault("too-many-dimensions", "input, weights and output have four dimensions each", _RESHAPED)
+        return Fault("too-many-dimensions", "input, weights and output have four dimensions each", RESHAPED)
     depth = result[3]
     agree = data[0] == result[0] and weights[3] == depth == data[3] * node.option("DepthMultiplier")
     if agree and (not bias.dtype or _elements(bias.shape) == depth):
@@ -113,7 +111,7 @@ def constant_axes(node: Node) -> Fault | None:
     axes = node.input(1)
     if axes.constant and axes.dtype == "int32":
         return None
-    return Fault("constant-axes", "the axes are not an int32 constant", _STATIC)
+    return Fault("constant-axes", "the axes are not an int32 constant", STATIC)
 
 
 def cumsum(node: Node) -> Fault | None:
@@ -122,7 +120,7 @@ def cumsum(node: Node) -> Fault | None:
     same = node.output().dtype == node.input(0).dtype
     if node.input(0).dtype in _FLOATS and same and axis.constant and axis.dtype == "int32":
         return None
-    return Fault("setting", "it takes float32 or float16 and a constant int32 axis", _STATIC)
+    return Fault("setting", "it takes float32 or float16 and a constant int32 axis", STATIC)
 
 
 def cast(node: Node) -> Fault | None:
@@ -147,9 +145,9 @@ def dense(node: Node) -> Fault | None:
     if node.option("WeightsFormat"):
         return Fault("setting", "shuffled weights", "make the file again with the default weight format")
     if len(node.fed) > 2 or node.input(0).constant or not node.inputs:
-        return Fault("input-count", "it takes a computed input, and constant weights or a constant bias", _RESHAPED)
+        return Fault("input-count", "it takes a computed input, and constant weights or a constant bias", RESHAPED)
     if node.option("KeepNumDims") and len(node.input(0).shape) != len(node.output().shape):
-        return Fault("shape", "it keeps the number of dimensions, and input and output differ in it", _RESHAPED)
+        return Fault("shape", "it keeps the number of dimensions, and input and output differ in it", RESHAPED)
     return None
 
 
@@ -157,7 +155,7 @@ def indices(node: Node) -> Fault | None:
     """Indices are int32 and have one dimension."""
     if len(node.input(1).shape) == 1 and node.input(1).dtype == "int32":
         return None
-    return Fault("shape", "it takes int32 indices of one dimension", _RESHAPED)
+    return Fault("shape", "it takes int32 indices of one dimension", RESHAPED)
 
 
 def lstm(node: Node) -> Fault | None:
@@ -182,7 +180,7 @@ def paddings(node: Node) -> Fault | None:
     """Paddings for three or four dimensions."""
     if node.input(1).shape in ((3, 2), (4, 2)):
         return None
-    return Fault("shape", f"paddings of shape {list(node.input(1).shape)}: it takes [3, 2] or [4, 2]", _RESHAPED)
+    return Fault("shape", f"paddings of shape {list(node.input(1).shape)}: it takes [3, 2] or [4, 2]", RESHAPED)
 
 
 def one_hot(node: Node) -> Fault | None:
@@ -193,7 +191,7 @@ def one_hot(node: Node) -> Fault | None:
     last = axis == -1 or (bool(found.shape) and axis == found.shape[-1])
     if found.dtype == "int32" and last and scalars and all(size == 1 for size in inner):
         return None
-    return Fault("setting", "it takes int32 indices [b, 1, 1, c], axis -1, and constant float values", _RESHAPED)
+    return Fault("setting", "it takes int32 indices [b, 1, 1, c], axis -1, and constant float values", RESHAPED)
 
 
 def select(node: Node) -> Fault | None:
@@ -203,7 +201,7 @@ def select(node: Node) -> Fault | None:
     fits &= all(size in (1, whole) for size, whole in zip(asked.shape[::-1], out[::-1], strict=False))
     if fits and all(_selects(value, out) for value in (node.input(1), node.input(2))):
         return None
-    return Fault("shape", "the two values have the shape of the output, or are scalar", _RESHAPED)
+    return Fault("shape", "the two values have the shape of the output, or are scalar", RESHAPED)
 
 
 def _selects(value: Tensor, out: tuple[int, ...]) -> bool:
@@ -216,7 +214,7 @@ def sliced_ranks(node: Node) -> Fault | None:
     """Cut are three or four dimensions."""
     if len(node.input(0).shape) in (3, 4):
         return None
-    return Fault("too-many-dimensions", "it cuts three or four dimensions only", _RESHAPED)
+    return Fault("too-many-dimensions", "it cuts three or four dimensions only", RESHAPED)
 
 
 def at_least(inputs: int) -> Rule:

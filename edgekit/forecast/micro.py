@@ -17,6 +17,7 @@ Refusal = tuple[str, str, str]
 
 _WITHOUT_SIZE = {"string", "variant"}
 _FLOAT = {"float32", "float16", "float64"}
+_UNLIKE_INT8 = {*_FLOAT, "int16", "uint8"}
 _INTEGER = {"int8", "uint8", "int4"}
 _WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
 _BODIES = {"IF", "WHILE", "CALL_ONCE"}
@@ -91,7 +92,8 @@ def _typed(graph: Graph, operator: Operator, table: OperatorTable) -> Refusal | 
         return "hybrid", "float activations with integer weights: hybrid operators are refused", _INT8
     found = f"{', '.join(inputs[:3])}{', ...' if len(inputs) > 3 else ''} -> {', '.join(outputs[:1])}"
     there = "; ".join(signatures[:_MOST_SHOWN]) + ("; ..." if len(signatures) > _MOST_SHOWN else "")
-    return "unsupported-type", f"no kernel for {found}; there is {there}", _INT8
+    mend = _INT8 if _UNLIKE_INT8 & {*inputs, *outputs[:1]} else "compute in one of these types"
+    return "unsupported-type", f"no kernel for {found}; there is {there}", mend
 
 
 def _hybrid(inputs: list[str], operator: Operator) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgekit.forecast.node import Fault, Node
+from edgekit.forecast.node import RESHAPED, STATIC, Fault, Node
 from edgekit.tflite.graph import Tensor
 
 LevelRule = Callable[[Node, int], Fault | None]
@@ -19,8 +19,6 @@ _REFERENCE_WINDOW = 256
 _EIGHT_BITS = ("int8", "uint8")
 LSTM_INPUTS = (20, 24)
 _BASIC_LSTM = 5
-RESHAPED = "reshape before it, or replace the layer"
-_STATIC = "convert with a fixed batch, so that shapes and axes are constants"
 NEWER = "ask for a newer Android, or replace the layer"
 
 
@@ -38,17 +36,16 @@ def before(level: int, rule: LevelRule) -> LevelRule:
     return lambda node, found: rule(node, found) if found < level else None
 
 
-def ranks(*places: int, least: int = 0, most: int = MOST_DIMENSIONS) -> LevelRule:
-    """These inputs have no more dimensions, nor fewer."""
-    words = (
-        f"an input has fewer than {least} or more than {most} dimensions" if least else f"more than {most} dimensions"
-    )
-    return asked(
-        "too-many-dimensions",
-        words,
-        RESHAPED,
-        lambda node, _: all(least <= len(node.input(place).shape) <= most for place in places),
-    )
+def ranks(*places: int, least: int = 0, most: int | None = MOST_DIMENSIONS) -> LevelRule:
+    """These inputs have no more dimensions (None: any number), nor fewer."""
+    bounds = ["no" if least == 1 else f"fewer than {least}"] if least else []
+    bounds += [f"more than {most}"] if most is not None else []
+
+    def fits(node: Node, _: int) -> bool:
+        found = [len(node.input(place).shape) for place in places]
+        return all(least <= count and (most is None or count <= most) for count in found)
+
+    return asked("too-many-dimensions", f"an input has {' or '.join(bounds)} dimensions", RESHAPED, fits)
 
 
 def constant(place: int, kind: str = "") -> LevelRule:
@@ -56,7 +53,7 @@ def constant(place: int, kind: str = "") -> LevelRule:
     return asked(
         "computed-input",
         f"input {place} is not {'an ' + kind if kind else 'a'} constant",
-        _STATIC,
+        STATIC,
         lambda node, _: node.input(place).constant and kind in ("", node.input(place).dtype),
     )
 
@@ -278,7 +275,7 @@ def split_sizes(node: Node, _: int) -> Fault | None:
     """Sizes are a constant vector of int32 without zeros, also where one is left open."""
     sizes, place = node.input(1).values(), node.input(2).values()
     if node.input(1).dtype != "int32" or sizes is None or sizes.ndim != 1 or place is None or place.size != 1:
-        return Fault("computed-input", "sizes or axis are not int32 constants", _STATIC)
+        return Fault("computed-input", "sizes or axis are not int32 constants", STATIC)
     shape, at = node.input(0).shape, int(place.reshape(-1)[0])
     if not -len(shape) <= at < len(shape):
         return Fault("shape", f"axis {at} of {len(shape)} dimensions", "make the file again")
@@ -306,7 +303,7 @@ def filled(node: Node, _: int) -> Fault | None:
     sizes, value = node.input(0), node.input(1)
     fits = sizes.dtype in ("int32", "int64") and _small(sizes) and sizes.shape[:1] != (0,)
     fits &= value.dtype in ("float32", "int32") or (value.dtype == "int64" and (not value.constant or _small(value)))
-    return None if fits else Fault("setting", "it fills constant sizes with float32, int32 or small int64", _STATIC)
+    return None if fits else Fault("setting", "it fills constant sizes with float32, int32 or small int64", STATIC)
 
 
 def _small(tensor: Tensor) -> bool:

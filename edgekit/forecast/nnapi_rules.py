@@ -11,7 +11,6 @@ from edgekit.forecast.nnapi_checks import (
     MOST_DIMENSIONS,
     NEWER,
     NNAPI_1_2,
-    RESHAPED,
     LevelRule,
     asked,
     axis,
@@ -54,12 +53,13 @@ from edgekit.forecast.nnapi_checks import (
     unset,
     up_to_1_2,
 )
+from edgekit.forecast.node import RESHAPED
 
 _ARITHMETIC = (plain_integers, ranks(0, 1))
 _FLOAT_WEIGHTS = (inputs(5), typed(1, "float32"))
 _RESIZE = up_to_1_2(unset("AlignCorners", "HalfPixelCenters"))
 _OLD_SCALES = before(NNAPI_1_2, restricted_scales)
-_ANY = FEATURE_LEVEL_6 * 2
+_EVERY_LEVEL = FEATURE_LEVEL_6 * 2
 
 RULES: dict[str, tuple[LevelRule, ...]] = {
     **dict.fromkeys(("ADD", "SUB"), _ARITHMETIC),
@@ -68,7 +68,7 @@ RULES: dict[str, tuple[LevelRule, ...]] = {
     **dict.fromkeys(("RNN", "SVDF"), _FLOAT_WEIGHTS),
     **dict.fromkeys(("MAXIMUM", "MINIMUM"), (scalars_constant,)),
     **dict.fromkeys(("REDUCE_ANY", "REDUCE_PROD", "SUM"), (has_dimensions,)),
-    **dict.fromkeys(("REDUCE_MIN", "REDUCE_MAX"), (ranks(0, least=1, most=_ANY),)),
+    **dict.fromkeys(("REDUCE_MIN", "REDUCE_MAX"), (ranks(0, least=1, most=None),)),
     "AVERAGE_POOL_2D": (before(NNAPI_1_2, small_window),),
     "BATCH_MATMUL": (ranks(0, least=2), matrices),
     "BATCH_TO_SPACE_ND": (crops,),
@@ -93,7 +93,7 @@ RULES: dict[str, tuple[LevelRule, ...]] = {
         _OLD_SCALES,
         kept_dimensions,
     ),
-    "GATHER": (typed(1, "int32"), ranks(1, least=1, most=_ANY)),
+    "GATHER": (typed(1, "int32"), ranks(1, least=1, most=None)),
     "HASHTABLE_LOOKUP": (gives("float32"),),
     "L2_NORMALIZATION": (plain, before(NNAPI_1_2, ranks(0, least=4))),
     "L2_POOL_2D": (before(NNAPI_1_2, plain),),
@@ -143,5 +143,5 @@ RULES: dict[str, tuple[LevelRule, ...]] = {
     "TRANSPOSE_CONV": (constant(0), constant(1)),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (not_hybrid(2), inputs(*LSTM_INPUTS)),
     "UNIDIRECTIONAL_SEQUENCE_RNN": (not_hybrid(1),),
-    "UNPACK": (ranks(0, least=2), not_last(-1, _ANY)),
+    "UNPACK": (ranks(0, least=2), not_last(-1, _EVERY_LEVEL)),
 }

@@ -8,11 +8,14 @@ from msgspec import Struct
 
 from edgekit.tflite.graph import Graph, Operator, Tensor
 
+STATIC = "convert with a fixed batch, so that shapes and axes are constants"
+RESHAPED = "reshape before it, or replace the layer"
+"""Mends that several delegates give."""
 _ABSENT = Tensor(name="", shape=(), signature=(), dtype="")
 
 
 class Fault(Struct, frozen=True):
-    """Why a delegate leaves an operator; not `certain` where what is documented does not decide it."""
+    """Why a unit leaves an operator; not `certain` where what is documented does not decide it."""
 
     code: str
     reason: str

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from edgekit.tflite.graph import Graph, Operator, Tensor
 
-# The inputs that decide the size of the output.
-_SIZES = {
+SIZES = {
     "ARG_MAX": (1,),
     "ARG_MIN": (1,),
     "BATCH_TO_SPACE_ND": (1, 2),
@@ -47,7 +46,8 @@ _SIZES = {
     "TRANSPOSE": (1,),
     "TRANSPOSE_CONV": (0,),
 }
-_ALWAYS = {"WHERE", "UNIQUE"}
+"""The inputs that decide the size of the output, by operator."""
+SIZED_BY_VALUES = {"WHERE", "UNIQUE"}
 # Kernels that compute beforehand what follows from constants and shapes (`SetTensorToPersistentRo`).
 _FROM_SHAPES = {"SHAPE", "RANK"}
 _FOLDED = {"BROADCAST_ARGS", "CONCATENATION", "GATHER", "MUL", "RANGE", "RESHAPE", "STRIDED_SLICE", "TILE"}
@@ -68,8 +68,8 @@ def dynamic_operators(graph: Graph) -> list[Operator]:
 def _dynamic(operator: Operator, known: set[int]) -> bool:
     if operator.custom:
         return False
-    deciding = [operator.inputs[place] for place in _SIZES.get(operator.name, ()) if place < len(operator.inputs)]
-    return operator.name in _ALWAYS or any(index >= 0 and index not in known for index in deciding)
+    deciding = [operator.inputs[place] for place in SIZES.get(operator.name, ()) if place < len(operator.inputs)]
+    return operator.name in SIZED_BY_VALUES or any(index >= 0 and index not in known for index in deciding)
 
 
 def _unsized(operator: Operator, result: Tensor) -> bool:

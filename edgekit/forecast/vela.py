@@ -23,7 +23,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
-from edgekit.errors import InputError, MissingDependency, OutputError, RunError, did_you_mean
+from edgekit.errors import InputError, MissingDependency, RunError, did_you_mean
 from edgekit.forecast.placement import Forecast, Placement
 from edgekit.tflite.flatbuffer import read_bytes
 from edgekit.tflite.graph import Graph, Operator, read_graph
@@ -82,20 +82,17 @@ def compile_for_ethos_u(
     *,
     system_config: str | None = None,
     memory_mode: str | None = None,
-    keep: Path | None = None,
     seconds: float = _SECONDS,
-) -> Compiled:
-    """Compile a file with vela and read what came out; `keep` is where the compiled file is written.
+) -> tuple[Compiled, bytes]:
+    """Compile a file with vela: what came out, and the compiled file.
 
     System and memory mode are those that vela takes by default unless they are named. Raises MissingDependency without
-    vela, InputError for an unknown accelerator, ModelError for no TFLite file, OutputError if `keep` exists, RunError
-    where vela fails or takes longer than `seconds`.
+    vela, InputError for an unknown accelerator, ModelError for no TFLite file, RunError where vela fails or takes
+    longer than `seconds`.
     """
     command = _command()
     if accelerator not in get_args(Accelerator):
         raise InputError(f"unknown accelerator {accelerator!r}", did_you_mean(accelerator, get_args(Accelerator)))
-    if keep is not None and keep.exists():
-        raise OutputError(f"{keep} exists already", "remove it, or give another name")
     graph = read_graph(source)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         model, out = Path(folder) / "model.tflite", Path(folder) / "out"
@@ -105,9 +102,8 @@ def compile_for_ethos_u(
         words += ["--memory-mode", memory_mode] if memory_mode else []
         said = _run(words, seconds)
         row, compiled = _results(out, said)
-    if keep is not None:
-        keep.write_bytes(compiled)
-    return _compiled(accelerator, row, _forecast(graph, read_graph(compiled, "the file made by vela"), said))
+    forecast = _forecast(graph, read_graph(compiled, "the file made by vela"), said)
+    return _compiled(accelerator, row, forecast), compiled
 
 
 def _command() -> list[str]:
@@ -121,13 +117,15 @@ def _command() -> list[str]:
 
 def _run(words: list[str], seconds: float) -> str:
     """What vela says. Raises RunError with its last words where it fails."""
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[1]
+    memory = _MEMORY_BYTES if allowed == resource.RLIM_INFINITY else min(allowed, _MEMORY_BYTES)
     process = subprocess.Popen(
         words,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"},
         start_new_session=True,
-        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES)),
+        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_AS, (memory, memory)),
     )
     try:
         output, _ = process.communicate(timeout=seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from edgekit.forecast.partition import partition
 from edgekit.forecast.placement import Forecast, Placement
-from edgekit.forecast.xnnpack_checks import Node, Refusal, counts
+from edgekit.forecast.xnnpack_checks import Asked, Refusal, counts
 from edgekit.forecast.xnnpack_kernel import build_refusal
 from edgekit.forecast.xnnpack_mends import better_mend, without_rule
 from edgekit.forecast.xnnpack_rules import RULES
@@ -33,10 +33,9 @@ def forecast_xnnpack(graph: Graph) -> Forecast:
     pieces = partition(graph, visit.taken)
     if pieces is None:
         refusals, pieces = _nothing(graph, None, _CYCLE), ()
-    broken = next((index for index in sorted(visit.kernels) if build_refusal(visit.node(graph.operators[index]))), None)
-    if broken is not None:
-        found = build_refusal(visit.node(graph.operators[broken]))
-        refusals, pieces = _nothing(graph, broken, found), ()
+    built = ((index, build_refusal(visit.node(graph.operators[index]))) for index in sorted(visit.kernels))
+    if broken := next(((index, refusal) for index, refusal in built if refusal), None):
+        refusals, pieces = _nothing(graph, *broken), ()
     placements = tuple(_placement(operator, refusals) for operator in graph.operators)
     return Forecast("xnnpack", placements, sum(piece.taken for piece in pieces), VERSION)
 
@@ -64,8 +63,8 @@ class _Visit:
         handles = (self.handles[resource] for resource in self.variables)
         return frozenset(self.kernels) | self.unpackers | frozenset(handles)
 
-    def node(self, operator: Operator) -> Node:
-        return Node(operator, self.graph.tensors, self.makers.keys(), self.halves)
+    def node(self, operator: Operator) -> Asked:
+        return Asked(operator, self.graph.tensors, self.makers.keys(), self.halves)
 
     def _visit(self, operator: Operator) -> None:
         if self._unpacks(operator):
@@ -120,7 +119,7 @@ class _Visit:
     def _reading(self, operator: Operator) -> list[Operator]:
         return [reader for index in operator.outputs for reader in self.readers.get(index, ())]
 
-    def _variable(self, node: Node) -> Refusal | None:
+    def _variable(self, node: Asked) -> Refusal | None:
         """A variable has to keep one type and shape, and its handle has to come first."""
         if node.operator.name not in ("READ_VARIABLE", "ASSIGN_VARIABLE"):
             return None
@@ -161,9 +160,8 @@ def _unpacked_outside(visit: _Visit, index: int) -> Refusal:
     return Refusal("reader", reason, "see there")
 
 
-def _nothing(graph: Graph, broken: int | None, found: Refusal | None) -> dict[int, Refusal]:
+def _nothing(graph: Graph, broken: int | None, found: Refusal) -> dict[int, Refusal]:
     """Refusals for all operators, where the runtime applies no delegate or loads no file."""
-    assert found is not None
     if broken is None:
         return {operator.index: found for operator in graph.operators}
     name = graph.operators[broken].name

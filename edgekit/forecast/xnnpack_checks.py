@@ -35,7 +35,7 @@ class Refusal(NamedTuple):
     mend: str
 
 
-class Node(NamedTuple):
+class Asked(NamedTuple):
     """One operator with all tensors of its graph.
 
     `unpacked` are the tensors that the delegate itself computes from constants, when it starts, by DEQUANTIZE and
@@ -73,10 +73,10 @@ class Node(NamedTuple):
         return [*map(self.input, inputs), *map(self.output, outputs)]
 
 
-Check = Callable[[Node], Refusal | None]
+Check = Callable[[Asked], Refusal | None]
 
 
-def counts(node: Node, inputs: tuple[int, int], outputs: tuple[int, int]) -> Refusal | None:
+def counts(node: Asked, inputs: tuple[int, int], outputs: tuple[int, int]) -> Refusal | None:
     """The number of inputs and outputs; inputs below the least number must not be absent."""
     operator = node.operator
     sides = (("inputs", inputs, operator.inputs), ("outputs", outputs, operator.outputs))
@@ -95,7 +95,7 @@ _COUNT_MEND = "split the operator into several, or leave it on the runtime's own
 def types(allowed: tuple[str, ...], inputs: Iterable[int] = (0,), outputs: Iterable[int] = (0,)) -> Check:
     """Tensors of the allowed types; 8-bit ones with one scale for the whole tensor."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         problems = (type_problem(node.operator.name, tensor, allowed) for tensor in node.used(inputs, outputs))
         return next(filter(None, problems), None)
 
@@ -123,7 +123,7 @@ def per_tensor(name: str, tensor: Tensor) -> Refusal | None:
 def same_types(*places: int) -> Check:
     """Inputs of the type of the output."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         found = [node.input(place).dtype for place in places]
         out = node.output().dtype
         if all(dtype == out for dtype in found):
@@ -137,7 +137,7 @@ def same_types(*places: int) -> Check:
 def ranked(least: int, most: int, inputs: Iterable[int] = (0,), outputs: Iterable[int] = ()) -> Check:
     """Number of dimensions, and none of them empty."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         problems = (_rank_problem(node.operator.name, tensor, least, most) for tensor in node.used(inputs, outputs))
         return next(filter(None, problems), None)
 
@@ -160,7 +160,7 @@ def _rank_problem(name: str, tensor: Tensor, least: int, most: int) -> Refusal |
 def static(*places: int) -> Check:
     """Inputs that are constants of the file."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         if all(node.static(place) for place in places):
             return None
         place = next(place for place in places if not node.static(place))
@@ -176,7 +176,7 @@ _CONSTANT_MEND = "export the model with a fixed batch and fixed sizes, so that t
 def numbers(*places: int, most_dimensions: int | None = 1, kinds: tuple[str, ...] = ("int32",)) -> Check:
     """Inputs that are stored integers: axes, shapes, paddings."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         for place in places:
             tensor = node.input(place)
             if tensor.dtype not in kinds or stored(node, place) is None:
@@ -190,13 +190,13 @@ def numbers(*places: int, most_dimensions: int | None = 1, kinds: tuple[str, ...
     return check
 
 
-def stored(node: Node, place: int) -> NDArray[Any] | None:
+def stored(node: Asked, place: int) -> NDArray[Any] | None:
     """The integers that an input is in the file, flat."""
     values = node.input(place).values()
     return None if values is None else values.ravel()
 
 
-def activation(node: Node) -> Refusal | None:
+def activation(node: Asked) -> Refusal | None:
     """Fused activations that are a clamp."""
     found = node.operator.activation
     if found in _CLAMPS:
@@ -205,7 +205,7 @@ def activation(node: Node) -> Refusal | None:
     return Refusal("activation", reason, "make the activation an operator of its own")
 
 
-def padding(node: Node) -> Refusal | None:
+def padding(node: Asked) -> Refusal | None:
     """SAME or VALID, which an operator without options has not."""
     if node.option("Padding", -1) in (0, 1):
         return None
@@ -217,7 +217,7 @@ def padding(node: Node) -> Refusal | None:
 def positive(*names: str) -> Check:
     """Options that are greater than zero, such as strides."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         wrong = next((name for name in names if node.option(name) <= 0), None)
         if wrong is None:
             return None
@@ -227,7 +227,7 @@ def positive(*names: str) -> Check:
     return check
 
 
-def window(node: Node) -> Refusal | None:
+def window(node: Asked) -> Refusal | None:
     """A pooling window at least as large as its stride."""
     width, height = node.option("FilterWidth"), node.option("FilterHeight")
     strides = node.option("StrideW"), node.option("StrideH")
@@ -241,7 +241,7 @@ def window(node: Node) -> Refusal | None:
 def ratio(places: Iterable[int], least: float, most: float) -> Check:
     """Scale of an 8-bit input over that of the output, in float32 as the delegate computes it: [least, most)."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         out = node.output()
         inputs = [node.input(place) for place in places if node.input(place).dtype == out.dtype]
         if out.dtype not in Q8:
@@ -255,7 +255,7 @@ def ratio(places: Iterable[int], least: float, most: float) -> Check:
 def product_ratio(least: float, most: float) -> Check:
     """The same of the product of the scales of two inputs."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         first, second, out = node.input(0), node.input(1), node.output()
         if out.dtype not in Q8 or {first.dtype, second.dtype} != {out.dtype}:
             return None
@@ -273,7 +273,7 @@ def quotient(first: float, second: float) -> float:
         return float(np.float32(first) / np.float32(second))
 
 
-def scale_refusal(node: Node, found: float | None) -> Refusal | None:
+def scale_refusal(node: Asked, found: float | None) -> Refusal | None:
     """The refusal for a ratio of scales; None for None."""
     if found is None:
         return None
@@ -309,7 +309,7 @@ def value_problem(tensor: Tensor) -> str | None:
     if tensor.dtype in FLOAT:
         return None
     if not tensor.scales:
-        return f"an {tensor.dtype} tensor has no scale"
+        return f"a tensor of {tensor.dtype} has no scale"
     if any(scale <= 0 or not normal(scale) for scale in tensor.scales):
         return "a scale is zero, negative or no number"
     return _zero_point_problem(tensor) if len(tensor.scales) == 1 else _channel_problem(tensor)
@@ -324,7 +324,7 @@ def _zero_point_problem(tensor: Tensor) -> str | None:
 
 def _channel_problem(tensor: Tensor) -> str | None:
     if tensor.dtype == "uint8" or (tensor.dtype == "int32" and tensor.quantized_axis):
-        return f"an {tensor.dtype} tensor has {len(tensor.scales)} scales along dimension {tensor.quantized_axis}"
+        return f"a tensor of {tensor.dtype} has {len(tensor.scales)} scales along dimension {tensor.quantized_axis}"
     allowed = (0, 8) if tensor.dtype == "int4" else (0,)
     fits = all(zero in allowed for zero in tensor.zero_points)
     return None if fits else "a tensor with a scale for each channel has a zero point other than 0"

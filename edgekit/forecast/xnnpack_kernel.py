@@ -7,12 +7,12 @@ src/subgraph/ (validation.c, concatenate.c, copy.c, static-resize-bilinear-2d.c 
 
 from __future__ import annotations
 
-from edgekit.forecast.xnnpack_checks import Node, Refusal, value_problem
+from edgekit.forecast.xnnpack_checks import Asked, Refusal, value_problem
 from edgekit.forecast.xnnpack_rules import RULES
 from edgekit.tflite.graph import Tensor
 
 
-def build_refusal(node: Node) -> Refusal | None:
+def build_refusal(node: Asked) -> Refusal | None:
     """Why the kernel of an operator that the delegate takes cannot be built; None where it can."""
     rule = RULES[node.operator.name]
     problem = next(filter(None, (value_problem(tensor) for tensor in _values(node, rule.reads))), None)
@@ -26,7 +26,7 @@ def build_refusal(node: Node) -> Refusal | None:
     return Refusal("kernel", reason, f"{found.mend}; or run the file without XNNPACK")
 
 
-def _values(node: Node, reads: tuple[int, ...] | None) -> list[Tensor]:
+def _values(node: Asked, reads: tuple[int, ...] | None) -> list[Tensor]:
     """The tensors that become values of XNNPACK's own graph."""
     operator = node.operator
     places = range(len(operator.inputs)) if reads is None else reads

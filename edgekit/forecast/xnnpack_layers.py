@@ -16,8 +16,8 @@ from edgekit.forecast.xnnpack_checks import (
     MOST_DIMENSIONS,
     Q8,
     ZERO_POINTS,
+    Asked,
     Check,
-    Node,
     Refusal,
     normal,
     quotient,
@@ -33,10 +33,10 @@ from edgekit.forecast.xnnpack_checks import (
 from edgekit.tflite.graph import Tensor
 
 
-def filter_types(axis: Callable[[Node], int], place: int = 1) -> Check:
+def filter_types(axis: Callable[[Asked], int], place: int = 1) -> Check:
     """Weights: float, uint8 with one scale, or int8 with one scale, or one a channel along the axis."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         tensor = node.input(place)
         if tensor.dtype != "int8":
             return type_problem(node.operator.name, tensor, FLOAT_Q8) or (
@@ -53,7 +53,7 @@ def filter_types(axis: Callable[[Node], int], place: int = 1) -> Check:
 def bias_types(place: int = 2) -> Check:
     """A bias in float, or in int32 with scales along dimension 0 and zero points of 0."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         tensor = node.input(place)
         if tensor.dtype in FLOAT:
             return None
@@ -64,7 +64,7 @@ def bias_types(place: int = 2) -> Check:
     return check
 
 
-def _quantized_problem(node: Node, tensor: Tensor) -> Refusal | None:
+def _quantized_problem(node: Asked, tensor: Tensor) -> Refusal | None:
     """Scales that are normal numbers and zero points in range: xnn_validate_(channelwise_)quantized_tensor."""
     if len(tensor.shape) > MOST_DIMENSIONS or not tensor.scales or not tensor.zero_points:
         return _quantization(node, f"{tensor.dtype} parameters without scales")
@@ -86,7 +86,7 @@ def _zero_point_fits(tensor: Tensor) -> bool:
     return least <= tensor.zero_points[0] <= most
 
 
-def _quantization(node: Node, what: str) -> Refusal:
+def _quantization(node: Asked, what: str) -> Refusal:
     mend = "quantize the model again; a channel whose weights are all zero may have no usable scale"
     return Refusal("quantization", f"{node.operator.name} has {what}", mend)
 
@@ -94,7 +94,7 @@ def _quantization(node: Node, what: str) -> Refusal:
 def bias_of_filter(filters: int = 1, bias: int = 2) -> Check:
     """Float weights and bias of one type; float16 weights may have a float32 bias."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         weights, other = _inner_type(node, filters), _inner_type(node, bias)
         if weights not in FLOAT or weights == other or (weights, other) == ("float16", "float32"):
             return None
@@ -104,11 +104,11 @@ def bias_of_filter(filters: int = 1, bias: int = 2) -> Check:
     return check
 
 
-def _inner_type(node: Node, place: int) -> str:
+def _inner_type(node: Asked, place: int) -> str:
     return "float16" if node.operator.inputs[place] in node.halves else node.input(place).dtype
 
 
-def convolution(node: Node) -> Refusal | None:
+def convolution(node: Asked) -> Refusal | None:
     """CONV_2D of one type, or float32 with int8 weights; the channels of the input fit the weights."""
     first, weights, out = node.input(0), node.input(1), node.output()
     dynamic = (first.dtype, weights.dtype) == ("float32", "int8")
@@ -120,12 +120,12 @@ def convolution(node: Node) -> Refusal | None:
     return None
 
 
-def _mixed(node: Node, first: str, weights: str, out: str) -> Refusal:
+def _mixed(node: Asked, first: str, weights: str, out: str) -> Refusal:
     reason = f"XNNPACK has no {node.operator.name} of {first} with {weights} weights to {out}"
     return Refusal("mixed-types", reason, "quantize the whole layer, or keep it in float")
 
 
-def multiplied(node: Node) -> Refusal | None:
+def multiplied(node: Asked) -> Refusal | None:
     """Kernel of DEPTHWISE_CONV_2D: as many weights as channels times the multiplier."""
     channels, multiplier = node.input(0).shape[3], node.option("DepthMultiplier")
     if channels * multiplier == node.input(1).shape[3]:
@@ -134,7 +134,7 @@ def multiplied(node: Node) -> Refusal | None:
     return Refusal("options", reason, "convert the model again")
 
 
-def requantized(node: Node, image: int = 0) -> Refusal | None:
+def requantized(node: Asked, image: int = 0) -> Refusal | None:
     """Kernels of 8-bit layers: scale of the input times that of the weights is below 256 times that of the output."""
     first, weights, out = node.input(image), node.input(1), node.output()
     if first.dtype not in Q8 or not weights.scales:
@@ -145,7 +145,7 @@ def requantized(node: Node, image: int = 0) -> Refusal | None:
     return scale_refusal(node, found if found >= 256 else None)
 
 
-def depthwise(node: Node) -> Refusal | None:
+def depthwise(node: Asked) -> Refusal | None:
     """DEPTHWISE_CONV_2D of one type, whose channels are a multiple of the depth multiplier."""
     first, weights, out = node.input(0), node.input(1), node.output()
     if len({first.dtype, weights.dtype, out.dtype}) > 1:
@@ -160,7 +160,7 @@ def depthwise(node: Node) -> Refusal | None:
 _PACKED = ("int4", "int8")
 
 
-def dense_version(node: Node) -> Refusal | None:
+def dense_version(node: Asked) -> Refusal | None:
     """FULLY_CONNECTED in a version and with a format of weights that the delegate reads."""
     if node.operator.version == 8:
         return Refusal("version", "XNNPACK leaves FULLY_CONNECTED of version 8", "convert with another version")
@@ -169,7 +169,7 @@ def dense_version(node: Node) -> Refusal | None:
     return None
 
 
-def dense_weights(node: Node) -> Refusal | None:
+def dense_weights(node: Asked) -> Refusal | None:
     """Weights of FULLY_CONNECTED, which may have 4 bits."""
     weights = node.input(1)
     if weights.dtype not in _PACKED:
@@ -183,7 +183,7 @@ def dense_weights(node: Node) -> Refusal | None:
     return None
 
 
-def dense_bias(node: Node) -> Refusal | None:
+def dense_bias(node: Asked) -> Refusal | None:
     """Bias of FULLY_CONNECTED, where it has one."""
     if not node.has(2):
         return None
@@ -193,7 +193,7 @@ def dense_bias(node: Node) -> Refusal | None:
     return next(filter(None, (check(node) for check in checks)), None)
 
 
-def dense(node: Node) -> Refusal | None:
+def dense(node: Asked) -> Refusal | None:
     """Types of FULLY_CONNECTED together: one for all, or weights of 4 or 8 bits under float or int8 activations."""
     first, weights, out = node.input(0), node.input(1), node.output()
     dynamic = first.dtype in FLOAT and weights.dtype in _PACKED
@@ -208,7 +208,7 @@ def dense(node: Node) -> Refusal | None:
     return None
 
 
-def matrices(node: Node) -> Refusal | None:
+def matrices(node: Asked) -> Refusal | None:
     """Types of BATCH_MATMUL together: one for all, or an int8 second input under a float32 first one."""
     first, second = node.input(0), node.input(1)
     dynamic = (first.dtype, second.dtype) == ("float32", "int8")
@@ -227,12 +227,12 @@ def matrices(node: Node) -> Refusal | None:
     return None
 
 
-def columns(node: Node) -> int:
+def columns(node: Asked) -> int:
     """The dimension of the second input of BATCH_MATMUL along which its scales may run."""
     return len(node.input(1).shape) - (2 if node.option("AdjY", False) else 1)
 
 
-def transposed(node: Node) -> Refusal | None:
+def transposed(node: Asked) -> Refusal | None:
     """Check of TRANSPOSE_CONV: inputs are the shape of the output, weights, image and perhaps a bias."""
     size, weights, image = stored(node, 0), node.input(1), node.input(2)
     if size is None or len(size) != 4:
@@ -242,14 +242,14 @@ def transposed(node: Node) -> Refusal | None:
     return _transposed_bias(node) or _transposed_sizes(node, [int(side) for side in size])
 
 
-def _transposed_bias(node: Node) -> Refusal | None:
+def _transposed_bias(node: Asked) -> Refusal | None:
     if not node.has(3):
         return None
     checks = (bias_types(3), ranked(1, 1, (3,)), static(3))
     return next(filter(None, (check(node) for check in checks)), None)
 
 
-def _transposed_sizes(node: Node, size: list[int]) -> Refusal | None:
+def _transposed_sizes(node: Asked, size: list[int]) -> Refusal | None:
     mend = "choose a kernel that is at least as large as the stride and an output of input times stride"
     for place, stride in ((1, node.option("StrideH")), (2, node.option("StrideW"))):
         kernel, image = node.input(1).shape[place], node.input(2).shape[place]
@@ -265,7 +265,7 @@ def _transposed_sizes(node: Node, size: list[int]) -> Refusal | None:
 def bias_fits(bias: int, weights: int = 1, by_channel: bool = True) -> Check:
     """A bias of the type that goes with the weights, and scales by channel for both or none."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         if not node.has(bias):
             return None
         kind, scales = node.input(weights).dtype, node.input(weights).scales

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.forecast.xnnpack_checks import Node, Refusal
+from edgekit.forecast.xnnpack_checks import Asked, Refusal
 from edgekit.tflite.graph import Graph, Operator
 
 _FUSE = "put the activation directly behind the convolution or the dense layer, where it is fused"
@@ -48,7 +48,7 @@ def without_rule(operator: Operator, graph: Graph) -> Refusal:
     return Refusal("operator", f"XNNPACK has no {kind} {operator.name}", mend)
 
 
-def better_mend(node: Node, found: Refusal, last: bool = False) -> Refusal:
+def better_mend(node: Asked, found: Refusal, last: bool = False) -> Refusal:
     """The same refusal with the mend that fits the operator and its type; none for a SOFTMAX that is the last one."""
     if found.code != "type":
         return found

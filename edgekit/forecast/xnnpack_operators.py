@@ -13,8 +13,8 @@ from edgekit.forecast.xnnpack_checks import (
     FLOAT_Q8,
     MOST_DIMENSIONS,
     Q8,
+    Asked,
     Check,
-    Node,
     Refusal,
     normal,
     numbers,
@@ -28,7 +28,7 @@ from edgekit.forecast.xnnpack_checks import (
 )
 
 
-def slopes(node: Node) -> Refusal | None:
+def slopes(node: Asked) -> Refusal | None:
     """Slope and scales of LEAKY_RELU."""
     alpha = node.option("Alpha")
     if not normal(alpha):
@@ -42,7 +42,7 @@ def slopes(node: Node) -> Refusal | None:
     return None if fits else scale_refusal(node, above)
 
 
-def requantize(node: Node) -> Refusal | None:
+def requantize(node: Asked) -> Refusal | None:
     """QUANTIZE from float, or from one 8-bit type to the same with a scale that is not too far away."""
     first, last = node.input(0), node.output()
     if first.dtype in FLOAT:
@@ -57,7 +57,7 @@ def requantize(node: Node) -> Refusal | None:
     return scale_refusal(node, found if found < 1 / 256 or found > 128 else None)
 
 
-def joined(node: Node) -> Refusal | None:
+def joined(node: Asked) -> Refusal | None:
     """Axis and types of CONCATENATION; uint8 inputs with the parameters of the output."""
     inputs, out = [node.input(place) for place in range(len(node.operator.inputs))], node.output()
     if any(node.option("Axis") >= len(tensor.shape) for tensor in inputs):
@@ -69,12 +69,12 @@ def joined(node: Node) -> Refusal | None:
     return _unlike_scales(node) if unlike else None
 
 
-def _unlike_scales(node: Node) -> Refusal:
+def _unlike_scales(node: Asked) -> Refusal:
     reason = f"{node.operator.name} only moves values, but its input and output have different scales or zero points"
     return Refusal("quantization", reason, "quantize again; the quantizer has to give both the same parameters")
 
 
-def reduced_axes(node: Node) -> Refusal | None:
+def reduced_axes(node: Asked) -> Refusal | None:
     """One to six axes, and something to reduce."""
     axes = stored(node, 1)
     count, rank = 0 if axes is None else len(axes), len(node.input(0).shape)
@@ -83,7 +83,7 @@ def reduced_axes(node: Node) -> Refusal | None:
     return Refusal("axis", f"{node.operator.name} over {count} dimensions of {rank}", "remove it")
 
 
-def paddings(node: Node) -> Refusal | None:
+def paddings(node: Asked) -> Refusal | None:
     """PAD by a pair of numbers for each dimension, none negative."""
     if node.input(1).shape != (len(node.input(0).shape), 2):
         return Refusal("rank", "PAD lacks a pair of paddings for each dimension", "convert the model again")
@@ -93,7 +93,7 @@ def paddings(node: Node) -> Refusal | None:
     return None
 
 
-def new_shape(node: Node) -> Refusal | None:
+def new_shape(node: Asked) -> Refusal | None:
     """RESHAPE to a stored shape that is not [-1], 8-bit tensors with the parameters kept."""
     first, out = node.input(0), node.output()
     if out.dtype in Q8 and (scale(first), zero_point(first)) != (scale(out), zero_point(out)):
@@ -112,7 +112,7 @@ def _flat(shape: tuple[int, ...] | list[int]) -> Refusal | None:
     return Refusal("options", "RESHAPE to [-1]", "name the number of values, and fix the batch")
 
 
-def new_size(node: Node) -> Refusal | None:
+def new_size(node: Asked) -> Refusal | None:
     """RESIZE_BILINEAR to a stored height and width."""
     values = stored(node, 1)
     if values is not None and len(values) == 2 and values[0] > 0:
@@ -120,7 +120,7 @@ def new_size(node: Node) -> Refusal | None:
     return Refusal("options", "RESIZE_BILINEAR to no size", "convert the model again")
 
 
-def new_width(node: Node) -> Refusal | None:
+def new_width(node: Asked) -> Refusal | None:
     """Kernel of RESIZE_BILINEAR: a width above zero."""
     values = stored(node, 1)
     if values is not None and values[1] > 0:
@@ -128,7 +128,7 @@ def new_width(node: Node) -> Refusal | None:
     return Refusal("options", "RESIZE_BILINEAR to no width", "convert the model again")
 
 
-def cut(node: Node) -> Refusal | None:
+def cut(node: Asked) -> Refusal | None:
     """SLICE from a place that is not negative, of sizes in numbers."""
     begin, size = stored(node, 1), stored(node, 2)
     if begin is None or size is None or len(begin) != len(size) or len(size) > MOST_DIMENSIONS:
@@ -140,7 +140,7 @@ def cut(node: Node) -> Refusal | None:
     return Refusal("options", "SLICE to the end (a size of -1) or to nothing", "name the size in numbers")
 
 
-def strided_cut(node: Node) -> Refusal | None:
+def strided_cut(node: Asked) -> Refusal | None:
     """STRIDED_SLICE that names every dimension, steps by one and adds or drops none."""
     masks = [name for name in ("EllipsisMask", "NewAxisMask", "ShrinkAxisMask") if node.option(name)]
     if masks:
@@ -155,28 +155,28 @@ def strided_cut(node: Node) -> Refusal | None:
     return None
 
 
-def beta(node: Node) -> Refusal | None:
+def beta(node: Asked) -> Refusal | None:
     """SOFTMAX with a beta of one."""
     if node.option("Beta") == 1:
         return None
     return Refusal("options", f"SOFTMAX with beta = {node.option('Beta')}", "scale the logits before it")
 
 
-def no_scalar(node: Node) -> Refusal | None:
+def no_scalar(node: Asked) -> Refusal | None:
     """Kernel of SOFTMAX: something to sum over."""
     if node.input(0).shape:
         return None
     return Refusal("rank", "SOFTMAX of a tensor without dimensions", "give it at least one")
 
 
-def block(node: Node) -> Refusal | None:
+def block(node: Asked) -> Refusal | None:
     """Blocks of at least two."""
     if node.option("BlockSize") > 1:
         return None
     return Refusal("options", f"{node.operator.name} with blocks of {node.option('BlockSize')}", "remove it")
 
 
-def blocks_fit(node: Node) -> Refusal | None:
+def blocks_fit(node: Asked) -> Refusal | None:
     """SPACE_TO_DEPTH of an image that is a multiple of the block."""
     shape, size = node.input(0).shape, node.option("BlockSize")
     if len(shape) > 2 and not shape[1] % size and not shape[2] % size:
@@ -184,7 +184,7 @@ def blocks_fit(node: Node) -> Refusal | None:
     return Refusal("options", "SPACE_TO_DEPTH of a size that is no multiple of the block", "pad the image before")
 
 
-def parts(node: Node) -> Refusal | None:
+def parts(node: Asked) -> Refusal | None:
     """SPLIT along a stored axis into as many outputs as it says."""
     outputs = len(node.operator.outputs)
     if node.option("NumSplits") != outputs:
@@ -192,7 +192,7 @@ def parts(node: Node) -> Refusal | None:
     return numbers(0, most_dimensions=None)(node) or types(FLOAT_Q8, (1,), range(outputs))(node)
 
 
-def attention(node: Node) -> Refusal | None:
+def attention(node: Asked) -> Refusal | None:
     """Check of the composite odml.scaled_dot_product_attention: query, key, value and perhaps a mask."""
     if node.operator.options.get("Name", node.operator.name) != "odml.scaled_dot_product_attention":
         return Refusal("operator", f"XNNPACK has no composite {node.option('Name', '')}", "use its parts instead")
@@ -205,7 +205,7 @@ def attention(node: Node) -> Refusal | None:
     return None if fits else Refusal("options", "attention whose shapes do not fit", "convert the model again")
 
 
-def variable_shape(node: Node) -> Refusal | None:
+def variable_shape(node: Asked) -> Refusal | None:
     """READ_VARIABLE of a variable with dimensions in the file."""
     if node.output().shape:
         return None
@@ -215,7 +215,7 @@ def variable_shape(node: Node) -> Refusal | None:
 def moves(*places: int) -> Check:
     """Kernels that move values: one type, and 8-bit tensors of one scale and zero point. No places: all inputs."""
 
-    def check(node: Node) -> Refusal | None:
+    def check(node: Asked) -> Refusal | None:
         inputs = [node.input(place) for place in places or range(len(node.operator.inputs))]
         outputs = [node.output(place) for place in range(len(node.operator.outputs))]
         for first in inputs:

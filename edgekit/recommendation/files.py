@@ -132,8 +132,10 @@ def planned(before: Draft, old: Cost, new: Cost, scheme: Scheme) -> Draft:
 def sparse(before: Draft, share: float, target: Target) -> Draft:
     """The file with the smallest `share` of the weights of each kernel at zero, as pruning at once would leave it."""
     tree = unpack(before.file)
-    wanted = {op.inputs[1] for op in before.contents.operators if op.name in _PRUNED and op.subgraph == 0}
-    for index in wanted:
+    operators = [op for op in before.contents.operators if op.subgraph == 0]
+    unpacked = {op.outputs[0]: op.inputs[0] for op in operators if op.name == "DEQUANTIZE"}  # float16 weights
+    wanted = {op.inputs[1] for op in operators if op.name in _PRUNED}
+    for index in {unpacked.get(one, one) for one in wanted}:
         tensor = before.contents.tensors[index]
         if tensor.constant_bytes and tensor.dtype in ("int8", "float16", "float32"):
             values = np.frombuffer(bytes(tree.buffers[tensor.buffer].data), tensor.dtype)

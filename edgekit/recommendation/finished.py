@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from edgekit.check.advice import words
@@ -14,7 +15,7 @@ from edgekit.surgery.rewrite import rewrite, rules_for
 from edgekit.target import Target
 from edgekit.tflite.flatbuffer import read_bytes
 
-_NETWORK = "it changes a Keras model, and this is a .tflite: give the .keras file that it was made from"
+_NETWORK = "it changes a Keras model, and this is none: give the .keras file that it was made from"
 _FLOAT = "a file is quantized from float32 only: give the float32 file, or the Keras model that it was made from"
 
 
@@ -23,17 +24,20 @@ def of_keras() -> list[Technique]:
     return [Technique(name, "not-allowed", _NETWORK) for name in (*networks.WORDS, "qat")]
 
 
-def recommendation(path: Path, target: Target, name: str, limits: Limits) -> Recommendation:
-    """Of a file that is quantized already. Raises ModelError for one that is not sound."""
+def recommendation(path: Path, target: Target, name: str, called: str, limits: Limits) -> Recommendation:
+    """Of a file that is quantized already, `called` being the target in a command.
+
+    Raises ModelError for one that is not sound.
+    """
     own = drafted(bytes(read_bytes(path)), target)
-    other = _rewritten(own, target)
+    done = rewrite(own.file, rules_for(target))
+    other = drafted(done.file, target) if done.applied else None
     latencies = times({"plain": own, **({"rewrite": other} if other else {})}, target)
     found = []
     if other is not None:
         saves = saved(own.size, other.size, latencies["plain"], latencies["rewrite"])
-        done = rewrite(own.file, rules_for(target))
         why = f"{done}: {own.pieces} -> {other.pieces} pieces of XNNPACK"
-        notes = (f"edgekit rewrite {name} -t {target.name} -o faster.tflite",)
+        notes = (f"edgekit rewrite {shlex.quote(name)} -t {shlex.quote(called)} -o faster.tflite",)
         found = [
             Technique(
                 "rewrite",
@@ -59,12 +63,6 @@ def recommendation(path: Path, target: Target, name: str, limits: Limits) -> Rec
         own.contents.numeric,
         tuple(words(own.checked.advice)),
     )
-
-
-def _rewritten(own: Draft, target: Target) -> Draft | None:
-    rules = rules_for(target)
-    done = rewrite(own.file, rules) if rules else None
-    return drafted(done.file, target) if done and done.applied else None
 
 
 def _format(scheme: str, own: Draft) -> Technique:

@@ -65,7 +65,7 @@ def reason(saves: dict[Resource, float], before: Size, after: Size, latency: Lat
     known = {name: saves[name] for name in matters(target) if name in saves}
     gains = [_words(name, share, latency) for name, share in known.items() if share >= LITTLE]
     losses = [_words(name, share, latency) for name, share in known.items() if share <= -LITTLE]
-    parts = [f"saves {', '.join(gains)}"] if gains else ["saves nothing that this target runs on"]
+    parts = [f"saves {', '.join(gains)}"] if gains else ["saves nothing that is scarce on this target"]
     parts += [f"takes {', '.join(losses)}"] if losses else []
     if "download" not in known and (less := saves.get("download", 0.0)) >= LITTLE and not gains:
         parts.append(f"only a compressed copy (.zip, update) gets {less:.0%} smaller")

@@ -52,15 +52,17 @@ def recommend(
     asked, bounds = target if isinstance(target, Target) else load_target(target), limits or Limits()
     source = load_model(model, trust=trust)
     name = str(model) if isinstance(model, str | Path) else "MODEL"
+    called = asked.name if isinstance(target, Target) else str(target)
     if source.kind == "tflite" and source.path and read_contents(source.path).numeric != "float32":
-        return finished.recommendation(source.path, asked, name, bounds)
+        return finished.recommendation(source.path, asked, name, called, bounds)
     network = Network(_float_file(source), asked)
     made, refused = formats.drafts(network)
     if not made:
         raise ModelError(
             f"no number format of {name} runs on {asked.name}: {next(iter(refused.values()))}", "run `check`"
         )
-    return _Case(source, asked, name, bounds, thorough, drafted(network.file, asked), made, refused).recommendation()
+    plain = drafted(network.file, asked)
+    return _Case(source, asked, name, called, bounds, thorough, plain, made, refused).recommendation()
 
 
 def _float_file(source: Model) -> bytes:
@@ -80,13 +82,14 @@ class _Case:
         source: Model,
         target: Target,
         name: str,
+        called: str,
         limits: Limits,
         thorough: bool,
         plain: Draft,
         made: dict[Scheme, Draft],
         refused: dict[Scheme, str],
     ) -> None:
-        self.source, self.target, self.name, self.limits = source, target, name, limits
+        self.source, self.target, self.name, self.called, self.limits = source, target, name, called, limits
         self.plain, self.made, self.refused = plain, made, refused
         self.numeric = formats.preferred(made, target)
         self.changes = self._changes(thorough) if source.keras is not None else []
@@ -123,7 +126,7 @@ class _Case:
                 ranked,
                 self.numeric,
                 self.name,
-                self.target.name,
+                self.called,
                 self.limits,
                 plain if "float32" in self.made else None,
             ),

@@ -62,15 +62,7 @@ def _suggestion(
     recipe: str, why: str, size: Size | None, latency: Latency | None, model: str, target: str, limits: Limits
 ) -> Suggestion:
     command = f"edgekit optimize {shlex.quote(model)} --data DATA -t {shlex.quote(target)} -r {recipe} -o build"
-    seconds = latency.seconds if latency else None
-    asked = {"file": limits.file_bytes, "latency": limits.seconds, "ram": limits.ram_bytes}
-    taken = {"file": size.file_bytes if size else None, "latency": seconds, "ram": size.ram_bytes if size else None}
-    meets = {name: _within(taken[name], most) for name, most in asked.items() if most is not None}
-    return Suggestion(recipe, why, command, size, latency, meets)
-
-
-def _within(taken: float | None, most: float) -> bool | None:
-    return None if taken is None else taken <= most
+    return Suggestion(recipe, why, command, size, latency, limits.meets(size, latency))
 
 
 def _excess(one: Suggestion, limits: Limits) -> float:

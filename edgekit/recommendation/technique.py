@@ -72,7 +72,7 @@ class Technique(Struct, frozen=True):
 
     @property
     def worth_trying(self) -> bool:
-        """False for what a search may leave out of its space: it does not pay here, or is not allowed."""
+        """False for what does not pay here, or is not allowed."""
         return ORDER[self.verdict] < ORDER["does-not-pay"]
 
 
@@ -91,6 +91,17 @@ class Limits(Struct, frozen=True):
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) is not None for name in self.__struct_fields__)
+
+    def meets(self, size: Size | None, latency: Latency | None) -> dict[str, bool | None]:
+        """Of each limit that was given whether it is expected to be met; None where that is not known."""
+        pairs: dict[str, tuple[float | None, float | None]] = {
+            "file": (size.file_bytes if size else None, self.file_bytes),
+            "latency": (latency.seconds if latency else None, self.seconds),
+            "ram": (size.ram_bytes if size else None, self.ram_bytes),
+        }
+        return {
+            name: None if taken is None else taken <= most for name, (taken, most) in pairs.items() if most is not None
+        }
 
 
 class Suggestion(Struct, frozen=True):

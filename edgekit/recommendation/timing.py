@@ -64,9 +64,8 @@ def _refusal(file: bytes) -> str:
 
 def _figured(draft: Draft, target: Target) -> Latency:
     forecast = estimate_latency(draft.contents, target)
-    if not forecast.estimates:
+    if (one := forecast.preferred) is None:
         return Latency("unknown", f"{forecast.unknown}; {forecast.mend}")
-    one = min(forecast.estimates, key=lambda each: each.threads or 0)
     return Latency(
         "estimate", f"figures of {one.measured_on}: {one.basis}; {one.source}", one.seconds, one.low, one.high
     )

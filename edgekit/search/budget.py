@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import median
 
 from msgspec import Struct, structs
 
@@ -191,3 +192,15 @@ def shown(budget: Budget) -> str:
 def _sizes(budget: Budget) -> list[tuple[str, int | None]]:
     fields = structs.asdict(budget)
     return [(name, fields[f"max_{name}"]) for name in ("bytes", "download", "ram")]
+
+
+def blurred(losses: Sequence[Loss], floor: float) -> str:
+    """That the samples are too few to tell a loss within the floor from one beyond it; empty where they are not."""
+    width = median([one.high - one.value for one in losses]) if losses else 0.0
+    if not 0 < floor < width:
+        return ""
+    enough = float(f"{losses[0].samples * (width / floor) ** 2:.1g}")
+    return (
+        f"{losses[0].samples:,} validation samples tell a loss to {width:.2g} only, and the floor is {floor:.2g}: "
+        f"what keeps it here may break it elsewhere; about {enough:,.0f} would do"
+    )

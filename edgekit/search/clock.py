@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from msgspec import structs
 
@@ -23,15 +23,11 @@ _PLAN = Plan(min_seconds=0.5, max_seconds=5.0)
 
 @dataclass(frozen=True)
 class Clock:
-    """What files cost on a target: measured on the devices of a pool, or estimated where there is none.
-
-    `raw` keeps the measurements, by the sha256 of the file.
-    """
+    """What files cost on a target: measured on the devices of a pool, or estimated where there is none."""
 
     target: Target
     pool: Pool | None = None
     plan: Plan = _PLAN
-    raw: dict[str, Measurement] = field(default_factory=dict, compare=False)
 
     @property
     def timed(self) -> bool:
@@ -61,8 +57,8 @@ class Clock:
         )
 
     def estimate_of(self, contents: ModelContents) -> Estimate | None:
-        """What published figures say of a file on the target: the series with the narrowest band."""
-        return min(estimate_latency(contents, self.target).estimates, key=lambda one: one.high / one.low, default=None)
+        """What published figures say of a file on the target."""
+        return estimate_latency(contents, self.target).preferred
 
     def tells(self, contents: ModelContents) -> bool:
         """Whether latency is measured, or estimated of a file like this in some number format that the target runs."""
@@ -77,6 +73,5 @@ class Clock:
     def _timing(self, pool: Pool, file: bytes, digest: str, work: Workspace) -> Timing:
         key = [digest, pool.name, self.plan]
         found = work.remember(f"measure on {pool.name}", key, lambda: pool.measure(file, self.plan), Measurement)
-        self.raw[digest] = found
         p50 = summarize(found).p50_seconds
         return Timing(p50.value, p50.low, p50.high, found.device, f"{found.runtime.name} {found.runtime.version}")

@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import IO, Literal
+from typing import IO
 
 import msgspec
 from msgspec import Struct, structs
@@ -44,7 +44,6 @@ class Word(Struct, frozen=True):
     keep: bool = False
     error: str = ""
     mend: str = ""
-    kind: Literal["word"] = "word"
 
 
 def crew(order: Order, place: Shelf, deadline: Deadline, say: Say, finished: Callable[[], int]) -> None:
@@ -53,13 +52,13 @@ def crew(order: Order, place: Shelf, deadline: Deadline, say: Say, finished: Cal
     Raises what a worker raised, and RunError where workers die and no trial gets `finished`.
     """
     said: queue.SimpleQueue[tuple[_Worker, Word | None]] = queue.SimpleQueue()
-    crew = [_Worker(number, said) for number in range(1, order.workers + 1)]
+    workers = [_Worker(number, said) for number in range(1, order.workers + 1)]
     deaths, before = 0, finished()
     try:
-        for one in crew:
+        for one in workers:
             place.furnish(one.number)
             one.start(structs.replace(order, time=deadline.left), place)
-        at_work = set(crew)
+        at_work = set(workers)
         while at_work:
             one, word = said.get()
             if word is not None:
@@ -75,7 +74,7 @@ def crew(order: Order, place: Shelf, deadline: Deadline, say: Say, finished: Cal
             say(Line(f"worker {one.number} was ended by signal {-code}; what it tried is tried again"))
             one.start(structs.replace(order, time=deadline.left), place)
     finally:
-        for one in crew:
+        for one in workers:
             one.end()
 
 

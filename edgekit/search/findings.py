@@ -14,7 +14,7 @@ from edgekit.errors import InputError
 from edgekit.job import Job, runtime_for
 from edgekit.recipe import Recipe
 from edgekit.report.search_page import search_page
-from edgekit.search.budget import Budget, keeps, sure
+from edgekit.search.budget import Budget, blurred, keeps, sure
 from edgekit.search.exchange import forget, give, take
 from edgekit.search.found import Found, Kept
 from edgekit.search.front import Prefer, accepted, front, pick, preference
@@ -120,6 +120,7 @@ class Findings:
         """What was found so far."""
         points = sorted(self.front(), key=lambda point: (point.cost.file_bytes, point.loss.value))
         best = pick(points, self.prefer, self.floor, self.download)
+        unclear = blurred([point.loss for point in points], self.floor)
         job = Job(self.rungs.makings(PLAIN))
         data = job.data_record()
         assert data is not None
@@ -138,7 +139,7 @@ class Findings:
             tried=tuple(self.trials.finished()),
             retried=self.trials.retried(),
             left_out=self.trials.space.left_out,
-            warnings=(*self.warnings, *filter(None, [unlike(self.trials.known(YARDSTICK))])),
+            warnings=(*self.warnings, *filter(None, (unlike(self.trials.known(YARDSTICK)), unclear))),
         )
 
     def _latency(self) -> Any:

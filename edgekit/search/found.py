@@ -79,9 +79,12 @@ class Found(Struct, frozen=True):
     def nearest(self) -> str:
         """What came nearest to being accepted."""
         points = [one.point for one in self.tried if one.point and not self.budget.excess(one.point.cost)]
-        if not points:
-            costs = [(one.recipe, one.cost) for one in self.tried if one.cost]
-            recipe, cost = min(costs, key=lambda pair: sum(self.budget.excess(pair[1]).values()))
-            return f"none is within the budgets; nearest is {recipe}, whose {self.budget.over(cost)}"
-        best = min(points, key=lambda point: point.loss.value)
-        return f"within the budgets {best.recipe} loses least, {best.loss.value:.4g} {self.metric}"
+        if points:
+            best = min(points, key=lambda point: point.loss.value)
+            return f"within the budgets {best.recipe} loses least, {best.loss.value:.4g} {self.metric}"
+        over = [(one.recipe, one.cost) for one in self.tried if one.cost and self.budget.excess(one.cost)]
+        if over:
+            recipe, cost = min(over, key=lambda pair: sum(self.budget.excess(pair[1]).values()))
+            return f"none was made within the budgets; nearest is {recipe}, whose {self.budget.over(cost)}"
+        last = self.tried[-1]
+        return f"{last.recipe} {last.reason}"

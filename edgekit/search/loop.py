@@ -5,7 +5,7 @@ from __future__ import annotations
 import time as clocks
 from collections.abc import Mapping, Sequence
 
-from edgekit.errors import DeviceError, InputError, MissingDependency, OutputError, RunError
+from edgekit.errors import DeviceError, InputError, OutputError, RunError
 from edgekit.recipe import Recipe
 from edgekit.search.deadline import Deadline
 from edgekit.search.findings import PLAIN, YARDSTICK, Findings
@@ -94,11 +94,9 @@ class Search:
         """Take one recipe up the rungs: its objectives, or None where it ends early."""
         try:
             return self._judged(trial)
-        except DeviceError:
+        except (DeviceError, OutputError):
             raise
         except (InputError, RunError) as cause:
-            if isinstance(cause, OutputError | MissingDependency):
-                raise
             trial.note("reason", f"cannot be made: {cause.problem}")
             trial.exceeds("made", 1.0)
             return None

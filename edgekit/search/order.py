@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct
 
 from edgekit.artifact import sha256
-from edgekit.errors import InputError
+from edgekit.errors import InputError, did_you_mean
 from edgekit.search.budget import Budget
 from edgekit.search.front import Prefer
 from edgekit.search.pool import Pool
@@ -64,6 +64,7 @@ class Order(Struct, frozen=True):
             self.max_drop, self.min_score, self.max_bytes, self.max_download, self.max_latency, self.max_ram
         )
         budget.refuse(target)
+        self._refuse_words()
         if self.workers < 1:
             raise InputError(f"{self.workers} workers do nothing", "give --workers 2")
         if self.workers > 1 and not (isinstance(self.model, str) and isinstance(self.data, str)):
@@ -74,6 +75,14 @@ class Order(Struct, frozen=True):
                 "unset TF_CONFIG for a search, and train what it finds with `edgekit optimize`",
             )
         return target, budget
+
+    def _refuse_words(self) -> None:
+        for name, given, known in (("prefer", self.prefer, Prefer), ("sampler", self.sampler, Sampler)):
+            if given is not None and given not in get_args(known):
+                raise InputError(f"unknown {name} {given!r}", did_you_mean(given, get_args(known)))
+        for name, count in (("trials", self.trials), ("epochs", self.epochs)):
+            if count is not None and count < 1:
+                raise InputError(f"a search of {count} {name}", "give 1 or more, or leave it out")
 
     def pool(self, target: Target, say: Say) -> Pool | None:
         """What latency is measured on, None where it is estimated."""

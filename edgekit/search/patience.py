@@ -1,4 +1,4 @@
-"""Patience: a storage that stops to answer is asked again, for as long as it takes."""
+"""Patience: a storage that stops answering is asked again, for as long as it takes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Pool: several devices of one kind, measured by several workers, one run at a time on each.
 
-A device is had only while it measures. One that stops to answer is left out, asked again after a growing pause, and
+A device is had only while it measures. One that stops answering is left out, asked again after a growing pause, and
 taken back when it answers; where none does, the pool waits for the first that comes back.
 """
 

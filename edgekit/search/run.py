@@ -26,12 +26,12 @@ from edgekit.search.found import Found
 from edgekit.search.front import Prefer
 from edgekit.search.loop import Search
 from edgekit.search.order import Order
-from edgekit.search.part import with_validation
 from edgekit.search.rungs import Rungs
 from edgekit.search.shelf import Shelf, shelf
 from edgekit.search.space import Space
 from edgekit.search.trial import TimeUp
 from edgekit.search.trials import Sampler, Trials, local
+from edgekit.search.validation_part import with_validation
 from edgekit.talk import Say
 from edgekit.target import Target
 from edgekit.workspace import Workspace

@@ -16,14 +16,14 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from edgekit.artifact import Artifact, Manifest
 from edgekit.errors import OutputError
-from edgekit.new_file import new_file
+from edgekit.new_file import new_file, write_new
 
 FRONT, BEST = "front", "best"
 _MOMENT = 2.0  # seconds
@@ -54,7 +54,10 @@ class Shelf:
         stages.mkdir(parents=True, exist_ok=True)
         for path in (self.folder / "work" / "stages").iterdir():
             if path.suffix != ".partial" and path.is_file() and not (stages / path.name).exists():
-                os.link(path, stages / path.name)
+                try:
+                    os.link(path, stages / path.name)
+                except OSError:  # a file system without links
+                    write_new(stages / path.name, path.read_bytes())
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -120,21 +123,22 @@ def shelf(out: Path) -> Iterator[Shelf]:
 
     Raises OutputError if it holds anything but a search, cannot be written, or is in use.
     """
-    if strange := [path.name for path in out.iterdir() if not _ours(path.name)] if out.is_dir() else []:
-        raise OutputError(f"{out} holds {strange[0]}, which no search wrote", "choose another folder with -o")
-    try:
-        for folder in (out / FRONT, out / "work" / "stages"):
-            folder.mkdir(parents=True, exist_ok=True)
-        with (out / ".lock").open("w") as lock:
-            _seize(lock.fileno())
+    with ExitStack() as opened:
+        try:
+            if strange := [path.name for path in out.iterdir() if not _ours(path.name)] if out.is_dir() else []:
+                raise OutputError(f"{out} holds {strange[0]}, which no search wrote", "choose another folder with -o")
+            for folder in (out / FRONT, out / "work" / "stages"):
+                folder.mkdir(parents=True, exist_ok=True)
+            lock = opened.enter_context((out / ".lock").open("w")).fileno()
+            _seize(lock)
             _sweep(out)
-            yield Shelf(out, held=(lock.fileno(),))
-    except BlockingIOError:
-        raise OutputError(f"{out} is in use by another search", "wait for it, or choose another folder") from None
-    except FileExistsError:
-        raise OutputError(f"{out}: not a folder", "choose another with -o") from None
-    except PermissionError as cause:
-        raise OutputError(f"{cause.filename}: {cause.strerror}", "choose a folder that you can write to") from None
+        except BlockingIOError:
+            raise OutputError(f"{out} is in use by another search", "wait for it, or choose another folder") from None
+        except (FileExistsError, NotADirectoryError):
+            raise OutputError(f"{out}: not a folder", "choose another with -o") from None
+        except OSError as cause:
+            raise OutputError(f"{cause.filename}: {cause.strerror}", "choose a folder that you can write to") from None
+        yield Shelf(out, held=(lock,))
 
 
 def _seize(lock: int) -> None:

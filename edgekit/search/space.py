@@ -73,7 +73,7 @@ class Space(Struct, frozen=True):
             reasons = "; ".join(f"no {name}: {why}" for name, why in found.left_out.items())
             raise RecipeError(
                 f"there is nothing to search for {model.name!r} on {target.name}: {reasons}",
-                f"`edgekit optimize -t {target.name}` makes the only variant",
+                "`edgekit optimize` for this target makes the only variant",
             )
         return space
 
@@ -89,10 +89,6 @@ class Space(Struct, frozen=True):
         options += ["by-sensitivity"] if taken.get("allocation") == "sensitivity" else []
         options += [f"epochs={self.epochs}"] if self.epochs and head else []
         return "-".join([*head, str(taken["format"])]) + (f":{','.join(options)}" if options else "")
-
-    def recipe(self, taken: Choices, target: Target) -> Recipe:
-        """The recipe, every choice decided by the target. Raises RecipeError where the target forbids it."""
-        return Recipe.parse(self.phrase(taken)).resolve(target)
 
     def suggest(self, choose: Callable[[Decision], Value]) -> Choices:
         """Take each decision that is asked by what `choose` says."""
@@ -289,7 +285,7 @@ class _Finder:
             self.left_out["per-tensor"] = (
                 f"{self.target.name} takes {' and '.join(allowed)}"
                 if len(allowed) < 2
-                else ("a .tflite does not tell its channels")
+                else "only a Keras model tells its channels"
             )
             return False
         kernels = [weight for weight in self.model.keras.weights if len(weight.shape) > 2]

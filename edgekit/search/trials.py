@@ -274,8 +274,11 @@ def _behind(raised: BaseException, broke: BaseException | None) -> BaseException
 
 
 def local(folder: Path) -> str:
-    """The database in the folder of a search."""
-    return f"sqlite:///{folder / 'study.db'}"
+    """The database in the folder of a search, whatever signs are in its path."""
+    import_optuna()
+    import sqlalchemy
+
+    return str(sqlalchemy.URL.create("sqlite", database=str(folder / "study.db")))
 
 
 def _drawn(one: Any) -> dict[str, Any]:

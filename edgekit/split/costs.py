@@ -55,11 +55,11 @@ def estimated(flow: Flow, target: Target | None = None) -> Costs:
     if not any(one.macs for one in operators.values()):
         raise ModelError("the model has no multiply-accumulates to count", "balance by bytes, or by measurement")
     forecast = None if target is None else estimate_latency(flow.contents, target)
-    if target is None or forecast is None or not forecast.estimates:
+    found = None if forecast is None else forecast.preferred
+    if target is None or found is None:
         notes = () if forecast is None else (f"{forecast.target}: {forecast.unknown}",)
         counted = {number: float(one.macs) for number, one in operators.items()}
         return Costs(counted, "multiply-accumulates, which are no times", False, notes)
-    found = forecast.estimates[0]
     dense, depthwise, *_ = found.terms
     values = {
         number: one.macs * (dense + depthwise * (one.name == "DEPTHWISE_CONV_2D")) for number, one in operators.items()

@@ -84,3 +84,7 @@ def test_a_file_for_an_ethos_u_is_made_by_vela(shared_data: Path, tmp_path: Path
     assert [op.name for op in read_graph(tmp_path / "out/pretrainedResnet_quant_vela.tflite").operators] == ["ethos-u"]
     assert "--overwrite" in str(_run(model, "--for", "ethos-u55-128", "-o", tmp_path / "out").exception)
     assert _run(model, "--for", "ethos-u55-64", "-o", tmp_path / "out", "--overwrite").exit_code == 0
+    shutil.copyfile(model, made := tmp_path / "made.tflite")
+    (tmp_path / "file").touch()
+    assert "give a folder" in str(_run(made, "--for", "ethos-u55-64", "-o", tmp_path / "file" / "out").exception)
+    assert _run(made, "--for", "ethos-u55-64", "-o", tmp_path / "made").exit_code == 0

@@ -31,6 +31,14 @@ def test_limits_that_no_recipe_could_meet_are_a_failed_gate(tiny_cnn: Path) -> N
     assert found["suggestions"][0]["meets"]["file"] is False
 
 
+def test_a_quantized_file_is_held_against_limits_itself(shared_data: Path) -> None:
+    path = str(shared_data / "models" / "mlperf_tiny_ic" / "pretrainedResnet_quant.tflite")
+    met = CliRunner().invoke(command, [path, "-t", "raspberry-pi-4", "--max-bytes", "1M"])
+    assert met.exit_code == 0, met.output
+    missed = CliRunner().invoke(command, [path, "-t", "raspberry-pi-4", "--max-bytes", "1K"])
+    assert isinstance(missed.exception, GateError)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "problem"), [("--max-latency", "10", "no time"), ("--max-bytes", "many", "no size")]
 )

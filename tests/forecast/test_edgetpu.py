@@ -304,6 +304,27 @@ def test_behind_an_open_operator_everything_is_open() -> None:
     assert [placement.code for placement in found.left] == ["resize-factor", "cut"]
 
 
+def test_what_is_mapped_only_if_an_open_operator_before_it_is_not_is_open() -> None:
+    shapes = {"in": IMAGE, "size": numbers(32, 32)} | dict.fromkeys(("big", "leaky", "out"), Of((1, 32, 32, 8)))
+    steps = [Step("RESIZE_BILINEAR", ("in", "size"), ("big",)), Step("LEAKY_RELU", ("big",), ("leaky",))]
+    graph = graph_of(shapes, [*steps, Step("RELU", ("leaky",), ("out",))], ("in",), ("out",))
+    assert [placement.taken for placement in forecast_edgetpu(graph).placements] == [None, False, None]
+    several = forecast_edgetpu(graph, several_subgraphs=True)
+    assert [placement.taken for placement in several.placements] == [None, False, True]
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        single("FILL", [Of((2,), "INT32", scale=None), numbers(0)], Of((1, 8))),
+        single("SPLIT_V", [Of((1, 8)), Of((2,), "INT32", scale=None), numbers(1)], Of((1, 4))),
+        single("MIRROR_PAD", [Of((1, 8)), Of((2, 2), "INT32", scale=None)], Of((1, 10))),
+    ],
+)
+def test_whatever_decides_a_size_is_constant_for_the_compiler(graph: Graph) -> None:
+    assert forecast_edgetpu(graph).left[0].code == "dynamic-size"
+
+
 def test_a_computed_size_makes_the_compiler_refuse_the_whole_file() -> None:
     tensors = {"in": IMAGE, "a": IMAGE, "size": Of((2,), "INT32", scale=None), "out": Of((1, 512))}
     steps = [Step("RELU", ("in",), ("a",)), Step("RESHAPE", ("a", "size"), ("out",))]

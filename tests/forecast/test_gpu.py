@@ -273,6 +273,22 @@ def test_what_an_undecided_operator_decides_is_undecided() -> None:
     assert not forecast_gpu(graph, opencl=True).left
 
 
+def test_where_an_undecided_operator_joins_the_larger_piece_neither_piece_is_certain() -> None:
+    names = (*["TANH"] * 3, "ROUND", *["TANH"] * 2)
+    wires = [fed([1, 8, 8, 4]) for _ in range(len(names) + 1)]
+    halves = [fed([1, 8, 8, 2]), fed([1, 8, 8, 2])]
+    graph = chain([
+        *(step(name, [wires[i]], [wires[i + 1]]) for i, name in enumerate(names)),
+        step("SPLIT", [constant(3, "int32"), wires[-1]], halves),
+        step("TANH", [halves[0]], [third := fed([1, 8, 8, 2])]),
+        step("TANH", [third], [fed([1, 8, 8, 2])]),
+    ])  # fmt: skip
+    found = [placement.taken for placement in forecast_gpu(graph).placements]
+    assert found == [None, None, None, False, None, None, None, None, None]
+    taken = [placement.taken for placement in forecast_gpu(graph, opencl=True).placements]
+    assert taken == [False, False, False, False, True, True, True, True, True]
+
+
 def test_eight_bits_can_be_switched_off() -> None:
     graph = operator("TANH", [fed([1, 4], "int8")], [fed([1, 4], "int8")])
     assert only(graph).taken

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import flatbuffers
 import interpreter
+import made_graphs
 import numpy as np
 import pytest
 import tiny_models
@@ -208,6 +209,12 @@ def test_silent_wrongs_are_refused() -> None:
     assert only(graph.bytes([x, z], [y])).code == "unsupported-rank"
     assert only(tiny_models.negative((1,) * 7)).code == "too-many-dimensions"
     assert only(tiny_models.negative((1,) * 6)).taken
+
+
+def test_the_mend_of_a_type_is_int8_only_where_that_changes_the_type() -> None:
+    whole, small = made_graphs.fed([1, 4], "int64"), made_graphs.fed([1, 4], "uint8")
+    mends = [forecast_micro(made_graphs.operator("ADD", [one, one], [one])).left[0].mend for one in (whole, small)]
+    assert mends == ["compute in one of these types", "make it with `--recipe int8`"]
 
 
 def test_a_body_that_is_not_looked_at_is_said(shared_data: Path) -> None:

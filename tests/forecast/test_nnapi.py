@@ -143,6 +143,13 @@ def test_both_sides_of_each_limit(name, good, bad, set_good, set_bad, why) -> No
     assert only(operator(name, bad, [ROW], **set_bad), 30).code == why
 
 
+def test_only_bounds_that_there_are_are_named() -> None:
+    scalar = only(operator("GATHER", [ROW, constant(0, "int32")], [ROW]), 30)
+    assert scalar.reason == "an input has no dimensions"
+    cube = only(operator("ADD", [fed([1, 1, 8, 8, 4]), ROW], [ROW]), 30)
+    assert cube.reason == "an input has more than 4 dimensions"
+
+
 def test_results_are_asked_too() -> None:
     for name, good, bad in (
         ("MEAN", ROW, fed([])),

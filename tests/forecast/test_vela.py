@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import resource
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import tiny_models
 
-from edgekit.errors import InputError, MissingDependency, ModelError, OutputError, RunError
+from edgekit.errors import InputError, MissingDependency, ModelError, RunError
 from edgekit.forecast import vela
 from edgekit.forecast.vela import compile_for_ethos_u
 from edgekit.tflite.graph import read_graph
@@ -23,26 +25,24 @@ STATES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
 
 
 @needs_vela
-def test_an_int8_file_is_one_piece_on_the_npu(shared_data: Path, tmp_path: Path) -> None:
+def test_an_int8_file_is_one_piece_on_the_npu(shared_data: Path) -> None:
     model = shared_data / "models/mlperf_tiny_ic/pretrainedResnet_quant.tflite"
-    made = compile_for_ethos_u(model, keep=tmp_path / "out.tflite")
+    made, file = compile_for_ethos_u(model)
     assert made.cpu_operators == ()
     assert (len(made.forecast.left), made.forecast.partitions, made.forecast.unit) == (0, 1, "ethos-u")
     assert made.macs == pytest.approx(inspect_model(model).macs, rel=0.01)
     assert made.estimated_seconds == pytest.approx(made.estimated_cycles / made.clock_hz, rel=1e-5)
     assert 32 * 32 * 16 * 2 < made.sram_bytes < 100_000
-    assert [op.name for op in read_graph(tmp_path / "out.tflite").operators] == ["ethos-u"]
-    with pytest.raises(OutputError):
-        compile_for_ethos_u(model, keep=tmp_path / "out.tflite")
+    assert [op.name for op in read_graph(file).operators] == ["ethos-u"]
 
 
 @needs_vela
 @pytest.mark.parametrize("accelerator", ["ethos-u55-32", "ethos-u65-512"])
-def test_what_is_left_is_what_the_file_of_vela_still_has(shared_data: Path, tmp_path: Path, accelerator: str) -> None:
+def test_what_is_left_is_what_the_file_of_vela_still_has(shared_data: Path, accelerator: str) -> None:
     model = shared_data / "models/microwakeword/okay_nabu.tflite"
-    made = compile_for_ethos_u(model, accelerator, keep=tmp_path / "out.tflite")
+    made, file = compile_for_ethos_u(model, accelerator)
     assert {*made.cpu_operators} == STATES
-    kept = Counter(op.name for op in read_graph(tmp_path / "out.tflite").operators)
+    kept = Counter(op.name for op in read_graph(file).operators)
     assert kept == Counter([*made.cpu_operators, *["ethos-u"] * made.forecast.partitions])
     reasons = {one.reason for one in made.forecast.left if one.name == "READ_VARIABLE"}
     assert reasons == {"Unsupported opType"}
@@ -51,7 +51,7 @@ def test_what_is_left_is_what_the_file_of_vela_still_has(shared_data: Path, tmp_
 
 @needs_vela
 def test_a_float_file_stays_on_the_cpu_for_a_reason_without_names() -> None:
-    made = compile_for_ethos_u(tiny_models.negative((1, 64), operators=2))
+    made, _ = compile_for_ethos_u(tiny_models.negative((1, 64), operators=2))
     assert len(made.forecast.left) == len(made.forecast.placements)
     assert (made.forecast.partitions, made.estimated_seconds) == (0, 0.0)
     assert len({one.reason for one in made.forecast.left}) == 1
@@ -61,7 +61,7 @@ def test_a_float_file_stays_on_the_cpu_for_a_reason_without_names() -> None:
 @needs_vela
 def test_more_units_are_not_estimated_slower(shared_data: Path) -> None:
     model = shared_data / "models/mlperf_tiny_ic/pretrainedResnet_quant.tflite"
-    small, large = (compile_for_ethos_u(model, f"ethos-u55-{macs}") for macs in (32, 256))
+    (small, _), (large, _) = (compile_for_ethos_u(model, f"ethos-u55-{macs}") for macs in (32, 256))
     assert large.estimated_cycles < small.estimated_cycles
 
 
@@ -83,6 +83,13 @@ def test_what_cannot_be_compiled_is_refused_before() -> None:
         compile_for_ethos_u(tiny_models.negative(), "ethos-u55-100")
     with pytest.raises(ModelError):
         compile_for_ethos_u(b"12345678" * 4)
+
+
+def test_a_limit_of_memory_that_is_set_already_is_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [sys.executable, "-c", "import resource; print(resource.getrlimit(resource.RLIMIT_AS))"]
+    for hard, memory in ((4 << 30, 4 << 30), (resource.RLIM_INFINITY, 8 << 30), (16 << 30, 8 << 30)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, hard=hard: (-1, hard))
+        assert vela._run(told, 60).strip() == f"({memory}, {memory})"
 
 
 def test_missing_vela_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

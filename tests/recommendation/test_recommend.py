@@ -73,6 +73,13 @@ def test_a_sparse_file_has_the_share_of_zeros(tiny_cnn: Path) -> None:
             assert (values == 0).mean() == pytest.approx(0.8, abs=0.01)
 
 
+def test_weights_in_halves_become_zeros_too(tiny_cnn: Path) -> None:
+    target = load_target("raspberry-pi-4")
+    (draft,) = drafts(load_model(tiny_cnn / "tiny.keras"), [target], "float16")
+    before = drafted(draft.data, target)
+    assert sparse(before, 0.8, target).size.download_bytes < 0.6 * before.size.download_bytes
+
+
 def test_a_plan_comes_close_to_the_file(on_pi: Recommendation, tiny_cnn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(networks, "MOST_CALLS", 0)
     only_planned = _named(recommend(tiny_cnn / "tiny.keras", "raspberry-pi-4"))["channels50"].size
@@ -131,6 +138,16 @@ def test_a_finished_file_is_told_what_it_cannot_become(shared_data: Path) -> Non
     assert found["int8"].verdict == "does-not-pay"
     assert found["float16"].verdict == found["channels50"].verdict == "not-allowed"
     assert "2 -> 1 pieces" in found["rewrite"].reason
+
+
+def test_commands_name_files_so_that_they_can_be_copied(shared_data: Path, tmp_path: Path) -> None:
+    file, board = tmp_path / "my model.tflite", tmp_path / "my board.toml"
+    file.write_bytes((shared_data / "models" / "mlperf_tiny_ic" / "pretrainedResnet_quant.tflite").read_bytes())
+    board.write_text('name = "my-board"\ntitle = "My board"\nextends = "raspberry-pi-4"\n')
+    (command,) = _named(recommend(file, board))["rewrite"].notes
+    assert command == f"edgekit rewrite '{file}' -t '{board}' -o faster.tflite"
+    (first, *_) = recommend(shared_data / "models" / "mlperf_tiny_ic" / "pretrainedResnet.tflite", board).suggestions
+    assert f"-t '{board}' -r" in first.command
 
 
 def test_a_float_file_takes_formats_and_no_change_of_the_network(tiny_cnn: Path) -> None:

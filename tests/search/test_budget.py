@@ -9,7 +9,7 @@ import pytest
 from edgekit.errors import DataError, InputError
 from edgekit.gate import Gate
 from edgekit.metrics import Score
-from edgekit.search.budget import Budget, keeps, sure
+from edgekit.search.budget import Budget, blurred, keeps, sure
 from edgekit.search.point import Cost, Loss, Timing
 from edgekit.target import load_target
 from edgekit.tflite.inspect import read_contents
@@ -100,3 +100,11 @@ def test_a_loss_may_equal_the_floor_and_is_sure_only_with_its_whole_interval() -
     assert keeps(Loss(0.99 - 0.98, 0.0, 0.02, 100), 0.01)
     assert not sure(Loss(0.005, 0.0, 0.02, 100), 0.01)
     assert sure(Loss(0.005, 0.0, 0.01, 100), 0.01)
+
+
+def test_samples_that_cannot_tell_the_floor_are_too_few_and_four_times_as_many_halve_the_doubt() -> None:
+    losses = [Loss(0.0, -0.02, 0.02, 1000), Loss(0.005, 0.0, 0.01, 1000), Loss(-0.01, -0.03, 0.01, 1000)]
+    assert "1,000 validation samples tell a loss to 0.02 only" in blurred(losses, 0.01)
+    assert "about 4,000 would do" in blurred(losses, 0.01)
+    assert blurred(losses, 0.02) == ""
+    assert blurred([], 0.01) == ""

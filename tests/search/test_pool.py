@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_device import FakeDevice
 
 from edgekit.bench.plan import Plan
-from edgekit.device.fake import FakeDevice
 from edgekit.device.find import find_device
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Completed

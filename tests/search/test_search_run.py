@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -30,6 +31,7 @@ from edgekit.search.front import accepted, dominates
 from edgekit.search.point import Loss
 from edgekit.search.run import search_recipes
 from edgekit.search.rungs import Rungs
+from edgekit.search.shelf import shelf
 from edgekit.search.trial import Tried
 
 TRIALS = 7
@@ -178,10 +180,50 @@ def test_a_folder_of_something_else_is_left_alone(blobs: Path, tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"prefer": "speed"}, "unknown prefer 'speed'"),
+        ({"sampler": "Random"}, "unknown sampler 'Random'"),
+        ({"trials": 0}, "a search of 0 trials"),
+        ({"epochs": 0}, "a search of 0 epochs"),
+    ],
+)
+def test_words_and_numbers_that_mean_nothing_are_refused_before_any_work(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        search_recipes("no.keras", data="no.npz", out="no", **{**SETTINGS, **wrong})
+
+
+def test_a_place_that_is_no_folder_is_refused_and_errors_inside_are_left_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="not a folder"), shelf(tmp_path / "file"):
+        pass
+    with pytest.raises(PermissionError, match="of a device"), shelf(tmp_path / "out"):
+        raise PermissionError("of a device")
+
+
+def test_a_worker_is_furnished_where_files_cannot_be_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", link)
+    with shelf(tmp_path / "out") as place:
+        (place.work / "stages" / "one").write_bytes(b"done")
+        place.furnish(1)
+        assert (place.work / "worker1" / "stages" / "one").read_bytes() == b"done"
+
+
 def test_where_nothing_is_accepted_the_nearest_is_named(searched: tuple[Found, Path]) -> None:
     small = msgspec.structs.replace(searched[0], budget=Budget(max_bytes=5000), front=(), best=None)
     with pytest.raises(GateError, match="nearest is channels50-int8:epochs=1, whose bytes"):
         small.accept()
+    failed = Tried(0, "int8", {}, 1.0, reason="cannot be made: no kernel")
+    for cost in (None, searched[0].front[0].point.cost):
+        nothing = msgspec.structs.replace(
+            searched[0], front=(), best=None, tried=(msgspec.structs.replace(failed, cost=cost),)
+        )
+        with pytest.raises(GateError, match=r"none of 1 recipes is accepted: int8 cannot be made: no kernel"):
+            nothing.accept()
 
 
 def test_a_floor_that_the_test_part_does_not_confirm_is_not_accepted(searched: tuple[Found, Path]) -> None:

@@ -34,7 +34,7 @@ def space(subject: tuple[Model, Dataset]) -> Space:
 def test_everything_in_it_is_a_recipe_that_says_what_was_decided(space: Space) -> None:
     for number, taken in enumerate(space.everything(20_000)):
         if number % 97 == 0:
-            recipe = space.recipe(taken, HOST)
+            recipe = Recipe.parse(space.phrase(taken)).resolve(HOST)
             assert recipe.quantize.scheme == taken["format"]
             assert bool(recipe.quantize_aware) == bool(taken.get("qat"))
             assert recipe.quantize.calibration == taken.get("calibration", "minmax")
@@ -106,4 +106,4 @@ def test_every_target_has_a_space(name: str, subject: tuple[Model, Dataset]) -> 
     space = Space.of(*subject, target)
     assert space.starts(target)
     for taken in list(space.everything(10_000))[::501]:
-        space.recipe(taken, target)
+        Recipe.parse(space.phrase(taken)).resolve(target)

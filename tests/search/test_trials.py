@@ -65,6 +65,14 @@ def test_starts_come_first_and_no_recipe_comes_twice(tmp_path: Path) -> None:
     assert len(set(found)) == len(found) == 16
 
 
+def test_the_database_is_in_the_folder_whatever_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "what?now=50%25{}"
+    folder.mkdir()
+    assert len(run(opened(folder), 2)) == 2
+    assert (folder / "study.db").is_file()
+    assert [*tmp_path.iterdir()] == [folder]
+
+
 def test_the_same_seed_makes_the_same_trials_in_one_go_and_in_two(tmp_path: Path) -> None:
     for name in ("one", "two", "other"):
         (tmp_path / name).mkdir()
