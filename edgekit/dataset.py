@@ -25,6 +25,7 @@ from edgekit.data.raw import Raw, RawPart
 from edgekit.data.spec import DataSpec, Preprocessing, is_reference, read_spec
 from edgekit.data.split import carve
 from edgekit.errors import DataError
+from edgekit.magic import EMPTY_ZIP, ZIP
 
 __all__ = [
     "DataSpec",
@@ -98,12 +99,14 @@ def _fitting(spec: DataSpec, inputs: Sequence[TensorLike]) -> DataSpec:
 def _load(spec: DataSpec) -> Dataset:
     data = _read(spec)
     raw.check(data)
-    names = labels.class_names({part: column.labels for part, column in data.parts.items()}, spec, data.class_names)
-    encoded, tasks = labels.encode({part: column.labels for part, column in data.parts.items()}, spec, names)
+    given = {name: part.labels for name, part in data.parts.items()}
+    names = labels.class_names(given, spec, data.class_names)
+    encoded, tasks = labels.encode(given, spec, names)
     labelled = {name: replace(part, labels=encoded[name]) for name, part in data.parts.items()}
     parts, notes, warnings = _split(labelled, spec)
-    named = names if {"classification", "segmentation"} & set(tasks.values()) else ()
-    return _dataset(parts, spec, tasks, named, notes, warnings)
+    classified = [output for output, task in tasks.items() if task in ("classification", "segmentation")]
+    named = {names.get(output, spec.classes) for output in classified}  # one set of names, or those of no output
+    return _dataset(parts, spec, tasks, named.pop() if len(named) == 1 else (), notes, warnings)
 
 
 def _read(spec: DataSpec) -> Raw:
@@ -125,7 +128,7 @@ def _read(spec: DataSpec) -> Raw:
         return load_csv(path, spec.csv, labelled=spec.task not in ("none", "autoencoder"))
     from edgekit.data.images import load_images
 
-    return load_images(path, spec.images)
+    return load_images(path, spec.images, spec.classes)
 
 
 def _format(path: Path) -> str:
@@ -134,17 +137,18 @@ def _format(path: Path) -> str:
         raise DataError(f"{path}: no such file or folder", f"give {raw.SUPPORTED}")
     try:
         if path.is_dir():
-            files = [file for file in path.iterdir() if not file.name.startswith(".")]
-            return "csv" if files and all(file.suffix.lower() in (".csv", ".tsv") for file in files) else "images"
+            entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+            tables = any(entry.suffix.lower() in raw.CSV_SUFFIXES for entry in entries)
+            return "csv" if tables and not any(entry.is_dir() for entry in entries) else "images"
         with path.open("rb") as stream:
             start = stream.read(4)
     except OSError as cause:
         raise DataError(f"{path}: {cause.strerror}", "check the file and its permissions") from None
     if not start:
         raise DataError(f"{path}: empty file", f"give {raw.SUPPORTED}")
-    if start.startswith(b"PK"):
+    if start in (ZIP, EMPTY_ZIP):
         return "npz"
-    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+    if path.suffix.lower() in raw.CSV_SUFFIXES:
         return "csv"
     what = "damaged: it does not begin as an archive does" if path.suffix == ".npz" else "not a supported format"
     raise DataError(f"{path}: {what}", f"give {raw.SUPPORTED}")
@@ -235,6 +239,6 @@ def _dataset(
 
 def _part(name: str, part: RawPart, keys: tuple[str, ...], preprocessing: Preprocessing) -> Part:
     inputs = tuple(part.inputs[key] for key in keys)
-    for x in inputs:
-        preprocessing.check(x.shape)
+    if len(inputs) == 1:  # of several, those that take integers go without; `match` knows which
+        preprocessing.check(inputs[0].shape)
     return Part(name, inputs, tuple(np.asarray(y) for y in part.labels.values()) or None, preprocessing)

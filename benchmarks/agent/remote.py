@@ -137,7 +137,7 @@ class Session:
     """Folders and children of one connection."""
 
     def __init__(self, line):
-        self.line, self.used = line, set()
+        self.line = line
         self.cache = self.files = self.runtimes = self.scratch = self.lock = self.child = None
 
     def hello(self, request):
@@ -150,6 +150,7 @@ class Session:
         self.seize(os.path.join(tempfile.gettempdir(), "edgekit.lock"), time.monotonic() + request["wait"])
         for left in os.listdir(runs):  # of a session that was killed, or ended with the power
             shutil.rmtree(os.path.join(runs, left), ignore_errors=True)
+        self.evict()
         self.scratch = tempfile.mkdtemp(dir=runs)
         self.line.answer(
             version=1,
@@ -194,8 +195,6 @@ class Session:
         for piece in self.line.payload(request["size"]):
             sink.write(piece)
         sink.keep(path, digest, lasting=keep)
-        if keep:
-            self.kept(digest)
         self.line.answer()
 
     def use(self, request):
@@ -209,17 +208,15 @@ class Session:
             os.remove(path)
             raise Refused("damaged", "a file kept on the device had changed, and was removed")
         os.utime(path)
-        self.kept(request["sha256"])
         self.line.answer()
 
-    def kept(self, digest):
-        """Remember what this session uses, and drop the oldest of the other kept files beyond KEPT_BYTES."""
-        self.used.add(digest)
+    def evict(self):
+        """Drop the oldest kept files beyond KEPT_BYTES: at the start, since what is listed then must stay."""
         total = 0
         for name in listing(self.files):
             path = os.path.join(self.files, name)
             total += os.path.getsize(path)
-            if total > KEPT_BYTES and name not in self.used:
+            if total > KEPT_BYTES:
                 os.remove(path)
 
     def unpack(self, request):

@@ -54,6 +54,8 @@ def ask(device: Device, request: Mapping[str, object], kind: type[T], label: str
     Raises ModelError, DataError, RunError, MissingDependency for what the agent reports, RunError if it crashes or
     takes more than `timeout` seconds, DeviceError if its answer cannot be believed.
     """
+    if request.get("runtime") == "auto":  # then the devices file decides
+        request = {**request, "runtime": getattr(device, "runtime", "auto")}
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         words, response = Path(folder, "request.json"), f"{device.scratch}/{uuid4().hex}.json"
         words.write_bytes(msgspec.json.encode({**request, "response": response}))

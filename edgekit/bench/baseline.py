@@ -88,9 +88,15 @@ def _judged(
     same = like(one, baseline, force) if baseline else []
     old = together(list(map(values, same)))
     for limit in limits:
-        if limit.metric not in new or (limit.needs_baseline and limit.metric not in old):
+        if limit.metric not in new:
             raise InputError(
                 f"{one.model.name} on {one.device}: no {limit.metric} was measured", f"limit one of {', '.join(new)}"
+            )
+        if limit.needs_baseline and limit.metric not in old:
+            both = ", ".join(name for name in new if name in old)
+            raise InputError(
+                f"{one.model.name} on {one.device}: the baseline has no {limit.metric}",
+                f"measure the baseline again, or limit one of {both}",
             )
         found = verdict_on(one.model.name, one.device, limit, new[limit.metric], old.get(limit.metric))
         yield msgspec.structs.replace(found, processes=len(group), baseline_processes=len(same))

@@ -26,7 +26,7 @@ def unmet(measurement: Measurement | NativeMeasurement, demand: Demand) -> str |
 
 def in_words(found: Delegation) -> str:
     """`XNNPACK took 29 of 31 operators in 2 partitions; left to others: 2 PAD`, the most frequent first."""
-    pieces = f" in {found.partitions} partition{'s' * (found.partitions != 1)}" if found.partitions else ""
+    pieces = f" in {_partitions(found.partitions)}" if found.partitions else ""
     by_count = sorted(found.left.items(), key=lambda item: (-item[1], item[0]))
     left = ", ".join(f"{count} {name}" for name, count in by_count)
     rest = f"; left to others: {left}" if left else ""
@@ -47,4 +47,8 @@ def native_in_words(measurement: NativeMeasurement) -> str:
     share = "nothing" if not said.delegate_partitions else "the whole graph" if said.fully_delegated else "a part"
     if said.operators is not None:
         share = f"{said.delegated} of {said.operators} operators"
-    return f"{said.delegate} took {share} in {said.delegate_partitions or 0} partitions"
+    return f"{said.delegate} took {share} in {_partitions(said.delegate_partitions or 0)}"
+
+
+def _partitions(count: int) -> str:
+    return f"{count} partition{'s' * (count != 1)}"

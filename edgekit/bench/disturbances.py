@@ -143,7 +143,10 @@ def _samples(measurement: Measurement) -> Iterator[str]:
     if len(seconds) < _LEAST_RUNS:
         yield f"only {len(seconds)} runs: p90 and p99 say little; {longer}"
     if not measurement.warm_up_stable:
-        yield f"the warm-up ended before the latency was stable; {longer}"
+        yield (
+            "the warm-up ended before the latency was stable; close other programs or let the device settle, and run "
+            "again"
+        )
     width = percentiles(seconds, (50,))[0].relative_width
     wished = measurement.plan.precision
     if wished is not None and width > wished:

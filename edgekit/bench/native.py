@@ -210,7 +210,7 @@ def _phase(line: str) -> Phase | None:
     found = dict(re.findall(rf"\b(\w+)={_NUMBER}", line))
     only = found.get("curr")
     mean, least, most = (found.get(key, only) for key in ("avg", "min", "max"))
-    if mean is None or least is None or most is None:
+    if mean is None or least is None or most is None or not found["count"].isdecimal():
         return None
     return Phase(
         int(found["count"]),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from edgekit.device.wheels import RuntimeName as RuntimeName
 from edgekit.errors import InputError
 
-RuntimeName = Literal["auto", "ai-edge-litert", "tflite-runtime"]
 Seconds = Annotated[float, Meta(ge=0)]
 Word = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 Cores = Annotated[tuple[Annotated[int, Meta(ge=0, lt=4096)], ...], Meta(max_length=4096)]

@@ -156,7 +156,7 @@ def not_adding_up(parts: float, call_seconds: float, whole_seconds: float, untim
     elif parts > ADDS_UP[1]:
         why = "alone each pays what they share in the whole: threads are started, values copied for a delegate"
     elif untimed:
-        why = f"{untimed} operators are not timed"
+        why = "1 operator is not timed" if untimed == 1 else f"{untimed} operators are not timed"
     else:
         why = "in the whole they wait for each other's values, which alone are in the cache"
     yield f"the operators alone add up to {parts:.2f} times the whole, so the shares are a rough guide: {why}"

@@ -207,7 +207,7 @@ class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
     """The measured file. `arena_bytes` is what LiteRT's plan needs for its tensors, open dimensions as 1."""
 
     name: str
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     file_bytes: Bytes
     arena_bytes: Bytes | None = None
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
+from typing import Any
 
 import click
 
@@ -61,6 +63,14 @@ class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; end as others do where `| head` has read enough, which click takes for a failed gate."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # what is left would fail again at the end of this process
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
@@ -115,9 +125,6 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted")
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
     except OSError as error:
         place = error.filename or "standard output, or a temporary file"
         _say(f"error: {place}: {error.strerror or error}\n  mend: check the space, the permissions and the path of it")

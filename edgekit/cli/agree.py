@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 import click
 
 from edgekit.bench.plan import Plan
 from edgekit.cli.common import emit, json_option, progress, results_only
-from edgekit.cli.device_option import device_option
+from edgekit.cli.device_option import device_option, opened
 from edgekit.cli.model_options import collect, data_options, model_argument, part_option, trust_option
 from edgekit.cli.plan_options import run_options
-from edgekit.device.find import find_device
 from edgekit.errors import GateError
 
 
@@ -53,7 +50,7 @@ def command(
     from edgekit.doctor.agree import agree
     from edgekit.report.agreement import agreement_text, where
 
-    with results_only(), ExitStack() as stack:
+    with results_only(), opened(device, plan.runtime) as place:
         found = agree(
             model,
             data,
@@ -61,9 +58,7 @@ def command(
             part=part,
             samples=samples,
             plan=plan,
-            device=None
-            if device == "local"
-            else stack.enter_context(find_device(device, plan.runtime, progress, native=False)),
+            device=place,
             trust=trust,
             data_options=collect(metric, task, pairs),
             say=progress,
@@ -72,8 +67,8 @@ def command(
     emit(found, as_json, agreement_text)
     for leg in found.legs:
         if not leg.same:
-            place = f"part at {where(leg.parted)}" if leg.parted else "give unlike outputs"
-            raise GateError(f"{leg.one} and {leg.other} {place}", _mend(leg.other, device))
+            how = f"part at {where(leg.parted)}" if leg.parted else "give unlike outputs"
+            raise GateError(f"{leg.one} and {leg.other} {how}", _mend(leg.other, device))
 
 
 def _mend(side: str, device: str) -> str:

@@ -30,10 +30,10 @@ from edgekit.bench.result import (
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import Summary, summarize
 from edgekit.cli.benchmark_gates import demand_delegate, refuse_disturbed, refuse_for_phones, refuse_unused_tool
-from edgekit.cli.common import emit, json_option, progress, refuse_place, results_only, say
+from edgekit.cli.common import emit, file_names, json_option, progress, refuse_place, results_only, say
 from edgekit.cli.device_option import device_option, unique
 from edgekit.cli.gate_options import GateOptions, gate_options, render_verdicts
-from edgekit.cli.model_options import collect, data_options
+from edgekit.cli.model_options import collect, data_options, trust_option
 from edgekit.cli.native_table import render_native
 from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
@@ -117,7 +117,11 @@ class Report(Struct, frozen=True):
     "--retries", default=0, type=click.IntRange(0, 1000), help="Repeat while something disturbs it; keep the calmest."
 )
 @click.option("--strict", is_flag=True, help="Fail if something disturbed the measurement.")
-@click.option("--timeout", default=600.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds for one measurement.  [default: 600 beyond the longest that its runs may take]",
+)
 @data_options()
 @click.option(
     "--benchmark-model",
@@ -130,6 +134,7 @@ class Report(Struct, frozen=True):
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
 @gate_options
+@trust_option
 @json_option
 def command(
     models: tuple[Path, ...],
@@ -138,7 +143,7 @@ def command(
     require_delegate: Demand | None,
     retries: int,
     strict: bool,
-    timeout: float,
+    timeout: float | None,
     data: str | None,
     metric: str | None,
     task: str | None,
@@ -147,6 +152,7 @@ def command(
     output: Path | None,
     overwrite: bool,
     gate: GateOptions,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Measure latency and memory of .tflite files, each in a process of its own.
@@ -163,15 +169,17 @@ def command(
     refuse_place(output, overwrite)
     for model in models:  # the fault of one must cost neither a connection nor the result of those before it
         flatbuffer.open_model(flatbuffer.read_bytes(model), str(model))
-    samples = {} if data is None else {model: _samples(model, data, collect(metric, task, pairs)) for model in models}
+    options = collect(metric, task, pairs)
+    samples = {} if data is None else {model: _samples(model, data, options, trust) for model in models}
     places = [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))]
     refuse_unused_tool(places, benchmark_model)
     refuse_for_phones(places, {"--data": data is not None, "--retries": retries > 0, "--strict": strict})
     found: dict[str, list[Measurement | NativeMeasurement]] = {place.name: [] for place in places}
+    most = 600 + plan.max_seconds if timeout is None else timeout
 
     def work(place: Device) -> None:
         for model in models * gate.processes:
-            found[place.name].append(_measured(model, plan, place, timeout, retries, samples.get(model)))
+            found[place.name].append(_measured(model, plan, place, most, retries, samples.get(model)))
 
     outcomes = on_all(places, work)
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
@@ -209,11 +217,11 @@ def _measured(
     return calmest(lambda: measure(model, plan, place, inputs=arrays, data=data, timeout=timeout), retries)
 
 
-def _samples(model: Path, data: str, options: Mapping[str, object]) -> RealInputs:
+def _samples(model: Path, data: str, options: Mapping[str, object], trust: bool) -> RealInputs:
     from edgekit.real_inputs import real_inputs
 
     with results_only():
-        return real_inputs(model, data, options)
+        return real_inputs(model, data, options, trust=trust)
 
 
 def _sorted(found: Iterable[Measurement | NativeMeasurement]) -> Results:
@@ -267,7 +275,7 @@ def row_of(measurement: Measurement, demanded: bool = False) -> Row:
 
 
 def render(report: Report, write: Write = render_table) -> str:
-    """A table, and under it what was measured on; rows of one device stand together."""
+    """Tables of what the agent and the native tool measured, under each what it was measured on; and the verdicts."""
     tables = [_table(report, write)] if report.rows else []
     if report.native:
         tables.append(render_native(report.native, write))
@@ -306,11 +314,7 @@ def _metered(report: Report) -> list[str]:
 
 
 def _names(report: Report) -> dict[str, str]:
-    """{model: its name in the table}: short where that tells the files apart."""
-    models = list(dict.fromkeys(row.model for row in report.rows))
-    short = [Path(model).name for model in models]
-    names = short if len(set(short)) == len(short) else models
-    return {model: " ".join(name.splitlines()) for model, name in zip(models, names, strict=True)}
+    return file_names(row.model for row in report.rows)
 
 
 def _setting(row: Row) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,7 +83,7 @@ def _is_new(text: str) -> bool:
 
 def refuse_place(out: Path | None, overwrite: bool = True) -> None:
     """Raise OutputError, before any work is done for it, where a file cannot be written or must not be replaced."""
-    if out is None:
+    if out is None or out.is_char_device() or out.is_fifo():  # which are written to as they are
         return
     if out.exists() and not overwrite:
         raise OutputError(f"{out} exists already", "give another name, or --overwrite")
@@ -91,6 +91,27 @@ def refuse_place(out: Path | None, overwrite: bool = True) -> None:
         raise OutputError(f"{out} is a folder, and no place for a file", "choose a file in it")
     if not out.parent.is_dir():
         raise OutputError(f"{out.parent}: no such folder", "make it first, or choose another place")
+
+
+def refuse_ending(out: Path | None, *endings: str) -> None:
+    """Raise OutputError where the name of a file ends otherwise."""
+    if out is not None and out.suffix not in endings:
+        other = out.parent / f"{out.stem.strip('.') or 'NAME'}{endings[0]}"
+        raise OutputError(f"{out}: not the name of a {' or '.join(endings)} file", f"write {other}")
+
+
+def file_names(models: Iterable[str]) -> dict[str, str]:
+    """{model: its name in a table}: that of its file where it tells the models apart, on one line."""
+    paths = list(dict.fromkeys(models))
+    short = [Path(path).name for path in paths]
+    names = short if len(set(short)) == len(short) else paths
+    return {path: " ".join(name.splitlines()) for path, name in zip(paths, names, strict=True)}
+
+
+def print_schema(schema: Any) -> None:
+    """Print a JSON schema, one key a line; its patterns end as others than Python write them."""
+    text = msgspec.json.format(msgspec.json.encode(schema), indent=2).decode()
+    click.echo(text.replace(r'\\Z"', '$"'))
 
 
 @contextmanager

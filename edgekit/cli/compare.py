@@ -44,6 +44,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Compare A and B: size, operators, contract, outputs on the same random inputs, latency taken in turns."""
+    if fail_undecided and not fail_if:
+        raise click.UsageError("--fail-undecided goes with --fail-if: say --fail-if 'ratio>1.05'")
     gate = GateOptions(limits_of(fail_if, METRICS), strict=fail_undecided)
     progress("comparing")
     with find_device(device, plan.runtime, progress, native=False) as place:

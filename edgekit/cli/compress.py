@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli import complete
-from edgekit.cli.common import emit, json_option, progress, refuse_place, results_only, say
+from edgekit.cli.common import emit, json_option, progress, refuse_ending, refuse_place, results_only, say
 from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
-from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
     from edgekit.step import StageReport
@@ -60,7 +59,8 @@ def command(
     from edgekit.compress import compress_model
     from edgekit.workspace import kept_beside, partial_of
 
-    _refuse(out, overwrite)
+    refuse_ending(out, ".keras")
+    refuse_place(out, overwrite)
     try:
         with results_only(), kept_beside(out) as kept:
             found = compress_model(
@@ -82,12 +82,6 @@ def command(
         raise
     progress("")
     emit([step.report for step in found.steps], as_json, lambda reports: render(reports, out))
-
-
-def _refuse(out: Path, overwrite: bool) -> None:
-    if out.suffix != ".keras":
-        raise OutputError(f"{out}: not the name of a Keras file", f"write {out.with_suffix('.keras')}")
-    refuse_place(out, overwrite)
 
 
 def render(reports: Sequence[StageReport], out: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-import msgspec
 from msgspec import Struct
 
 from edgekit import strict_toml
@@ -11,7 +10,7 @@ from edgekit.bench.describe import Description, describe
 from edgekit.bench.disturbances import throttle_flags
 from edgekit.bench.native import conditions, describe_phone
 from edgekit.bench.result import Conditions, Phone
-from edgekit.cli.common import emit, json_option, progress, say
+from edgekit.cli.common import emit, json_option, print_schema, progress, say
 from edgekit.cli.device_option import names
 from edgekit.device.adb import AdbPhone
 from edgekit.device.devices_file import Entry, devices_path, load_devices
@@ -96,7 +95,7 @@ def _checked_phone(phone: AdbPhone, tool: str | None, lack: MissingDependency) -
 @command.command("schema", short_help="JSON schema of the devices file, for editors.")
 def schema_command() -> None:
     """JSON schema of the devices file; editors complete and check with it."""
-    click.echo(msgspec.json.format(msgspec.json.encode(strict_toml.json_schema(dict[str, Entry])), indent=2).decode())
+    print_schema(strict_toml.json_schema(dict[str, Entry]))
 
 
 def _render_list(entries: dict[str, Entry]) -> str:

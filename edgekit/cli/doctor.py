@@ -70,6 +70,8 @@ def command(
         raise click.UsageError("MODEL is explained against its float model on data: give --float and --data")
     if repair != bool(out):
         raise click.UsageError("--repair writes a file: give --repair and -o OUT.tflite together")
+    if target and not repair:
+        raise click.UsageError("--target says which repairs are permitted: give --repair and -o OUT.tflite, too")
     for place in (out, html):
         refuse_place(place, overwrite)
     from edgekit.doctor.case import open_case

@@ -13,7 +13,7 @@ import click
 from edgekit import compare
 from edgekit.bench.baseline import METRICS, Measured, Verdict, judge, refuse_changes
 from edgekit.bench.result import Results
-from edgekit.cli.common import say
+from edgekit.cli.common import file_names, say
 from edgekit.errors import GateError, InputError
 from edgekit.limit import BYTES, SECONDS, Limit, Units, parse_limit
 from edgekit.report.table import render_table
@@ -119,13 +119,14 @@ def read_results(path: Path) -> Results:
 def render_verdicts(verdicts: Sequence[Verdict]) -> str:
     """A table, one row a limit and model."""
     devices = len({one.device for one in verdicts}) > 1
+    names = file_names(one.model for one in verdicts)
     header = ("limit", "verdict", *(("device",) if devices else ()), "model", "baseline", "measured", "held against it")
     rows = [
         (
             one.limit.text,
             one.outcome if one.outcome == "kept" else one.outcome.upper(),
             *((one.device,) if devices else ()),
-            Path(one.model).name,
+            names[one.model],
             "-" if one.baseline is None else amount(one.baseline, one.limit.metric),
             amount(one.measured, one.limit.metric),
             found(one),

@@ -10,6 +10,7 @@ import click
 from msgspec import Struct
 
 from edgekit.cli.common import emit, json_option, say
+from edgekit.errors import OutputError
 
 
 class Keys(Struct, frozen=True):
@@ -37,6 +38,8 @@ def command(name: Path, bare: bool, as_json: bool) -> None:
     """
     from edgekit.package.signature import new_key
 
+    if name.name in ("", ".."):
+        raise OutputError(f"{name}: a folder, and no name of keys", "give a name, such as release")
     secret, public = name.with_name(f"{name.name}.key"), name.with_name(f"{name.name}.pub")
     line = new_key(secret, public, None if bare else _new_passphrase())
     say(f"keep {secret} to yourself; give {public} to everyone")

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from edgekit.cli.common import emit, json_option, say
-from edgekit.errors import OutputError
+from edgekit.cli.common import emit, json_option, refuse_ending, refuse_place, say
 from edgekit.report.table import render_table
 from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.memory_plan import MemoryPlan, Planner, plan_memory
@@ -57,8 +56,8 @@ def command(model: Path, output: Path | None, overwrite: bool, record: bool, as_
 
     Runs nothing without --record. Scratch memory of kernels and the runtime's own structures come on top of the plans.
     """
-    if output is not None and output.suffix != ".html":
-        raise OutputError(f"{output}: not the name of a .html file", f"write {output.with_suffix('.html')}")
+    refuse_ending(output, ".html")
+    refuse_place(output, overwrite)
     contents = read_contents(model)
     plans = tuple(_planned(contents, runtime) for runtime in _TITLES)
     report = Report(str(model), plans, _recorded(model) if record else None)
@@ -141,4 +140,5 @@ def _recording(recorded: Recorded, plan: MemoryPlan) -> str:
 
 def _open(plan: MemoryPlan) -> list[str]:
     count = len(plan.dynamic)
-    return [f"{count} tensors have open dimensions, which count as 1 here"] if count else []
+    tensors = "1 tensor has" if count == 1 else f"{count} tensors have"
+    return [f"{tensors} open dimensions, which count as 1 here"] if count else []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from edgekit.bench.delegation import native_in_words
 from edgekit.bench.result import NativeMeasurement
+from edgekit.cli.common import file_names
 from edgekit.report.table import Write, render_table
 from edgekit.units import format_bytes, format_seconds
 
@@ -15,19 +15,20 @@ _HEADER = ("device", "model", "size", "init", "first", "mean", "std", "median", 
 
 def render_native(measurements: Sequence[NativeMeasurement], write: Write = render_table) -> str:
     """One row a measurement, and what the columns are."""
+    names = file_names(one.model.name for one in measurements)
     places = dict.fromkeys(map(_place, measurements))
     note = (
         "measured by benchmark_model on the phone, which prints a summary of its runs, not the runs; ~overall is the "
         "growth of its process, APPROXIMATE in its own words"
     )
-    return "\n".join([write(_HEADER, list(map(_cells, measurements))), "", *places, note])
+    return "\n".join([write(_HEADER, [_cells(one, names[one.model.name]) for one in measurements]), "", *places, note])
 
 
-def _cells(one: NativeMeasurement) -> tuple[str, ...]:
+def _cells(one: NativeMeasurement, name: str) -> tuple[str, ...]:
     said, steady = one.printed, one.printed.steady
     return (
         one.device,
-        Path(one.model.name).name,
+        name,
         format_bytes(one.model.file_bytes),
         format_seconds(said.init_seconds),
         format_seconds(said.first_seconds),

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgekit.cli import complete
-from edgekit.cli.common import emit, json_option
+from edgekit.cli.common import emit, json_option, print_schema
 
 
 @click.group("recipes", invoke_without_command=True)
@@ -90,4 +90,4 @@ def schema() -> None:
     from edgekit.recipe import Recipe
     from edgekit.strict_toml import json_schema
 
-    emit(json_schema(Recipe), True, str)
+    print_schema(json_schema(Recipe))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from edgekit.bench.merge import merge
 from edgekit.bench.result import Results
 from edgekit.cli.benchmark import Report, render, row_of
-from edgekit.cli.common import emit, json_option, say
+from edgekit.cli.common import emit, json_option, print_schema, refuse_ending, say
 from edgekit.cli.gate_options import read_results
-from edgekit.errors import InputError, OutputError
+from edgekit.errors import InputError
 from edgekit.new_file import write_new
 from edgekit.report.table import render_markdown, render_table
 from edgekit.strict_toml import json_schema
@@ -64,8 +63,7 @@ def plot_command(files: tuple[Path, ...], output: Path, overwrite: bool) -> None
     """Draw results as one HTML page that needs no network: latency by model and device, samples in time, memory."""
     from edgekit.report.results_page import page
 
-    if output.suffix != ".html":
-        raise OutputError(f"{output}: not the name of a .html file", f"write {output.with_suffix('.html')}")
+    refuse_ending(output, ".html")
     results = _together(files)
     if not results.measurements:
         raise InputError(
@@ -78,12 +76,7 @@ def plot_command(files: tuple[Path, ...], output: Path, overwrite: bool) -> None
 @command.command("schema", short_help="JSON schema of a results file.")
 def schema_command() -> None:
     """JSON schema of a results file: what other programs may rely on."""
-    click.echo(schema(), nl=False)
-
-
-def schema() -> str:
-    """The schema as text, one key a line."""
-    return msgspec.json.format(msgspec.json.encode(json_schema(Results)), indent=2).decode() + "\n"
+    print_schema(json_schema(Results))
 
 
 def _together(files: tuple[Path, ...]) -> Results:

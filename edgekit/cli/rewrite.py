@@ -37,7 +37,7 @@ def command(model: Path, target: str, out: Path, overwrite: bool, as_json: bool)
     """
     from edgekit.errors import TargetError
     from edgekit.new_file import new_file
-    from edgekit.surgery.rewrite import pieces, rewrite, rules_for
+    from edgekit.surgery.rewrite import partitions, rewrite, rules_for
     from edgekit.target import load_target
     from edgekit.tflite.flatbuffer import read_bytes
 
@@ -51,7 +51,7 @@ def command(model: Path, target: str, out: Path, overwrite: bool, as_json: bool)
     done = rewrite(before, rules)
     with new_file(out, overwrite) as stream:
         stream.write(done.file)
-    emit(Report(out, done.applied, pieces(before), pieces(done.file)), as_json, _render)
+    emit(Report(out, done.applied, partitions(before), partitions(done.file)), as_json, _render)
 
 
 def _render(report: Report) -> str:

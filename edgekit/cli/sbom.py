@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgekit.cli.common import say
+from edgekit.cli.common import refuse_place, say
 
 
 @click.command("sbom")
@@ -21,12 +21,10 @@ def command(artifact: Path, licence: str | None, out: Path | None, overwrite: bo
     edgekit sbom build/raspberry-pi-4/int8 --licence Apache-2.0 -o model.cdx.json
     """
     from edgekit.artifact import Artifact
-    from edgekit.errors import OutputError
     from edgekit.new_file import write_new
     from edgekit.package.sbom import sbom
 
-    if out is not None and out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already", "choose another file with -o, or give --overwrite")
+    refuse_place(out, overwrite)
     bill = sbom(Artifact.load(artifact).manifest, licence)
     if out is None:
         click.echo(bill.decode(), nl=False)

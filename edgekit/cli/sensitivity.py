@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.common import emit, json_option, progress, refuse_place, results_only, say
+from edgekit.cli.common import emit, json_option, progress, refuse_ending, refuse_place, results_only, say
 from edgekit.cli.model_options import collect, data_options, model_argument, trust_option
-from edgekit.errors import OutputError, RecipeError
+from edgekit.errors import DataError, RecipeError
 from edgekit.new_file import write_new
 
 if TYPE_CHECKING:
@@ -67,15 +67,21 @@ def command(
         raise click.BadParameter("a layer is judged by one number; give one bound for all", param_hint="--max-drop")
     if toml and not gate:
         raise click.UsageError("--toml writes budgets, which need --max-drop: say --max-drop 1%")
-    _refuse_place(plot, (".svg", ".html"))
-    _refuse_place(toml, (".toml",))
+    refuse_ending(plot, ".svg", ".html")
+    refuse_ending(toml, ".toml")
+    for place in (plot, toml):
+        refuse_place(place)
     config = _config(kind=kind, shares=shares.split(","), samples=samples, layers=layers)
     with results_only():
         options = collect(metric, task, pairs)
         found = sensitivity_of(model, data, config, trust=trust, data_options=options, say=progress)
     progress("")
-    if gate and found.metric:
-        gate.check(found.metric)
+    try:
+        if gate and found.metric:
+            gate.check(found.metric)
+    except DataError:
+        emit(found, as_json, lambda report: render(report, None))  # what took long is not lost to a bound of no use
+        raise
     bound = gate.max_drop if gate else None
     if plot:
         _draw(found, plot, bound)
@@ -83,14 +89,6 @@ def command(
         write_new(toml, budgets_toml(found, bound).encode(), overwrite=True)
         say(f"budgets: {toml}")
     emit(found, as_json, lambda report: render(report, bound if toml is None else None))
-
-
-def _refuse_place(path: Path | None, endings: tuple[str, ...]) -> None:
-    if path and path.suffix not in endings:
-        raise OutputError(
-            f"{path}: not the name of a {' or '.join(endings)} file", f"write {path.with_suffix(endings[0])}"
-        )
-    refuse_place(path)
 
 
 def _config(**settings: Any) -> Sensitivity:

@@ -83,7 +83,7 @@ class PartsType(click.ParamType[Parts]):
     "--units",
     default="",
     metavar="LIST",
-    help="What each segment runs on in --measure: cpu, cpu:CORE or edgetpu:NUMBER, with commas.",
+    help="What each segment runs on when it is verified and measured: cpu, cpu:CORE or edgetpu:NUMBER, with commas.",
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of each segment.")
 @click.option(
@@ -153,7 +153,7 @@ def command(
             report = Report(out, split.plan, notes=() if costs is None else costs.notes)
             if not no_verify or measure:
                 options = collect(metric, task, pairs)
-                fed = _samples(whole, split.plan, data, options)
+                fed = _samples(whole, split.plan, data, options, trust)
                 run = Units(tuple(word for word in units.split(",") if word), threads, depth)
                 report = _seen(report, whole, place, fed, data, run, not no_verify, seconds if measure else None)
     progress("")
@@ -198,13 +198,13 @@ def _costs(
     return measured(whole, Run(threads=threads), device)
 
 
-def _samples(whole: Path, plan: Plan, data: str | None, options: dict[str, object]) -> list[Array]:
+def _samples(whole: Path, plan: Plan, data: str | None, options: dict[str, object], trust: bool) -> list[Array]:
     if data is None:
         return random_samples(plan.inputs, _SAMPLES)
     from edgekit.real_inputs import real_inputs
 
     with results_only():
-        return as_samples(real_inputs(whole, data, options).arrays, plan.inputs)
+        return as_samples(real_inputs(whole, data, options, trust=trust).arrays, plan.inputs)
 
 
 def _seen(

@@ -96,7 +96,7 @@ def _agreements(report: Report) -> list[str]:
         + (
             "identical to the whole, bit for bit"
             if one.identical
-            else f"within {one.most:.3g} of the whole ({one.reach:.3g})"
+            else f"within {one.most:.3g} of the whole (whose values reach {one.reach:.3g})"
         )
         for one in report.agreements
     ]

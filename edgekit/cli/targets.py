@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import msgspec
 from msgspec import Struct
 
 from edgekit import target_files
 from edgekit.cli import complete
-from edgekit.cli.common import emit, json_option, say
+from edgekit.cli.common import emit, json_option, print_schema, say
 from edgekit.cli.validation import validate
 from edgekit.errors import OutputError, TargetError
 from edgekit.new_file import write_new
@@ -104,7 +103,7 @@ def new_command(name: str, extends: str | None, out: Path | None, force: bool) -
 @command.command("schema", short_help="JSON schema of a target file, for editors.")
 def schema_command() -> None:
     """JSON schema of a target file; editors complete and check with it."""
-    click.echo(msgspec.json.format(msgspec.json.encode(file_schema()), indent=2).decode())
+    print_schema(file_schema())
 
 
 def _files_of(word: str) -> Sequence[str | TargetFile]:

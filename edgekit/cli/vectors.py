@@ -9,7 +9,7 @@ import click
 
 from edgekit.cli.common import emit, json_option, refuse_place, results_only, say
 from edgekit.cli.device_option import device_option, opened
-from edgekit.cli.model_options import collect, data_options
+from edgekit.cli.model_options import collect, data_options, trust_option
 from edgekit.cli.plan_options import run_options
 from edgekit.errors import GateError
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @device_option()
 @run_options()
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@trust_option
 @json_option
 def command(
     model: Path,
@@ -43,6 +44,7 @@ def command(
     device: str,
     plan: Plan,
     overwrite: bool,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Write inputs and outputs of MODEL, a .tflite file, or check that a runtime computes the same.
@@ -67,19 +69,19 @@ def command(
     elif out is not None:
         refuse_place(out, overwrite)
         with results_only():
-            made = _made(model, content, count, seed, data, collect(metric, task, pairs))
+            made = _made(model, content, count, seed, data, collect(metric, task, pairs), trust)
         made.save(out)
         say(f"file: {out}")
         emit(made.head, as_json, render)
 
 
 def _made(
-    model: Path, content: bytes, count: int, seed: int, data: str | None, options: dict[str, object]
+    model: Path, content: bytes, count: int, seed: int, data: str | None, options: dict[str, object], trust: bool
 ) -> GoldenVectors:
     from edgekit.package.golden import golden_vectors
     from edgekit.real_inputs import real_inputs
 
-    samples = None if data is None else real_inputs(model, data, options, count)
+    samples = None if data is None else real_inputs(model, data, options, count, trust)
     return golden_vectors(content, count, seed, samples)
 
 

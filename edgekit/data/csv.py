@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,33 +13,56 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.data.npz import PART_WORDS
-from edgekit.data.raw import Raw, RawPart
+from edgekit.data.raw import CSV_SUFFIXES, Raw, RawPart
 from edgekit.data.spec import Csv
 from edgekit.errors import DataError, did_you_mean
 
 Array = npt.NDArray[Any]
 
 _DELIMITERS = ",;\t|"
-_SUFFIXES = (".csv", ".tsv", ".txt")
+_KINDS: tuple[tuple[Callable[[str], float], type], ...] = ((int, np.int64), (float, np.float64))
 _BLOCK = 4  # windows that overlap are kept together in blocks of this many windows' rows
 
 
 def load_csv(path: Path, settings: Csv, *, labelled: bool) -> Raw:
     """Read a file, or a folder with train.csv, test.csv ...
 
-    Without `labelled` every column is an input, unless a label column is named. Raises DataError naming column and
-    line for cells that are no numbers, and for rows of another length.
+    Without `labelled` every column is an input, unless a label column is named. Columns of several files go by name,
+    and labels are text in all of them if they are in one. Raises DataError naming column and line for cells that are no
+    numbers, for rows of another length, and for files of unlike columns.
     """
-    if not path.is_dir():
-        return Raw({"all": _part(path, settings, labelled)})
-    files = [file for file in sorted(path.iterdir()) if not file.name.startswith(".")]
+    tables = {part: _read(file, settings) for part, file in _files(path).items()}
+    labels = {part: _label(table, settings, labelled) for part, table in tables.items()}
+    text = any(tables[part].is_text(label) for part, label in labels.items() if label)
     parts: dict[str, RawPart] = {}
-    for file in files:
-        part = PART_WORDS.get(file.stem.lower(), "") if file.suffix.lower() in _SUFFIXES else ""
-        if not part or part in parts:
-            raise DataError(f"{file}: not the file of a part", "name the files train.csv, validation.csv, test.csv ...")
-        parts[part] = _part(file, settings, labelled)
+    order: list[str] = []
+    for part, table in tables.items():
+        features = _features(table, settings, labels[part])
+        if order and set(features) != set(order):
+            raise DataError(
+                f"{table.path} has the inputs {', '.join(features)}, {next(iter(tables.values())).path.name} has "
+                f"{', '.join(order)}",
+                "give every file the same columns, or leave some out: csv.ignore = [...]",
+            )
+        order = order or features
+        parts[part] = _part(table, settings, order, labels[part], text)
     return Raw(parts)
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """The file of each part; one that is no folder has all samples."""
+    if not path.is_dir():
+        return {"all": path}
+    found: dict[str, Path] = {}
+    for file in sorted(file for file in path.iterdir() if not file.name.startswith(".")):
+        part = PART_WORDS.get(file.stem.lower(), "") if file.suffix.lower() in CSV_SUFFIXES else ""
+        if not part or part in found:
+            raise DataError(
+                f"{file}: not the file of a part",
+                "name the files train.csv, validation.csv, test.csv ..., and keep others elsewhere",
+            )
+        found[part] = file
+    return found
 
 
 @dataclass(frozen=True)
@@ -64,14 +87,19 @@ class _Table:
         with np.errstate(over="ignore"):
             return table if table.dtype.kind == "i" else table.astype(np.float32)
 
-    def labels(self, name: str) -> Array:
-        """A column as numbers if all its cells are, else as text."""
+    def is_text(self, name: str) -> bool:
+        """Whether a column has other words than numbers."""
+        cells = set(self.columns[name])
+        return "" not in cells and not all(map(_is_number, cells))
+
+    def labels(self, name: str, text: bool) -> Array:
+        """A column as text, in which no cell is empty, or as numbers."""
         cells = self.columns[name]
-        return self._numbers(name) if "" in cells or all(map(_is_number, set(cells))) else np.array(cells)
+        return np.array(cells) if text and "" not in cells else self._numbers(name)
 
     def _numbers(self, name: str) -> Array:
         cells = self.columns[name]
-        for read, kind in ((int, np.int64), (float, np.float64)):
+        for read, kind in _KINDS if all("_" not in cell for cell in cells) else ():
             try:
                 return np.array([read(cell) for cell in cells], kind)
             except (ValueError, OverflowError):
@@ -84,18 +112,33 @@ class _Table:
         )
 
 
-def _part(path: Path, settings: Csv, labelled: bool) -> RawPart:
-    table = _read(path, settings)
-    special = {key: table.find(name) for key in ("id", "group") if (name := getattr(settings, key))}
-    ignored = {table.find(name) for name in settings.ignore} | set(special.values())
+def _special(table: _Table, settings: Csv) -> dict[str, str]:
+    return {key: table.find(name) for key in ("id", "group") if (name := getattr(settings, key))}
+
+
+def _ignored(table: _Table, settings: Csv) -> set[str]:
+    return {*map(table.find, settings.ignore), *_special(table, settings).values()}
+
+
+def _label(table: _Table, settings: Csv, labelled: bool) -> str:
+    """The column of the labels; empty where there is none."""
     if settings.label:
-        label = table.find(settings.label)
-    else:
-        label = next((name for name in reversed(table.columns) if name not in ignored), "") if labelled else ""
-    features = [name for name in table.columns if name not in ignored and name != label]
+        return table.find(settings.label)
+    ignored = _ignored(table, settings)
+    return next((name for name in reversed(table.columns) if name not in ignored), "") if labelled else ""
+
+
+def _features(table: _Table, settings: Csv, label: str) -> list[str]:
+    left_out = {*_ignored(table, settings), label}
+    features = [name for name in table.columns if name not in left_out]
     if not features:
-        raise DataError(f"{path}: no column is left for the inputs", "name the label with csv.label")
-    x, y = table.numbers(features), table.labels(label) if label else None
+        raise DataError(f"{table.path}: no column is left for the inputs", "name the label with csv.label")
+    return features
+
+
+def _part(table: _Table, settings: Csv, features: list[str], label: str, text: bool) -> RawPart:
+    special, path = _special(table, settings), table.path
+    x, y = table.numbers(features), table.labels(label, text) if label else None
     groups = np.array(table.columns[special["group"]]) if "group" in special else None
     if not settings.window and "id" not in special:
         return RawPart({"": x}, {} if y is None else {"": y}, groups)
@@ -195,4 +238,4 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # which Python takes for 12 in 1_2

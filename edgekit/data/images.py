@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgekit.data.npz import PART_WORDS
 from edgekit.data.raw import Raw, RawPart, check_memory
 from edgekit.data.spec import Images
-from edgekit.errors import DataError, MissingDependency
+from edgekit.errors import DataError, MissingDependency, did_you_mean
 
 Array = npt.NDArray[Any]
 
@@ -20,25 +20,28 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 _LITTER = ("thumbs.db", "desktop.ini")
 
 
-def load_images(root: Path, settings: Images) -> Raw:
+def load_images(root: Path, settings: Images, classes: tuple[str, ...] = ()) -> Raw:
     """Read `root/<class>/*.png` or `root/<part>/<class>/*.png` as uint8 `[samples, height, width, channels]`.
 
-    Classes are numbered in the order of their sorted names, files come in sorted order.
-    Raises DataError naming the file that is damaged, of another size, or no image; MissingDependency without Pillow.
+    Classes are numbered in the order of `classes`, else of their sorted names; files come in sorted order.
+    Raises DataError naming the file that is damaged, of another size, or no image, or the folder that is not among the
+    classes; MissingDependency without Pillow.
     """
     _pillow()
     folders = _folders(root)
     if folders and all(folder.name.lower() in PART_WORDS for folder in folders):
-        classes = {PART_WORDS[folder.name.lower()]: _folders(folder) for folder in folders}
-        if len(classes) < len(folders):
+        found = {PART_WORDS[folder.name.lower()]: _folders(folder) for folder in folders}
+        if len(found) < len(folders):
             raise DataError(f"{root}: two folders for one part", "keep one of val, valid and validation")
     else:
-        classes = {"all": folders}
-    names = sorted({folder.name for found in classes.values() for folder in found})
-    if not names:
+        found = {"all": folders}
+    named = sorted({folder.name for each in found.values() for folder in each})
+    if not named:
         raise DataError(f"{root}: no class folders", "put the images into root/<class>/ or root/train/<class>/")
-    parts = {part: _part(found, names, settings) for part, found in classes.items()}
-    return Raw(parts, tuple(names))
+    names = list(classes) or named
+    if unknown := [name for name in named if name not in names]:
+        raise DataError(f"{root}: the folder {unknown[0]!r} is not among the classes", did_you_mean(unknown[0], names))
+    return Raw({part: _part(each, names, settings) for part, each in found.items()}, tuple(names))
 
 
 def _part(folders: list[Path], names: list[str], settings: Images) -> RawPart:

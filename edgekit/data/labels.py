@@ -16,24 +16,27 @@ from edgekit.errors import DataError, did_you_mean
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 Tasks = dict[str, str]
+Names = dict[str, tuple[str, ...]]
 
 
-def encode(labels: dict[str, Columns], spec: DataSpec, names: tuple[str, ...]) -> tuple[dict[str, Columns], Tasks]:
+def encode(labels: dict[str, Columns], spec: DataSpec, names: Names) -> tuple[dict[str, Columns], Tasks]:
     """Labels as the metrics want them, by part and output, and the task of each output (of "" where there is none).
 
     Classes become int64 class numbers `[samples]`, masks int64 `[samples, height, width]`, quantities float32.
-    Raises DataError for negative, fractional, out of range or unknown classes, for labels of several kinds that are
-    not among the heads, and for a head that has no labels.
+    Raises DataError for negative, fractional, out of range or unknown classes, for labels that are text in some parts
+    only, for labels of several kinds that are not among the heads, and for a head that has no labels.
     """
-    outputs = list(dict.fromkeys(output for columns in labels.values() for output in columns))
-    if unknown := sorted(spec.heads.keys() - set(outputs)):
+    outputs = _by_output(labels)
+    if unknown := sorted(spec.heads.keys() - outputs.keys()):
         raise DataError(f"heads: no labels are called {unknown[0]!r}", did_you_mean(unknown[0], outputs))
     if not outputs:
         return labels, {"": "none" if spec.task == "auto" else spec.task}
-    tasks = {
-        output: _kind([columns[output] for columns in labels.values() if output in columns], _asked(spec, output))
-        for output in outputs
-    }
+    for output, columns in outputs.items():
+        if len(set(map(_is_text, columns))) > 1:
+            raise DataError(
+                f"labels {output or 'y'} are text in some parts and numbers in others", "write them alike in all"
+            )
+    tasks = {output: _kind(columns, _asked(spec, output)) for output, columns in outputs.items()}
     if len(set(tasks.values())) > 1 and not spec.heads:
         raise DataError(
             f"the outputs have labels of different kinds: {tasks}",
@@ -41,7 +44,7 @@ def encode(labels: dict[str, Columns], spec: DataSpec, names: tuple[str, ...]) -
         )
     encoded = {
         part: {
-            output: _encoded(f"labels {output or 'y'} of {part}", columns[output], tasks[output], names)
+            output: _encoded(f"labels {output or 'y'} of {part}", columns[output], tasks[output], names[output])
             for output in outputs
             if output in columns
         }
@@ -67,22 +70,32 @@ def heads(tasks: Tasks, spec: DataSpec) -> tuple[Head, ...]:
     return tuple(found)
 
 
-def class_names(labels: dict[str, Columns], spec: DataSpec, found: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the classes: of the specification, of the loader, or of text labels, sorted (as numbers if all are)."""
-    if spec.classes:
-        return spec.classes
-    text = [y for columns in labels.values() for y in columns.values() if y.dtype.kind in "US"]
-    words = {str(word) for y in text for word in np.unique(y.astype(str))}
-    if words and all(re.fullmatch("-?[0-9]{1,18}", word) for word in words):
-        return tuple(sorted(words, key=int))
-    return tuple(sorted(words)) or found
+def class_names(labels: dict[str, Columns], spec: DataSpec, found: tuple[str, ...]) -> Names:
+    """Names of each output's classes: of the specification, of its text labels, or of the loader."""
+    return {output: spec.classes or _words(columns) or found for output, columns in _by_output(labels).items()}
+
+
+def _words(columns: Sequence[Array]) -> tuple[str, ...]:
+    """The words of text labels, sorted (as numbers if all are)."""
+    words = {str(word) for y in columns if _is_text(y) for word in np.unique(y.astype(str))}
+    numbers = all(re.fullmatch("-?[0-9]{1,18}", word) for word in words)
+    return tuple(sorted(words, key=int) if numbers else sorted(words))
+
+
+def _by_output(labels: dict[str, Columns]) -> dict[str, list[Array]]:
+    """The labels of each output in all parts that have any."""
+    found: dict[str, list[Array]] = {}
+    for columns in labels.values():
+        for output, y in columns.items():
+            found.setdefault(output, []).append(y)
+    return found
 
 
 def _kind(columns: Sequence[Array], asked: str) -> str:
     """Task that these labels speak of, unless one was asked for."""
     if asked != "auto":
         return asked
-    if any(y.dtype.kind in "US" for y in columns) or all(_is_one_hot(y) for y in columns):
+    if any(map(_is_text, columns)) or all(_is_one_hot(y) for y in columns):
         return "classification"
     rank = 1 if all(y.ndim == 1 or y.shape[1:] == (1,) for y in columns) else columns[0].ndim
     if rank == 1:
@@ -104,7 +117,9 @@ def _encoded(name: str, y: Array, task: str, names: tuple[str, ...]) -> Array:
         return _quantities(name, y)
     if task == "classification" and _is_one_hot(y):
         y = y.argmax(axis=1)
-    if y.dtype.kind in "US":
+    if _is_text(y):
+        if y.size != len(y):
+            raise DataError(f"{name} are text of shape {y.shape}", "give one class name a sample")
         return _numbered(name, y.astype(str).ravel(), names)
     if y.ndim > 1 and y.shape[-1] == 1:
         y = y[..., 0]
@@ -151,6 +166,10 @@ def _is_one_hot(y: Array) -> bool:
     if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "biuf":
         return False
     return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
+
+
+def _is_text(y: Array) -> bool:
+    return y.dtype.kind in "US"
 
 
 def _whole(y: Array) -> bool:

@@ -42,7 +42,8 @@ def match(dataset: Dataset, inputs: Sequence[TensorLike], outputs: Sequence[Tens
     Raises DataError naming both shapes, or the range of labels that the outputs cannot express.
     """
     first = dataset.parts[0]
-    order = _order(dataset.input_names, [_sample(x, first.preprocessing) for x in first.inputs], inputs, "inputs")
+    order = _order(dataset.input_names, [x.shape[1:] for x in first.inputs], inputs, "inputs")
+    _refuse_preprocessing(first.preprocessing, inputs)
     fits = [_fit(first.inputs[index], tensor, first.preprocessing) for index, tensor in zip(order, inputs, strict=True)]
     notes = tuple(fit.note for fit in fits if fit.note)
     parts = {part.name: _arranged(part, order, fits, inputs) for part in dataset.parts}
@@ -92,14 +93,23 @@ def _plain(name: str) -> str:
     return re.sub(r"^serving_default_|:\d+$", "", name).rpartition("/")[2]
 
 
-def _sample(x: Array, preprocessing: Preprocessing) -> Shape:
-    """Shape of one sample of raw data after preprocessing."""
-    return preprocessing.apply(x[:1]).shape[1:]
+def _refuse_preprocessing(preprocessing: Preprocessing, tensors: Sequence[TensorLike]) -> None:
+    """Raise DataError for preprocessing that no input gets, because all take integers."""
+    if preprocessing == Preprocessing() or "float32" in map(_type, tensors):
+        return
+    what = f"input {tensors[0].name!r} takes {_type(tensors[0])}"
+    if preprocessing.mean or preprocessing.scale:
+        raise DataError(f"{what}, so mean and scale do not apply", "leave preprocessing out")
+    raise DataError(f"{what}, so preprocessing.layout does not apply", "save the data with its channels last")
 
 
 def _fit(x: Array, tensor: TensorLike, preprocessing: Preprocessing) -> _Fit:
-    ours, theirs = _sample(x, preprocessing), tuple(tensor.shape)[1:]
-    dtype = _integer_type(tensor)
+    dtype, theirs = _type(tensor), tuple(tensor.shape)[1:]
+    if dtype == "float32":
+        preprocessing.check(x.shape)
+    else:
+        preprocessing = Preprocessing()
+    ours = preprocessing.apply(x[:1]).shape[1:]
     if _same(ours, theirs):
         return _Fit(False, False, dtype, "")
     if _same((*ours, 1), theirs) and preprocessing.layout == "channels_last":
@@ -140,7 +150,7 @@ def _arranged(part: Part, order: list[int], fits: list[_Fit], tensors: Sequence[
     return replace(part, inputs=tuple(inputs), input_types=tuple(fit.dtype for fit in fits))
 
 
-def _integer_type(tensor: TensorLike) -> str:
+def _type(tensor: TensorLike) -> str:
     """`float32`, or the integer type of an input that takes plain integers (tokens, raw pixels)."""
     dtype = np.dtype(tensor.dtype)
     plain = dtype.kind in "iub" and getattr(tensor, "scale", None) is None
@@ -149,8 +159,6 @@ def _integer_type(tensor: TensorLike) -> str:
 
 def _check_integers(part: Part, x: Array, name: str, dtype: str) -> None:
     low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    if part.preprocessing != Preprocessing():
-        raise DataError(f"input {name!r} takes {dtype}, so mean and scale do not apply", "leave preprocessing out")
     if x.dtype.kind == "f" and not (x == np.round(x)).all():
         raise DataError(f"input {name!r} takes {dtype}, the {part.name} data has fractions", "give whole numbers")
     if x.min() < low or x.max() > high:

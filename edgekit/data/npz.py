@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import lzma
 import math
 import re
-import struct
 import tokenize
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +15,7 @@ import numpy.typing as npt
 
 from edgekit.data.raw import Raw, RawPart, check_memory
 from edgekit.errors import DataError, did_you_mean
+from edgekit.magic import ZIP_DAMAGE
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +31,6 @@ PART_WORDS = {
 _KEY = re.compile(r"(?P<letter>x|y|groups)(?:_(?P<part>[a-z]+))?(?:\.(?P<name>.+))?")
 _KNOWN = ("x", "y", *(f"{letter}_{part}" for letter in "xy" for part in ("train", "val", "calibration", "test")))
 _MOST_DEFLATED = 1040  # deflate packs at most 1032 bytes into one
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, RuntimeError)
 NO_HEADER = (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError, tokenize.TokenError)
 """What the header of a `.npy` that is none makes numpy raise, which parses it as Python."""
 
@@ -54,7 +51,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
                 _check_entry(path, entry)
             check_memory(str(path), sum(entry.file_size for entry in archive.infolist()))
             return {entry.filename.removesuffix(".npy"): _array(path, archive, entry) for entry in archive.infolist()}
-    except _DAMAGE as cause:
+    except (*ZIP_DAMAGE, ValueError) as cause:
         raise DataError(f"{path}: damaged or truncated archive: {cause}", "write it again with numpy.savez") from None
     except OSError as cause:
         raise DataError(f"{path}: {cause.strerror or cause}", "check the file and its permissions") from None

@@ -16,6 +16,7 @@ from edgekit.units import format_bytes
 
 Array = npt.NDArray[Any]
 
+CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 SUPPORTED = (
     "an .npz file, a folder with one folder of images for each class, a .csv file or a folder of them, "
     "module:function, or a data.toml that points at one of these"

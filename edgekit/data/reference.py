@@ -33,18 +33,20 @@ def resolve(reference: str) -> Callable[..., Any]:
 def load_reference(reference: str) -> Raw:
     """Call the function and take what it returns. Raises DataError for what cannot be understood."""
     try:
-        result = resolve(reference)()
+        return Raw(_parts(resolve(reference)(), reference))  # a pipeline runs the user's code only as it is read
     except DataError:
         raise
     except Exception as cause:
         raise DataError(f"{reference} raised {type(cause).__name__}: {cause}", "correct the function") from cause
-    return Raw(_parts(result, reference))
 
 
 def _parts(result: Any, source: str) -> dict[str, RawPart]:
     if isinstance(result, Mapping) and result and all(isinstance(key, str) for key in result):
         if all(key in PART_WORDS for key in result):
-            return {PART_WORDS[key]: _part(value, f"{source}[{key!r}]") for key, value in result.items()}
+            parts = {PART_WORDS[key]: _part(value, f"{source}[{key!r}]") for key, value in result.items()}
+            if len(parts) < len(result):
+                raise DataError(f"{source} returned one part twice", "keep one of val, valid and validation")
+            return parts
         return parts_by_key({key: _array(value, source) for key, value in result.items()}, source)
     if isinstance(result, tuple | list) and 2 <= len(result) <= 4 and all(map(_is_part, result)):
         names = {2: ("train", "test"), 3: ("train", "validation", "test")}.get(len(result), ())

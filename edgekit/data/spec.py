@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta, Struct
 
-from edgekit import strict_toml
+from edgekit import python_reference, strict_toml
 from edgekit.errors import DataError, did_you_mean
 
 Format = Literal["auto", "npz", "images", "csv", "python"]
@@ -145,10 +145,6 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
         metrics = (self.metric, *(head.metric for head in self.heads.values()))
         return (*filter(is_reference, (self.source,)), *(metric for metric in metrics if ":" in metric))
 
-    def to_toml(self) -> str:
-        """The specification as a TOML file."""
-        return strict_toml.dumps(self)
-
 
 def read_spec(reference: str | Path, overrides: Mapping[str, Any], trust: bool = False) -> DataSpec:
     """The specification of a reference: that of a `data.toml`, or the defaults; then the overrides.
@@ -177,9 +173,7 @@ def read_spec(reference: str | Path, overrides: Mapping[str, Any], trust: bool =
 
 def is_reference(text: str) -> bool:
     """Whether this is a `module:function` or `file.py:function`, not a path."""
-    module, colon, function = text.rpartition(":")
-    named = module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
-    return bool(colon) and function.isidentifier() and named
+    return python_reference.split(text) is not None
 
 
 def _overridden(spec: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:

@@ -20,7 +20,7 @@ import msgspec
 
 from edgekit.device.address import AdbAddress
 from edgekit.device.channel import TOO_OLD, Channel, far_end_words
-from edgekit.device.printable import printable
+from edgekit.device.printable import last_line, printable
 from edgekit.device.process import run_bounded
 from edgekit.device.protocol import MOST_PULLED_BYTES, Completed
 from edgekit.device.remote import RemoteDevice, RemoteOptions, sha256_of
@@ -68,6 +68,7 @@ class AdbPhone:
         self._holder: subprocess.Popen[bytes] | None = None
         self._there: set[str] = set()
         self._folder = ""
+        self._cancelled = False
 
     @property
     def python(self) -> str:
@@ -130,9 +131,10 @@ class AdbPhone:
         return done
 
     def cancel(self) -> None:
-        """Cut the connection."""
-        if self._holder is not None:
-            self._holder.kill()
+        """Cut the connection, or end the wait for one."""
+        self._cancelled = True
+        if (holder := self._holder) is not None:
+            holder.kill()
 
     def __enter__(self) -> AdbPhone:
         """Lock the phone and make the folder of this session."""
@@ -156,6 +158,7 @@ class AdbPhone:
 
     def _hold(self) -> bool:
         """Start the shell that holds the lock; False if another one has it."""
+        self._refuse_cancelled()
         script = f"cd {CACHE} && rm -rf runs/*; mkdir {self._folder} && ls files && echo held && cat >/dev/null"
         inside = shlex.quote(f"trap '' HUP; {script}; {self._kill}; rm -rf {self._folder}")
         words = f"mkdir -p {CACHE}/files {CACHE}/runs && flock -n {CACHE}/lock sh -c {inside}; echo ended $?"
@@ -165,6 +168,7 @@ class AdbPhone:
             self._there = {line for line in lines if re.fullmatch(r"[0-9a-f]{64}", line)}
             return True
         self._release()
+        self._refuse_cancelled()
         if lines == ["ended 1"]:
             return False
         raise adb_error(self.name, "\n".join(line for line in lines if not line.startswith("ended")))
@@ -227,7 +231,12 @@ class AdbPhone:
                 "check the cable and whether the phone is on, then run again; what ran there ends by itself",
             )
 
+    def _refuse_cancelled(self) -> None:
+        if self._cancelled:
+            raise DeviceError(f"{self.name}: the run was cancelled", "run it again")
+
     def _call(self, *words: str, timeout: float | None) -> Completed:
+        self._refuse_cancelled()
         if self._holder is None:
             raise DeviceError(f"{self.name} is not open", "use it inside a `with` block")
         return run_bounded([*self._adb, *words], timeout, _SAID_BYTES)
@@ -286,9 +295,3 @@ _MENDS = (
 
 def _mend_of(said: str) -> str:
     return next((mend for words, mend in _MENDS if words in said), "see whether `adb shell` works")
-
-
-def last_line(said: str) -> str:
-    """The last line that says something."""
-    lines = [line.strip() for line in printable(said).splitlines() if line.strip()]
-    return lines[-1] if lines else ""

@@ -102,11 +102,6 @@ class Channel:
         self.post(request)
         return self._answers(kind, patience)
 
-    def settle(self) -> None:
-        """Wait until everything posted is answered."""
-        if self._pending:
-            self._answers(_Answer, _PATIENCE_SECONDS)
-
     def receive(self, path: Path, size: int) -> None:
         """Bytes that follow an answer, into a file."""
         deadline = time.monotonic() + _PATIENCE_SECONDS

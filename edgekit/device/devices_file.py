@@ -17,10 +17,12 @@ from edgekit.errors import InputError, did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TOOL = "The native tool for a phone: a path of this machine, or https://...#sha256=HEX."
-_ONLY_FOR = {
-    "identity": ("ssh", SshAddress),
-    "ssh_config": ("ssh", SshAddress),
-    "benchmark_model": ("adb", AdbAddress),
+_BOTH = ("ssh:// and adb", (SshAddress, AdbAddress))
+_ONLY_FOR: dict[str, tuple[str, tuple[type, ...]]] = {
+    "identity": ("ssh", (SshAddress,)),
+    "ssh_config": ("ssh", (SshAddress,)),
+    "benchmark_model": ("adb", (AdbAddress,)),
+    **dict.fromkeys(("python", "cache", "runtime", "wait"), _BOTH),
 }
 
 
@@ -30,7 +32,7 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     address: Annotated[str, Meta(description="ssh://user@host:port, adb://SERIAL, or local.")]
     python: Annotated[PythonWord, Meta(description="Python on the device that runs the agent.")] = "python3"
     cache: Annotated[CacheFolder | None, Meta(description="Folder on the device for models and runtimes.")] = None
-    runtime: Annotated[RuntimeName, Meta(description="Runtime that it must have, or get.")] = "auto"
+    runtime: Annotated[RuntimeName, Meta(description="Runtime that it has or gets, and that runs.")] = "auto"
     wait: Annotated[WaitSeconds, Meta(description="Seconds to wait while another run has the device.")] = 60.0
     identity: Annotated[str | None, Meta(description="File of the ssh key.")] = None
     ssh_config: Annotated[str | None, Meta(description="File of ssh settings instead of ~/.ssh/config.")] = None
@@ -84,8 +86,8 @@ def _check(name: str, entry: Entry, path: Path) -> None:
         raise InputError(f"{path}: [{name}]: {fault.problem}", fault.mend) from None
     foreign = [
         f"{key} is for {scheme}:// only"
-        for key, (scheme, kind) in _ONLY_FOR.items()
-        if getattr(entry, key) is not None and not isinstance(place, kind)
+        for key, (scheme, kinds) in _ONLY_FOR.items()
+        if getattr(entry, key) != getattr(Entry(""), key) and not isinstance(place, kinds)
     ]
     if foreign:
         raise InputError(f"{path}: [{name}]: {foreign[0]}", "remove this key")

@@ -23,7 +23,7 @@ class LocalDevice:
     """This machine; `python` is the interpreter that runs the agent, by default the one that runs edgekit.
 
     With `wait` it is had by one at a time, as every other device is: that long it is waited for, in seconds. Without,
-    it is nobody's, which will do for whatever is not timed.
+    several runs may share it: the commands that time something here leave it to you to run one at a time.
     """
 
     name = "local"

@@ -17,11 +17,11 @@ from edgekit.errors import DeviceBusy, DeviceError
 
 _LOST_SECONDS = 60.0
 
-Word = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-Version = Annotated[str, Meta(max_length=40, pattern=r"^[0-9]+(\.[0-9]+)+$")]  # these two are in names of files here
-Machine = Annotated[str, Meta(max_length=40, pattern=r"^[A-Za-z0-9_-]*$")]
-PythonWord = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_~/][A-Za-z0-9_./+-]*$")]
-CacheFolder = Annotated[str, Meta(pattern=r"^[~/][^\x00-\x1f\x7f]*$")]
+Word = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+Version = Annotated[str, Meta(max_length=40, pattern=r"^[0-9]+(\.[0-9]+)+\Z")]  # these two are in names of files here
+Machine = Annotated[str, Meta(max_length=40, pattern=r"^[A-Za-z0-9_-]*\Z")]
+PythonWord = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_~/][A-Za-z0-9_./+-]*\Z")]
+CacheFolder = Annotated[str, Meta(pattern=r"^[~/][^\x00-\x1f\x7f]*\Z")]
 WaitSeconds = Annotated[float, Meta(ge=0, le=86400)]
 T = TypeVar("T")
 
@@ -101,6 +101,11 @@ class RemoteDevice:
     def python(self) -> str:
         """The Python that runs the agent."""
         return self.hello.executable
+
+    @property
+    def runtime(self) -> RuntimeName:
+        """The runtime that is wanted there."""
+        return self.options.runtime
 
     @property
     def scratch(self) -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from edgekit.device.address import SshAddress
 from edgekit.device.channel import TOO_OLD, Channel, far_end_words
+from edgekit.device.printable import last_line
 from edgekit.device.remote import RemoteDevice, RemoteOptions
 from edgekit.errors import DeviceError, EdgekitError, MissingDependency
 
 _CONNECT_SECONDS = 15
+_OF_SSH = 255  # exit code of ssh itself; any other is that of the remote command
 _OPTIONS = (
     "BatchMode=yes",
     f"ConnectTimeout={_CONNECT_SECONDS}",
@@ -70,24 +72,24 @@ def ssh_error(
 ) -> EdgekitError:
     """The error for an `ssh` that ended with `code` and said `said`, before or after the far end had answered."""
     if greeted:
-        why = f": {_last(said)}" if said else ""
+        why = f": {last_line(said)}" if said else ""
         return DeviceError(
             f"{name}: the connection was lost, or the far end was killed{why}",
             "look whether the device rebooted, ran out of memory or left the network, and run again; "
             "what ran there ends by itself within a minute",
         )
-    if code == 127:
+    if code in (126, 127):  # the shell there did not start it, for what may also be "Permission denied"
         return MissingDependency(
-            f"{name} has no {options.python}",
+            f"{name} has no {options.python} that can be run",
             '`sudo apt install python3` there, or name its Python in the devices file (`python = "/path"`)',
         )
     if code == TOO_OLD:
         return MissingDependency(f"{name}: its {options.python} is older than 3.8", "install a newer Python there")
-    for words, problem, mend in _KNOWN:
+    for words, problem, mend in _KNOWN if code == _OF_SSH else ():
         if any(word in said for word in words):
             return DeviceError(f"{name}: {problem} ({_telling(said)})", mend.format(target=address.words))
     return DeviceError(
-        f"{name}: no far end over ssh (exit code {code}): {_last(said) or 'nothing was said'}",
+        f"{name}: no far end over ssh (exit code {code}): {last_line(said) or 'nothing was said'}",
         f"see whether `ssh {address.words} python3 --version` works",
     )
 
@@ -139,10 +141,4 @@ _KNOWN = (
 
 def _telling(said: str) -> str:
     """The line that names the key on file where there is one, else the last."""
-    return next((line.strip() for line in said.splitlines() if line.startswith("Offending ")), _last(said))
-
-
-def _last(said: str) -> str:
-    """The last line that says something."""
-    lines = [line.strip() for line in said.splitlines() if line.strip(" @\r")]
-    return lines[-1] if lines else ""
+    return next((line.strip() for line in said.splitlines() if line.startswith("Offending ")), last_line(said))

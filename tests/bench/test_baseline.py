@@ -188,6 +188,9 @@ def test_what_the_native_tool_does_not_print_cannot_be_limited(measured: Measure
     assert outcome(native, "p50>1ms") == "exceeded"
     with pytest.raises(InputError, match="no p90 was measured"):
         judge([native], [limit("p90>1ms")])
+    older = replace(native, printed=replace(native.printed, steady=replace(phase, median_seconds=None)))
+    with pytest.raises(InputError, match="the baseline has no p50"):
+        judge([native], [limit("p50>+1%")], Results((), (older,)))
     (verdict,) = judge([native], [limit("p50>+1%")], Results((), (native,)))
     assert (verdict.outcome, verdict.found.value) == ("kept", 0.0)
 

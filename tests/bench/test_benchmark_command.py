@@ -129,3 +129,17 @@ def test_a_hostile_file_name_is_text_on_both_outputs(tmp_path: Path) -> None:
         assert not [sign for sign in text if not sign.isprintable() and sign != "\n"]
     assert shown.stdout.splitlines()[2].startswith("a [2J b$(id).tflite ")
     assert all(line.startswith(("measuring ", "warning: ")) for line in shown.stderr.splitlines())
+
+
+def test_a_long_measurement_is_given_the_time_that_it_takes(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    def measured(*words: object, timeout: float, **others: object) -> None:
+        given.append(timeout)
+        raise RunError("not run", "no matter")
+
+    monkeypatch.setattr("edgekit.cli.benchmark.measure", measured)
+    for words in (["--seconds", 3600], ["--seconds", 3600, "--timeout", 5]):
+        with pytest.raises(RunError, match="not run"):
+            run(model, *words)
+    assert given == [4200, 5]

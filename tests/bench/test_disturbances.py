@@ -90,7 +90,7 @@ def test_each_disturbance_is_named_with_its_mend(
     [
         ({"steady_ns": (1_000_000,) * 8, "plan": plan_for(runs=8)}, "give a higher --runs than 8"),
         ({"steady_ns": (1_000_000,) * 8, "plan": plan_for(seconds=2)}, "give a higher --seconds than 2"),
-        ({"warm_up_stable": False}, "give a higher --seconds than 1"),
+        ({"warm_up_stable": False}, "let the device settle, and run again"),
         ({"steady_ns": (300,) * 300}, "a step of the clock"),
         ({"plan": Plan(threads=1024)}, "lower --threads"),
         ({"delegate_partitions": 0}, "took no operator"),

@@ -8,9 +8,9 @@ import threading
 import time
 
 import pytest
+from fake_device import FakeDevice
 
 from edgekit.bench.fleet import on_all
-from edgekit.device.fake import FakeDevice
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
 from edgekit.errors import DeviceError, RunError

@@ -15,6 +15,7 @@ from edgekit.bench.plan import plan_for
 from edgekit.bench.result import Fed, Results
 from edgekit.bench.run import measure
 from edgekit.cli.benchmark import command
+from edgekit.cli.vectors import command as vectors
 from edgekit.errors import DataError, EdgekitError
 from edgekit.real_inputs import real_inputs
 
@@ -167,3 +168,14 @@ def test_the_words_are_those_of_the_published_generator() -> None:
     """First outputs of SplitMix64 for the seed 1234567, as in the test vectors of its reference implementation."""
     found = AGENT.random_words(1234567, 0, 3).tolist()
     assert found == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_a_data_file_that_names_code_is_taken_only_if_it_is_trusted(model: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def own(y, out):\n    return 0.0\n")
+    settings = tmp_path / "data.toml"
+    settings.write_text(f'source = "{data.name}"\nmetric = "own.py:own"\n')
+    with pytest.raises(DataError, match="runs no code from a file"):
+        run(model, "--runs", 3, "--data", settings)
+    assert "64 samples of" in run(model, "--runs", 3, "--data", settings, "--trust").stdout
+    words = [str(model), "--data", str(settings), "-o", str(tmp_path / "v.npz"), "--trust"]
+    assert CliRunner().invoke(vectors, words).exit_code == 0

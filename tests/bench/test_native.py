@@ -73,6 +73,7 @@ def test_an_old_release_leaves_out_what_it_does_not_say() -> None:
         NEW.replace("count=153", "x=153"),
         NEW + "count=3 curr=1\n",
         NEW.replace("count=337", "count=0"),
+        NEW.replace("count=337", "count=1.5"),
         NEW.replace("count=337", "count=999999999999999"),
         NEW.replace("avg=2942.27", "avg=9e99"),
         NEW.replace("Init: 6395", "Init: ..."),

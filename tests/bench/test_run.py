@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 import tiny_models
+from fake_device import FakeDevice
 
 from edgekit.bench import ask
 from edgekit.bench.plan import Plan, plan_for
 from edgekit.bench.run import Turns, alternate, infer, measure
-from edgekit.device.fake import FakeDevice
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Completed
 from edgekit.errors import DataError, DeviceError, InputError, MissingDependency, ModelError, RunError

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 from click.testing import CliRunner
+from fake_device import FakeDevice
 from test_delegation import negative_and_sum
 
 from edgekit.bench.plan import Delegate, plan_for
 from edgekit.bench.profile import profile
+from edgekit.bench.run import measure
 from edgekit.cli import cli
 from edgekit.compare import compare_models
 from edgekit.device.adb import AdbDevice, AdbPhone
-from edgekit.device.fake import FakeDevice
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Completed
 from edgekit.errors import EdgekitError, InputError, RunError
@@ -113,7 +115,7 @@ def test_a_comparison_runs_both_by_the_delegate_and_says_what_it_took(
 def test_a_keras_model_is_not_evaluated_as_if_the_words_meant_something(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match="Keras runs it"):
+    with pytest.raises(InputError, match="TensorFlow runs it"):
         run(folder, "evaluate", "digits.keras", "--data", "digits.npz", "--threads", "2", monkeypatch=monkeypatch)
 
 
@@ -135,3 +137,14 @@ def test_the_host_beside_a_device_runs_without_its_delegate_and_cores(folder: Pa
 def test_what_benchmark_model_cannot_do_asks_for_python_on_the_phone(tmp_path: Path) -> None:
     assert isinstance(find_device("adb://X", benchmark_model=tmp_path), AdbPhone)
     assert isinstance(find_device("adb://X", benchmark_model=tmp_path, native=False), AdbDevice)
+
+
+def test_the_runtime_that_the_device_is_to_have_runs_the_model() -> None:
+    class Named(FakeDevice):
+        runtime = "tflite-runtime"
+
+    with Named(lambda request: Completed(-11, "", "")) as device:
+        for plan in (plan_for(), plan_for(runtime="ai-edge-litert")):
+            with pytest.raises(RunError):
+                measure(tiny_models.negative(), plan, device)
+    assert [request["runtime"] for request in device.requests] == ["tflite-runtime", "ai-edge-litert"]

@@ -13,6 +13,15 @@ from pathlib import Path
 
 import pytest
 import tiny_models
+from click.testing import CliRunner
+
+from edgekit.bench.baseline import METRICS, Verdict
+from edgekit.bench.statistics import Interval
+from edgekit.cli import cli, keygen, memory
+from edgekit.cli.common import file_names, refuse_ending, refuse_place
+from edgekit.cli.gate_options import render_verdicts
+from edgekit.errors import OutputError
+from edgekit.limit import parse_limit
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -79,3 +88,61 @@ def test_wrong_usage_that_newcomers_run_into_names_the_mend(
     done = edgekit_cli(*words)
     assert done.returncode == 2
     assert re.search(rf"^  mend: .*{mend}", done.stderr, re.MULTILINE)
+
+
+def test_a_reader_that_has_read_enough_ends_a_command_as_any_other_program() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "edgekit", "results", "schema"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("place", "mend"), [(".", "write NAME.html"), ("a/b.htm", "write a/b.html"), ("..", "write NAME.html")]
+)
+def test_a_name_with_another_ending_is_answered_with_the_right_one(place: str, mend: str) -> None:
+    with pytest.raises(OutputError, match=r"not the name of a \.html file") as error:
+        refuse_ending(Path(place), ".html")
+    assert error.value.mend == mend
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/"])
+def test_keys_need_a_name(name: str) -> None:
+    assert isinstance(CliRunner().invoke(keygen.command, [name, "--no-passphrase"]).exception, OutputError)
+
+
+def test_a_pipe_is_written_to_though_it_exists(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    refuse_place(tmp_path / "pipe", overwrite=False)
+    refuse_place(Path("/dev/null"), overwrite=False)
+
+
+def test_a_place_is_refused_before_a_model_is_read(tmp_path: Path) -> None:
+    words = [str(tmp_path / "none.tflite"), "-o", str(tmp_path / "none" / "x.html")]
+    with pytest.raises(OutputError, match="no such folder"):
+        CliRunner().invoke(memory.command, words, catch_exceptions=False)
+
+
+def test_files_of_the_same_name_are_shown_by_their_paths() -> None:
+    assert file_names(["a/m.tflite", "b/n.tflite"]) == {"a/m.tflite": "m.tflite", "b/n.tflite": "n.tflite"}
+    assert set(file_names(["a/m.tflite", "b/m.tflite"]).values()) == {"a/m.tflite", "b/m.tflite"}
+    limit = parse_limit("p50>1ms", METRICS)
+    verdicts = [
+        Verdict(f"{folder}/m.tflite", "local", limit, "kept", Interval(1, 1, 1), 1, None) for folder in ("a", "b")
+    ]
+    assert "b/m.tflite" in render_verdicts(verdicts)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("compare", "a", "b", "--fail-undecided"), "goes with --fail-if"),
+        (("doctor", "a", "--float", "b", "--data", "c", "--target", "host"), "give --repair"),
+    ],
+)
+def test_an_option_that_another_needs_is_refused_without_it(words: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())

@@ -159,3 +159,10 @@ def test_the_bound_is_drawn_on_the_side_where_things_get_worse() -> None:
     for metric in ("mae", None):
         reference, gate = places(metric)
         assert gate > reference
+
+
+def test_what_was_found_is_shown_though_the_bound_does_not_fit(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.compress.sensitivity_of", lambda *words, **others: _report(2, metric="mae"))
+    done = _run(digits, "--max-drop", "1%")
+    assert isinstance(done.exception, DataError)
+    assert done.stdout.startswith("layer ")

@@ -66,6 +66,7 @@ def test_files_of_a_folder_are_parts(tmp_path):
         ("a,b,y\n1,2,0\n\n1,red,0\n", ":4: column 'b' is 'red', not a number"),
         ("a,b,y\n1,2,0\n1,,0\n", ":3: column 'b' is empty"),
         ("a,b,y\n1,2,0\n1,2,\n", ":3: column 'y' is empty"),
+        ("a,b,y\n1,2,0\n1_0,2,1\n", ":3: column 'a' is '1_0', not a number"),
         ("a,b,y\n1,2,0\n1,2\n", ":3: 2 cells, line 1 has 3"),
         ("a,a,y\n1,2,0\n", "same name"),
         ("a,b,y\n", "a header and no rows"),
@@ -122,3 +123,34 @@ def test_groups_stay_together(tmp_path):
     dataset = load_dataset(path, overrides={"csv.group": "patient"})
     patients = [set((part.inputs[0][:, 0] // 10).tolist()) for part in dataset.parts]
     assert sum(map(len, patients)) == 20
+
+
+def test_a_header_that_begins_like_an_archive_is_a_header(tmp_path):
+    path = table(tmp_path / "d.csv", [f"{i}.5,{i % 3}" for i in range(30)], "PK,kind")
+    assert load_dataset(path, overrides=ALL).task == "classification"
+
+
+def test_a_file_that_is_no_part_is_named(tmp_path):
+    table(tmp_path / "train.csv", [f"{i},{i}.5,{i % 2}" for i in range(9)])
+    (tmp_path / "README.md").touch()
+    with pytest.raises(DataError, match=r"README\.md: not the file of a part"):
+        load_dataset(tmp_path)
+
+
+def test_columns_of_several_files_go_by_name(tmp_path):
+    table(tmp_path / "test.csv", [f"{i},{-i},{i % 2}" for i in range(9)])
+    table(tmp_path / "train.csv", [f"{-i},{i},{i % 2}" for i in range(40)], "b,a,kind")
+    for part in load_dataset(tmp_path).parts:
+        assert (part.inputs[0][:, 0] >= 0).all()
+        assert (part.inputs[0][:, 1] <= 0).all()
+    table(tmp_path / "train.csv", [f"{i},{i},{i % 2}" for i in range(40)], "a,c,kind")
+    with pytest.raises(DataError, match=r"train\.csv has the inputs a, c, test\.csv has a, b"):
+        load_dataset(tmp_path)
+
+
+def test_labels_are_text_in_all_files_if_they_are_in_one(tmp_path):
+    table(tmp_path / "train.csv", [f"{i},{i}.5,{'12x'[i % 3]}" for i in range(60)])
+    table(tmp_path / "test.csv", [f"{i},{i}.5,{i % 2 + 1}" for i in range(10)])
+    dataset = load_dataset(tmp_path)
+    assert dataset.class_names == ("1", "2", "x")
+    assert np.array_equal(dataset.part("test").labels[0], np.arange(10) % 2)

@@ -133,3 +133,14 @@ def test_the_folder_of_one_class_is_answered_with_the_one_above(animals):
     with pytest.raises(DataError, match="no folders of classes") as error:
         load_dataset(animals / "cat")
     assert error.value.mend == f"give the folder above, {animals}"
+
+
+def test_classes_of_the_specification_number_the_folders(animals):
+    overrides = {"classes": ["cat", "eel", "ant"], "test_fraction": 0, "validation_fraction": 0}
+    dataset = load_dataset(animals, overrides=overrides)
+    assert dataset.class_names == ("cat", "eel", "ant")
+    for part in dataset.parts:
+        assert np.array_equal(part.labels[0], part.inputs[0][:, 0, 0, 1].astype(int) * 2)
+    with pytest.raises(DataError, match="the folder 'ant' is not among the classes") as caught:
+        load_dataset(animals, overrides={"classes": ["cat", "ants"]})
+    assert "did you mean 'ants'" in caught.value.mend

@@ -102,3 +102,27 @@ def test_outputs_of_different_kinds_are_refused(tmp_path):
     np.savez(tmp_path / "d.npz", **{"x": X, "y.kind": NUMBERS, "y.size": X[:, 0]})
     with pytest.raises(DataError, match="different kinds"):
         load_dataset(tmp_path / "d.npz")
+
+
+def test_each_output_has_its_own_class_names(tmp_path):
+    np.savez(tmp_path / "d.npz", **{"x_test": X, "y_test.sex": np.array(["m", "f"])[NUMBERS % 2], "y_test.kind": WORDS})
+    first, second = load_dataset(tmp_path / "d.npz").part("test").labels
+    assert np.array_equal(first, 1 - NUMBERS % 2)
+    assert second.max() == 2
+    np.savez(tmp_path / "d.npz", **{"x_test": X, "y_test.kind": WORDS, "y_test.digit": np.arange(60) % 10})
+    dataset = load_dataset(tmp_path / "d.npz")
+    assert dataset.part("test").labels[1].max() == 9
+    assert dataset.class_names == ()
+
+
+def test_text_of_several_columns_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"y of test are text of shape \(60, 2\)"):
+        loaded(tmp_path, np.stack([WORDS, WORDS], axis=1))
+
+
+def test_labels_that_are_text_in_one_part_only_are_refused(tmp_path):
+    np.savez(
+        tmp_path / "d.npz", x_train=X, y_train=np.array(["1", "2", "x"])[NUMBERS], x_test=X, y_test=NUMBERS % 2 + 1
+    )
+    with pytest.raises(DataError, match="text in some parts and numbers in others"):
+        load_dataset(tmp_path / "d.npz")

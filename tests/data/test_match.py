@@ -169,3 +169,22 @@ def test_an_autoencoder_with_labels_is_judged_by_its_error(tmp_path):
     labels, errors = dataset.judged(dataset.part("test"), outputs)
     assert dataset.metric == "auc"
     assert score("auc", labels, errors).value > 0.9
+
+
+def test_inputs_that_take_integers_go_without_the_preprocessing_of_the_others(tmp_path):
+    overrides = {"preprocessing.mean": [1, 2, 3]}
+    arrays = {"x_test.picture": images(4, 4, 3), "x_test.words": images(5), "y_test": Y}
+    tensors = [Tensor((None, 4, 4, 3), "picture"), Tensor((None, 5), "words", "int32")]
+    part = match(loaded(tmp_path, **arrays, overrides=overrides), tensors, [Tensor((None, 10))]).part("test")
+    assert np.array_equal(part.array()[0], arrays["x_test.picture"] - np.float32([1, 2, 3]))
+    assert np.array_equal(part.array()[1], arrays["x_test.words"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [({"preprocessing.scale": [2]}, "mean and scale"), ({"preprocessing.layout": "channels_first"}, "layout does not")],
+)
+def test_preprocessing_that_no_input_gets_is_refused(tmp_path, overrides, problem):
+    dataset = loaded(tmp_path, x_test=images(3, 4, 4), y_test=Y, overrides=overrides)
+    with pytest.raises(DataError, match=problem):
+        match(dataset, [Tensor((None, 3, 4, 4), dtype="uint8")], [Tensor((None, 10))])

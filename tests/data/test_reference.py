@@ -1,14 +1,17 @@
 """Python references: everything a function may return."""
 
+import sys
 import textwrap
 from contextlib import suppress
 
 import numpy as np
 import pytest
 
+from edgekit.data.reference import resolve
 from edgekit.dataset import load_dataset
 from edgekit.errors import DataError
 from edgekit.metrics import load_metric
+from edgekit.python_reference import code_digest
 
 HEAD = "import numpy as np\nx = np.arange(240, dtype='float32').reshape(40, 6)\ny = np.arange(40) % 4\n"
 
@@ -84,6 +87,12 @@ def test_python_that_a_file_names_runs_only_if_the_file_is_trusted(reference, tm
         ("return [object()]", "Python objects"),
         ("return x, y, x", "a tuple of 3"),
         ("return [[1, 2], [3]]", "no array"),
+        ("return {'val': (x, y), 'validation': (x, y)}", "one part twice"),
+        (
+            "class Pipeline:\n    element_spec = as_numpy_iterator = None\n"
+            "    def cardinality(self): raise OSError('torn')\nreturn Pipeline()",
+            "raised OSError: torn",
+        ),
     ],
 )
 def test_functions_that_fail_are_named(reference, body, problem):
@@ -151,3 +160,22 @@ def test_tensorflow_data_that_cannot_be_drained_is_named(reference, body, proble
     pytest.importorskip("tensorflow")
     with pytest.raises(DataError, match=problem):
         load_dataset(reference(body, TENSORFLOW))
+
+
+def test_a_file_may_define_dataclasses_and_runs_once_until_it_is_changed(reference):
+    head = f"from __future__ import annotations\nfrom dataclasses import dataclass\n{HEAD}ran = []\n"
+    named = reference("ran.append(1)\nreturn Both(x, y)[0]", f"{head}@dataclass\nclass Own:\n    n: int = 1\n")
+    first = resolve(named)
+    assert resolve(named) is first
+    assert resolve(reference("return x", head)) is not first
+
+
+def test_a_module_of_no_package_has_no_digest():
+    assert code_digest("no_package.module:function") == ""
+
+
+def test_a_file_that_fails_leaves_no_module_behind(reference):
+    before = set(sys.modules)
+    with pytest.raises(DataError, match="ZeroDivisionError"):
+        resolve(reference("return x", "1 / 0\n"))
+    assert set(sys.modules) == before

@@ -103,6 +103,13 @@ def test_one_run_at_a_time(here: Path) -> None:
         pass
 
 
+def test_a_wait_for_a_phone_can_be_cancelled(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = phone(wait=60.0)
+    monkeypatch.setattr("edgekit.device.adb.time.sleep", lambda seconds: waiting.cancel())
+    with phone(), pytest.raises(DeviceError, match="cancelled"), waiting:
+        pass
+
+
 def test_a_pulled_cable_is_told_and_the_folder_goes(here: Path) -> None:
     with phone() as device:
         assert device._holder is not None

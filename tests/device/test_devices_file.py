@@ -99,6 +99,8 @@ def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         ("[host]", "[local]", r"\[local\]: not a name"),
         ("[host]", "['a b']", r"\[a b\]: not a name"),
         ('address = "local"', "address = 'local'\nidentity = 'k'", r"\[host\]: identity is for ssh"),
+        ('address = "local"', "address = 'local'\npython = 'py'", r"\[host\]: python is for ssh:// and adb:// only"),
+        ('address = "local"', "address = 'local'\nwait = 5", r"\[host\]: wait is for ssh:// and adb:// only"),
         ("[host]", "[host", "not valid TOML"),
         ("[host]", "x = 1\n[host]", "unknown key 'x'"),
     ],

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from fake_device import FakeDevice
 
-from edgekit.device.fake import FakeDevice
 from edgekit.device.protocol import Completed, Device
 from edgekit.errors import DeviceError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import subprocess
@@ -70,3 +71,24 @@ def test_after_a_fault_it_stays_in_step(tmp_path: Path, size: int) -> None:
     assert b"ENOENT" in answers[2]
     assert not list((tmp_path / "cache/runs").iterdir())
     assert not list((tmp_path / "cache/files").iterdir())
+
+
+def test_what_it_says_is_there_stays_there_for_the_session(tmp_path: Path) -> None:
+    kept = tmp_path / "cache/files"
+    kept.mkdir(parents=True)
+    for age, name in enumerate(("new", "old")):
+        (kept / name).write_bytes(bytes(60))
+        os.utime(kept / name, (1000 - age, 1000 - age))
+    data = bytes(90)
+    digest = hashlib.sha256(data).hexdigest()
+    hello, put = (
+        json.dumps(request).encode() + b"\n"
+        for request in (
+            {"do": "hello", "cache": str(tmp_path / "cache"), "wait": 0},
+            {"do": "put", "sha256": digest, "keep": True, "size": len(data)},
+        )
+    )
+    text = SOURCE.replace("KEPT_BYTES = 2 << 30", "KEPT_BYTES = 100")
+    out, _ = started(tmp_path, text).communicate(hello + put + data, timeout=20)
+    assert json.loads(out.removeprefix(MAGIC).splitlines()[0])["files"] == ["new"]
+    assert {path.name for path in kept.iterdir()} == {"new", digest}

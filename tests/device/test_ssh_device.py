@@ -213,6 +213,12 @@ def test_no_python_and_an_old_python_are_told(here: PathSsh) -> None:
     with pytest.raises(MissingDependency, match="has no nopython") as error, here.device(python="nopython"):
         pass
     assert "apt install python3" in error.value.mend
+    here.says("echo 'sh: 1: /py: Permission denied' >&2; exit 126")
+    with (
+        pytest.raises(MissingDependency, match="has no /opt/python that can be run"),
+        here.device(python="/opt/python"),
+    ):
+        pass
     here.says("exit 88")
     with pytest.raises(MissingDependency, match=r"older than 3\.8"), here.device():
         pass
@@ -281,6 +287,7 @@ HELLO = (
         HELLO.replace('"/f"', "1"),
         HELLO.replace('"2.36"', '"2.36/../../../x"'),
         HELLO.replace('"aarch64"', '"../aarch64"'),
+        HELLO.replace('"aarch64"', '"aarch64\\n"'),
         "[" * 100_000,
         '{"error":{"kind":1}}',
     ],
