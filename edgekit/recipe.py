@@ -53,9 +53,13 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         if kinds not in ([Convert], [Convert, Quantize], [Convert, Quantize, QuantizeAware]):
             raise ValueError("stages must end in one `convert`, then at most one `quantize` and one `quantize_aware`")
         if QuantizeAware in kinds and self.quantize.scheme not in ("int8", "int16x8"):
-            raise ValueError(f"`quantize_aware` trains int8 and int16x8 files, not {self.quantize.scheme}")
+            raise ValueError(
+                f"`quantize_aware` trains int8 and int16x8 files, not {self.quantize.scheme}; leave it out"
+            )
         if QuantizeAware in kinds and self.convert.batch != 1:
-            raise ValueError("`quantize_aware` trains a file with a batch of 1: leave the batch out")
+            raise ValueError("`quantize_aware` trains a file with a batch of 1; leave the batch out")
+        if QuantizeAware in kinds and (self.quantize.scheme, self.quantize.engine) == ("int16x8", "converter"):
+            raise ValueError("`quantize_aware` trains int16x8 files of engine litert only; use engine=litert")
         _refuse_undone(self.compression)
         if self.engine == "tfmot":
             refuse_unsupported(self.stages)
@@ -146,6 +150,17 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         found = resolve_quantize(as_trained(stage, target), target)
         refuse_untrained_scales(found)
         return found
+
+
+def checked(recipe: Recipe) -> Recipe:
+    """The recipe, held to the bounds of its settings, as one that was built in Python is not yet.
+
+    Raises RecipeError for a value out of bounds.
+    """
+    try:
+        return msgspec.convert(msgspec.to_builtins(recipe), Recipe)
+    except (msgspec.ValidationError, TypeError) as cause:
+        raise RecipeError(f"recipe {recipe.name!r}: {cause}", "correct this value") from None
 
 
 def _refuse_undone(stages: tuple[Compression, ...]) -> None:

@@ -173,13 +173,14 @@ def _cluster(model: Any, stage: Cluster, around: Surroundings, place: int) -> St
 
 
 def _distill(model: Any, stage: Distill, around: Surroundings, place: int) -> Step:
+    drawn = stage.width is not None and stage.weights is None  # its zeros are where its training begins
     done = distill(
         [around.original, *(_other(name, around) for name in stage.teachers)],
         _student(model, stage, around),
         stage,
         around.training_data(stage),
         pretrained=None if stage.weights is None else _other(stage.weights, around),
-        callbacks=_keeping(),
+        callbacks=[] if drawn else _keeping(),
         cache=around.teacher.cache,
         **around.of_training(place),
     )

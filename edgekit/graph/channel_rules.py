@@ -300,7 +300,7 @@ def _reshape(found: Identities, call: Call) -> list[Ids | None]:
 
 
 def _flatten(found: Identities, call: Call) -> list[Ids | None]:
-    return [_moved(found, call).reshape(-1)]
+    return [_moved(found, call)[0].reshape(-1)]
 
 
 def _rearranged(found: Identities, call: Call) -> list[Ids | None]:

@@ -16,7 +16,6 @@ from typing import Any
 
 from edgekit.errors import ModelError
 from edgekit.graph.walk import Call, Graph
-from edgekit.tf import import_keras
 
 Shape = tuple[int | None, ...]
 Size = Callable[[str, int], int]
@@ -166,6 +165,19 @@ def _matmul(operation: Any, ins: Sequence[Shape], outs: Sequence[Shape]) -> Foun
     return [], _elements(outs[0]) * _elements((None, ins[0][-1])) if len(ins) > 1 else 0
 
 
+def _dot(layer: Any, ins: Sequence[Shape], outs: Sequence[Shape]) -> Found:
+    axis = layer.axes if isinstance(layer.axes, int) else layer.axes[0]
+    return [], _elements(outs[0]) * _elements((None, ins[0][axis]))
+
+
+def _dot_attention(layer: Any, ins: Sequence[Shape], outs: Sequence[Shape]) -> Found:
+    """Scores and weighted sum over all pairs of positions; scores that are no products count nothing."""
+    query, value = ins[:2]
+    scored = query[-1] if type(layer).__name__ == "Attention" and layer.score_mode == "dot" else 0
+    pairs = _positions(query) * _positions(value)
+    return [], pairs * (_elements((None, scored)) + _elements((None, value[-1])))
+
+
 def _einsum(operation: Any, ins: Sequence[Shape], outs: Sequence[Shape]) -> Found:
     """The product of the sizes of all labels but the batch, for two activations and an equation without `...`."""
     labels = operation.subscripts.split("->")[0].replace(" ", "").split(",")
@@ -184,18 +196,23 @@ _RULES: tuple[tuple[set[str], Callable[[Any, Sequence[Shape], Sequence[Shape]], 
     ({"LSTM", "GRU", "SimpleRNN"}, _recurrent),
     ({"Bidirectional"}, _bidirectional),
     ({"TimeDistributed"}, _time_distributed),
+    ({"Attention", "AdditiveAttention"}, _dot_attention),
+    ({"Dot"}, _dot),
     ({"Matmul"}, _matmul),
     ({"Einsum"}, _einsum),
 )
 
 
 def uncounted(graph: Graph) -> tuple[str, ...]:
-    """Names of the layers with weights of two or more axes whose products are not counted: no rule knows them."""
-    layer, known = import_keras().Layer, {kind for kinds, _ in _RULES for kind in kinds} | {"Embedding"}
-    return tuple(
-        name
-        for name, operation in graph.operations.items()
-        if isinstance(operation, layer)
-        and type(operation).__name__ not in known
-        and any(len(weight.shape) > 1 for weight in operation.weights)
-    )
+    """Names of the layers whose products are not counted: no rule knows them, or what they wrap.
+
+    Those without weights of two or more axes are not named.
+    """
+    return tuple(name for name, operation in graph.layers.items() if not _is_counted(operation))
+
+
+def _is_counted(layer: Any) -> bool:
+    known = {kind for kinds, _ in _RULES for kind in kinds} | {"Embedding"}
+    wrapped = [getattr(layer, name) for name in ("layer", "forward_layer", "backward_layer") if hasattr(layer, name)]
+    small = all(len(weight.shape) < 2 for weight in layer.weights)
+    return small or (type(layer).__name__ in known and all(map(_is_counted, wrapped)))

@@ -13,7 +13,7 @@ from edgekit.errors import ModelError
 from edgekit.graph.walk import Call, Graph, Tensor, substitute, tensors, walk
 from edgekit.tf import import_keras
 
-_FUNCTIONS = ("activation", "recurrent_activation")
+FUNCTIONS = ("activation", "recurrent_activation")
 
 Make = Callable[[Call], Callable[..., Any]]
 
@@ -93,17 +93,19 @@ def cloned(call: Call, **changes: Any) -> Any:
     layer = call.operation
     if not changes and not _has_configuration(call):
         return _operation(call)
-    functions = {name: getattr(layer, name) for name in _FUNCTIONS if _is_own(getattr(layer, name, None))}
+    kept = [name for name in FUNCTIONS if name not in changes]
+    functions = {name: getattr(layer, name) for name in kept if _is_own(getattr(layer, name, None))}
     try:
         settings = _unbuilt(layer.get_config()) | dict.fromkeys(functions, "linear")
         twin = type(layer).from_config({**settings, "name": call.name, **changes})
     except Exception as cause:  # what a foreign get_config or __init__ may raise is unbounded
+        reason = (str(cause).strip() or repr(cause)).splitlines()[0]
         raise ModelError(
-            f"layer {call.name!r} ({call.kind}) cannot be copied: {str(cause).strip().splitlines()[0]}",
+            f"layer {call.name!r} ({call.kind}) cannot be copied: {reason}",
             f"give {call.kind} a get_config that holds every argument of its __init__",
         ) from cause
     for name, function in functions.items():
-        setattr(twin, name, function)
+        setattr(getattr(twin, "cell", twin), name, function)
     return twin
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from edgekit.errors import DataError, RunError
 from edgekit.stages import observing
 from edgekit.stages.calibration_methods import needs_histograms, ranges
+from edgekit.stages.inner_values import reason
 from edgekit.stages.observed import Observed, Ranges, load_observed
 from edgekit.stages.trained_ranges import noted_ranges
 from edgekit.tflite.batch import batched_twin
@@ -171,8 +172,8 @@ def _run_child(folder: Path, batch: int, samples: Sequence[Array], dtypes: Seque
     with (folder / "samples").open("rb") as file, (folder / "said").open("w") as said:
         process = subprocess.run(words, stdin=file, stdout=said, stderr=said, check=False)
     if process.returncode:
-        detail = (folder / "said").read_text(errors="replace").strip().splitlines()[-1:]
+        why = reason(process.returncode, (folder / "said").read_text(errors="replace"))
         raise RunError(
-            f"the model could not be run for calibration: {(detail or [f'exit code {process.returncode}'])[0]}",
+            f"the model could not be run for calibration: {why}",
             "run `edgekit benchmark` on the float32 file to see whether it runs at all",
         )

@@ -32,7 +32,7 @@ class Limits:
 
     def rounded(self, count: int, size: int) -> int:
         """The count brought within the limits: up to a multiple, at most the group itself."""
-        wanted = max(count, self.minimum, math.ceil(self.share * size), 1)
+        wanted = max(count, self.minimum, _part(self.share, size), 1)
         return min(math.ceil(wanted / self.multiple) * self.multiple, size)
 
 

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from edgekit.data.parts import Dataset
-from edgekit.errors import ModelError, RecipeError
+from edgekit.errors import RecipeError
 from edgekit.graph.rebuild import copy
+from edgekit.model.live import refuse_unsound
 from edgekit.stages.centroids import ClusterPreserve, centroids
 from edgekit.stages.codebook import Init, assign, codebook, huffman_bytes
 from edgekit.stages.kernels import Kernel, kernels_of
@@ -294,11 +295,7 @@ def _wishes(names: list[str], stage: Cluster) -> tuple[dict[str, int], dict[str,
 
 def _finite(kernel: Kernel) -> Array:
     weights = kernel.value
-    if not np.isfinite(weights).all():
-        raise ModelError(
-            f"NaN or infinity in the weights {kernel.name!r}",
-            "the training diverged; take an earlier checkpoint or train again with a lower learning rate",
-        )
+    refuse_unsound([(kernel.name, weights)], "cluster")
     return weights
 
 

@@ -19,6 +19,7 @@ Init = Literal["kmeans++", "linear", "density"]
 
 _SAMPLE = 1 << 18
 _STEPS = 100
+_ENTRY_BYTES = 4
 
 
 def codebook(values: npt.NDArray[Any], clusters: int, init: Init, seed: int, zero: bool) -> Floats:
@@ -63,7 +64,7 @@ def huffman_lengths(counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return lengths
 
 
-def huffman_bytes(indices: npt.NDArray[Any], centroids: int, entry_bytes: int = 4) -> int:
+def huffman_bytes(indices: npt.NDArray[Any], centroids: int) -> int:
     """Bytes of Huffman-coded indices with all that a decoder needs.
 
     That is: the coded indices, one byte of code length for each symbol (a canonical code), and `centroids` codebook
@@ -71,7 +72,7 @@ def huffman_bytes(indices: npt.NDArray[Any], centroids: int, entry_bytes: int = 
     """
     counts = np.bincount(indices.ravel())
     bits = int((counts * huffman_lengths(counts)).sum())
-    return -(-bits // 8) + len(counts) + centroids * entry_bytes
+    return -(-bits // 8) + len(counts) + centroids * _ENTRY_BYTES
 
 
 def _sampled(ordered: Floats, seed: int) -> Floats:

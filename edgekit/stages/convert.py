@@ -23,6 +23,7 @@ from edgekit.model.saved_model import serving_signature
 from edgekit.stages.trained_ranges import without_rounding
 from edgekit.tf import import_keras, import_tensorflow, quiet
 from edgekit.tflite.inspect import inspect_model
+from edgekit.tflite.metadata import with_files_of
 from edgekit.tflite.surgery import with_contract, with_static_batch
 
 
@@ -116,7 +117,7 @@ def take_tflite(model: Model, batch: int) -> bytes:
             f"{model.origin}: a .tflite keeps its shapes; this one cannot get another",
             "start from the Keras model to choose shapes",
         )
-    return with_static_batch(data)
+    return with_files_of(with_static_batch(data), data)
 
 
 def static_shape(spec: TensorSpec, batch: int) -> tuple[int, ...]:

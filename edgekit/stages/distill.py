@@ -30,7 +30,7 @@ from edgekit.stages.soft_losses import attention_loss, feature_loss, projection_
 from edgekit.stages.student import narrowed
 from edgekit.stages.teacher import Look, answers, with_features
 from edgekit.stages.train import copy_of, fine_tune
-from edgekit.stages.training import Callback, Epoch, Objective, Trained, Training
+from edgekit.stages.training import Callback, Epoch, Objective, Trained, Training, monitored
 from edgekit.stages.transfer import transfer
 from edgekit.talk import Say
 
@@ -148,7 +148,7 @@ def distill(
     room = _Room(several, cache, say)
 
     def run(alpha: float, training: Training, path: Path | None) -> Trained:
-        chosen = msgspec.structs.replace(stage, alpha=alpha, training=training, tune_alpha=())
+        chosen = msgspec.structs.replace(stage, alpha=alpha, training=training)
         return fine_tune(
             pupil,
             data,
@@ -207,8 +207,8 @@ def _alike(first: tuple[int | None, ...], second: tuple[int | None, ...]) -> boo
 
 def _tuned(stage: Distill, data: Dataset, run: Any, say: Say) -> float:
     """The alpha whose student does best on the validation part after a quarter of the epochs."""
-    metric = data.metric
-    if metric is None or data.validation is None or data.task == "autoencoder":
+    metric = monitored(data, stage.training)
+    if metric is None or data.validation is None or data.validation.labels is None:
         raise RecipeError("tune_alpha chooses by a metric on the validation part, and there is none", "give alpha")
     short = msgspec.structs.replace(stage.training, epochs=max(1, stage.training.epochs // 4), patience=0)
     sign = 1 if load_metric(metric).higher_is_better else -1

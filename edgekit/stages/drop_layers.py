@@ -24,6 +24,7 @@ from edgekit.graph.macs import costs, total
 from edgekit.graph.rebuild import fresh, per_operation, rebuild
 from edgekit.graph.walk import Call, Graph, Tensor, tensors, walk
 from edgekit.stages import losses
+from edgekit.stages.harm import change_of
 from edgekit.stages.patterns import any_matching
 from edgekit.tf import import_keras, import_tensorflow
 
@@ -142,9 +143,7 @@ def apply(plan: DropPlan) -> Any:
 
 def report(plan: DropPlan) -> DropReport:
     """What the plan removes, in layers, multiply-accumulates and parameters."""
-    before = costs(plan.graph)
-    left = walk(apply(plan)).operations
-    old, new = total(before), total({name: cost for name, cost in before.items() if name in left})
+    old, new = total(costs(plan.graph)), total(costs(walk(apply(plan))))
 
     def listed(found: Judged) -> tuple[DroppedBranch, ...]:
         weights = {name for name, layer in plan.graph.layers.items() if layer.weights}
@@ -236,12 +235,10 @@ def _measure(graph: Graph, candidates: Sequence[Branch], samples: Sequence[Array
         return [np.concatenate([np.asarray(one) for one in output]) for output in zip(*parts, strict=True)]
 
     wanted = outputs()
-    spreads = [float(np.linalg.norm(output - output.mean(axis=0))) for output in wanted]
 
     def change(gone: set[str]) -> float:
         for name, gate in gates.items():
             gate.open.assign(float(name not in gone))
-        moved = [float(np.linalg.norm(now - then)) for now, then in zip(outputs(), wanted, strict=True)]
-        return max(size / spread if spread else float(size > 0) for size, spread in zip(moved, spreads, strict=True))
+        return change_of(wanted, outputs())
 
     return change

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgekit.errors import ModelError, RecipeError
 from edgekit.stages.integer_graph import COPIES
 from edgekit.stages.numerics import Quantize
@@ -104,5 +106,9 @@ def _prepare(converter: Any, source: Source, stage: Quantize) -> None:
 
 
 def _samples(source: Source) -> Iterator[list[Any]]:
-    for index in range(len(source.samples[0])):
-        yield [array[index : index + 1] for array in source.samples]
+    """The samples in batches of the file's own size; the last sample is repeated to fill the last one."""
+    shape, count = read_contents(source.model).inputs[0].shape, len(source.samples[0])
+    batch = max(shape[0], 1) if shape else 1
+    for start in range(0, count, batch):
+        rows = np.minimum(np.arange(start, start + batch), count - 1)
+        yield [array[rows] for array in source.samples]

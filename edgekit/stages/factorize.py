@@ -18,10 +18,11 @@ import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from edgekit.data.parts import Dataset
-from edgekit.errors import ModelError, RecipeError
+from edgekit.errors import RecipeError
 from edgekit.graph.macs import costs, total
 from edgekit.graph.rebuild import fresh, per_operation, rebuild
 from edgekit.graph.walk import Call, walk
+from edgekit.model.live import refuse_unsound
 from edgekit.stages.centroids import ClusterPreserve
 from edgekit.stages.factor_layers import factor_names, factored, geometry_of, kernel_of, misfit, names_in
 from edgekit.stages.lesson import Teacher, TeacherShare, taught
@@ -241,9 +242,9 @@ def plan(model: Any, stage: Factorize) -> FactorizePlan:
     names = [name for name, layer in graph.layers.items() if any(len(weight.shape) > 1 for weight in layer.weights)]
     wishes, reasons = _wishes(names, stage)
     reasons |= {name: why for name in names if name not in reasons and (why := _unfit(name, graph.layers[name], stage))}
+    whole = total(costs(graph))
     found = [_candidate(graph.calls_of(name), wishes[name], stage) for name in names if name not in reasons]
     by_parameters = stage.parameters is not None
-    whole = total(costs(graph))
     budget = stage.macs or stage.parameters
     energy = (
         energy_for(budget, whole.parameters if by_parameters else whole.macs, found, by_parameters) if budget else None
@@ -328,10 +329,6 @@ def _kinds(kernel: Array, stage: Factorize) -> tuple[Kind, ...]:
 
 def _candidate(calls: tuple[Call, ...], wish: Wish, stage: Factorize) -> Candidate:
     name, kernel = calls[0].name, kernel_of(calls[0].operation)
-    if not np.isfinite(kernel).all():
-        raise ModelError(
-            f"NaN or infinity in the weights {name + '/kernel'!r}",
-            "the training diverged; take an earlier checkpoint or train again with a lower learning rate",
-        )
+    refuse_unsound([(f"{name}/kernel", kernel)], "factorize")
     limits = Limits(stage.rank_multiple, stage.min_saving, stage.parameters is not None)
     return candidate(name, kernel, [geometry_of(call) for call in calls], _kinds(kernel, stage), wish, limits)

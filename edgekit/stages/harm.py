@@ -1,6 +1,6 @@
 """Harm: how far a network gets from what it said, and from the labels, when a part of it goes.
 
-The change of the outputs is that of `drop_layers`, over some samples
+The change of the outputs is, over some samples,
 
     change = || y' - y || / || y - mean(y) ||
 
@@ -10,6 +10,7 @@ of right answers of a few hundred samples, has no steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -65,7 +66,6 @@ class Judge:
                 f"{network.name!r} gives NaN or infinity for samples of the {self.part.name} part",
                 "look for NaN or huge values in the data and the weights",
             )
-        self._spreads = [float(np.linalg.norm(output - output.mean(axis=0))) for output in self._wanted]
         self.baseline = self._value(self._wanted)
 
     def harm(self, probe: Probe, share: float) -> Harm:
@@ -80,11 +80,7 @@ class Judge:
                 f"sensitivity: without {share:.0%} of {probe.name!r} the network gives NaN or infinity",
                 f"keep that layer whole: layers = [{{ pattern = {probe.name!r}, keep = true }}], or try others only",
             )
-        moved = [float(np.linalg.norm(now - then)) for now, then in zip(outputs, self._wanted, strict=True)]
-        change = max(
-            size / spread if spread else float(size > 0) for size, spread in zip(moved, self._spreads, strict=True)
-        )
-        return Harm(share, self._value(outputs), change)
+        return Harm(share, self._value(outputs), change_of(self._wanted, outputs))
 
     def _outputs(self) -> list[Array]:
         parts = [self._run(*batch) for batch in self._batches]
@@ -95,15 +91,34 @@ class Judge:
         return None if judged is None or self.metric is None else mean_value(self.metric, *judged)
 
 
+def change_of(wanted: Sequence[Array], outputs: Sequence[Array]) -> float:
+    """The change from `wanted` to `outputs`, of the output that changes most; infinity where one is no number."""
+    if not _finite([*wanted, *outputs]):
+        return math.inf
+    sizes = [
+        (float(np.linalg.norm(now - then)), float(np.linalg.norm(then - then.mean(axis=0))))
+        for now, then in zip(outputs, wanted, strict=True)
+    ]
+    return max(moved / spread if spread else float(moved > 0) for moved, spread in sizes)
+
+
+def harms(judge: Judge, probes: Sequence[Probe], tried: Sequence[float], say: Say) -> list[tuple[Harm, ...]]:
+    """What happens when each of the shares `tried` of each part goes."""
+    found = []
+    for number, probe in enumerate(probes):
+        say(f"sensitivity: {number + 1} of {len(probes)}, {probe.name}")
+        found.append(tuple(judge.harm(probe, share) for share in tried))
+    return found
+
+
 def curves(
     judge: Judge, probes: Sequence[Probe], tried: Sequence[float], cost: Callable[[Probe], float], say: Say
 ) -> list[Curve]:
     """The change of the outputs over the share of each part, measured at the shares `tried`, which rise."""
-    found = []
-    for number, probe in enumerate(probes):
-        say(f"sensitivity: {number + 1} of {len(probes)}, {probe.name}")
-        found.append(Curve.of(cost(probe), tried, [judge.harm(probe, share).change for share in tried]))
-    return found
+    return [
+        Curve.of(cost(probe), tried, [harm.change for harm in found])
+        for probe, found in zip(probes, harms(judge, probes, tried, say), strict=True)
+    ]
 
 
 @contextmanager
@@ -131,7 +146,7 @@ def _chosen(data: Dataset, samples: int, multiple: int) -> Part:
             f"sensitivity is judged on validation samples, and the data has only {have}",
             "give x_validation or x_train (docs/data.md); the test part is for the end",
         )
-    return part.take(min(samples, len(part)) // multiple * multiple)
+    return part.take(max(min(samples, len(part)) // multiple, 1) * multiple)
 
 
 def _judged_by(data: Dataset, part: Part) -> tuple[Dataset, Part]:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.errors import RunError
+from edgekit.errors import DataError, RunError
+from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import read_contents
 
 Array = npt.NDArray[Any]
@@ -26,8 +27,14 @@ def inner_values(model: bytes, samples: Sequence[Array]) -> list[dict[int, Array
     """The stored values of every tensor that was written, by index, for each run: the shapes are those of the file.
 
     `samples` has one array for each input, in the type of the file; a run takes as many as the file's batch.
-    Raises RunError if the file cannot be run.
+    Raises DataError for fewer samples than that, RunError if the file cannot be run.
     """
+    batch = read_graph(model).batch
+    if len(samples[0]) < batch:
+        raise DataError(
+            f"{len(samples[0])} samples, and the file takes {batch} at once",
+            f"give {batch} samples at least, or a file made with a smaller batch",
+        )
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         here = Path(folder)
         (here / "model.tflite").write_bytes(model)
@@ -37,17 +44,17 @@ def inner_values(model: bytes, samples: Sequence[Array]) -> list[dict[int, Array
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RunError(
-                f"the file could not be run to look inside: {_reason(done)}",
+                f"the file could not be run to look inside: {reason(done.returncode, done.stderr)}",
                 "try `edgekit benchmark` on it, with and without --no-xnnpack, and `edgekit inspect`",
             )
         return [_loaded(here / f"run{number}.npz") for number in range(len(list(here.glob("run*.npz"))))]
 
 
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
+def reason(code: int, said: str) -> str:
     """The last line that a child said, or what it died of."""
-    if done.returncode < 0:
-        return f"it crashed the interpreter ({signal.Signals(-done.returncode).name})"
-    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    if code < 0:
+        return f"it crashed the interpreter ({signal.Signals(-code).name})"
+    return (said.strip().splitlines() or [f"exit code {code}"])[-1]
 
 
 def _loaded(path: Path) -> dict[int, Array]:

@@ -68,7 +68,11 @@ SAME_SCALE = MOVES | {"AVERAGE_POOL_2D", "RESIZE_BILINEAR"}
 """Operators that TFLite computes without another scale, where the file gives their ends one."""
 
 WEIGHTED = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
-"""Operators with a kernel of integer weights; the value is the place of the kernel, the bias is the last input."""
+"""Operators with a kernel of integer weights; the value is the place of the kernel."""
+
+DATA_PLACE = {**dict.fromkeys(WEIGHTED, 0), "TRANSPOSE_CONV": 2}
+BIAS_PLACE = {**dict.fromkeys(WEIGHTED, 2), "TRANSPOSE_CONV": 3}
+"""The places of what such an operator reads, and of its bias, which may be missing."""
 
 _CASTS = {"QUANTIZE", "DEQUANTIZE"}
 

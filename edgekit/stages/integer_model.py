@@ -23,11 +23,13 @@ from edgekit.stages.integer_weights import Weight
 from edgekit.tf import import_keras, import_tensorflow
 
 Array = npt.NDArray[Any]
-Ranges = Literal["learned", "moving", "calibrated"]
+RangeMode = Literal["learned", "moving", "calibrated"]
+
+_ENDS = LEVELS | {"int16": (-32767, 32767)}  # symmetric, as its scale is that of the larger bound
 
 
 def integer_model(
-    graph: IntegerGraph, weights: dict[int, Weight], ranges: Ranges = "learned", bits: dict[int, int] | None = None
+    graph: IntegerGraph, weights: dict[int, Weight], ranges: RangeMode = "learned", bits: dict[int, int] | None = None
 ) -> Any:
     """The Keras model of an integer graph, which computes what the file computes, on real inputs and outputs.
 
@@ -86,7 +88,7 @@ def _layer_class() -> Any:
             self,
             graph: IntegerGraph,
             starts: dict[int, Weight],
-            ranges: Ranges,
+            ranges: RangeMode,
             bits: dict[int, int],
             **settings: Any,
         ) -> None:
@@ -166,9 +168,8 @@ def _layer_class() -> Any:
 def _spans(graph: IntegerGraph) -> Array:
     """The range of each group, from the grid in the file."""
     firsts = [graph.tensors[group[0]] for group in graph.groups]
-    return np.array(
-        [[(level - t.zero) * t.scales[0] for level in LEVELS[t.dtype]] for t in firsts], np.float32
-    ).reshape(-1, 2)
+    bounds = [[(level - t.zero) * t.scales[0] for level in _ENDS[t.dtype]] for t in firsts]
+    return np.array(bounds, np.float32).reshape(-1, 2)
 
 
 class _Held:

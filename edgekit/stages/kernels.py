@@ -39,7 +39,8 @@ class Kernel:
     @property
     def channels(self) -> int:
         """Input channels of a convolution, inputs of a dense layer."""
-        return int(self.variable.shape[-2]) if len(self.variable.shape) > 1 else 1
+        inner = [size for axis, size in enumerate(self.variable.shape) if axis not in self.rows]
+        return int(inner[-1]) if inner else 1
 
     def matrix(self, values: Array) -> Array:
         """Values in the shape of the variable as `[outputs, inputs]`."""

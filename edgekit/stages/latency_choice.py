@@ -105,7 +105,8 @@ class _Search:
 def _refuse(least: float, budget: float) -> None:
     if least > budget:
         nearest = math.ceil(least * 100) / 100
+        say = f"say latency = {nearest:g} or more, " if nearest < 1 else "drop this stage, or say "
         raise RecipeError(
             f"prune_channels: latency = {budget:g} cannot be met: the least this network gets is {least:.1%}",
-            f"say latency = {nearest:g} or more, a smaller `minimum`, `floor` or `multiple`, or fewer exceptions",
+            f"{say}a smaller `minimum`, `floor` or `multiple`, or fewer exceptions",
         )

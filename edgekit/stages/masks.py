@@ -23,10 +23,11 @@ def masks_of(model: Any, at_least: float = PRUNED) -> dict[str, Mask]:
     """Which weights are not zero, for each kernel with a share of zeros of `at_least`, by name.
 
     It recovers the masks of a pruned model from its zeros, also after other rewrites. A share of a few per cent is
-    needed because a trained kernel may have a zero by chance.
+    needed because a trained kernel may have a zero by chance; a kernel of zeros alone has not been trained yet, as
+    pruning leaves none empty.
     """
     masks = {kernel.name: kernel.value != 0 for kernel in kernels_of(model)}
-    return {name: mask for name, mask in masks.items() if 1 - mask.mean() >= at_least}
+    return {name: mask for name, mask in masks.items() if at_least <= 1 - mask.mean() < 1}
 
 
 class Preserve(Callback):

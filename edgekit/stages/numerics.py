@@ -55,6 +55,10 @@ class Quantize(Struct, frozen=True, forbid_unknown_fields=True, tag="quantize", 
         if self.keep_float and self.scheme not in _IO_ALLOWED:
             raise ValueError(f"keep_float goes with int8 and int16x8, not with scheme {self.scheme!r}")
         _refuse_method(self.calibration, self.scheme)
+        if self.calibration != "minmax" and (self.scheme, self.engine) == ("int16x8", "converter"):
+            raise ValueError(
+                f"engine 'converter' calibrates int16x8 itself, not by {self.calibration}; use engine=litert"
+            )
         if self.io != "auto" and self.io not in allowed:
             raise ValueError(f"io {self.io!r} does not go with scheme {self.scheme!r}: use {' or '.join(allowed)}")
 

@@ -84,8 +84,8 @@ def observed_from(data: bytes, model: bytes, label: str = "calibration") -> Obse
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             head = json.loads(stored["head"].tobytes())
-            arrays = {name: stored[name] for name in _ARRAYS}
-        version, sha256 = head.pop("format_version"), head["model_sha256"]
+            version = head.pop("format_version")
+            found = _from_parts(head, {name: stored[name] for name in _ARRAYS}) if version == FORMAT_VERSION else None
     except (
         ValueError,
         KeyError,
@@ -97,9 +97,19 @@ def observed_from(data: bytes, model: bytes, label: str = "calibration") -> Obse
         zlib.error,
     ) as cause:
         raise DataError(f"{label} is no calibration file: {cause}", "calibrate again") from None
-    if version != FORMAT_VERSION:
+    if found is None:
         raise DataError(f"{label} has format version {version}, this edgekit reads {FORMAT_VERSION}", "calibrate again")
-    if sha256 != hashlib.sha256(model).hexdigest():
+    if found.model_sha256 != hashlib.sha256(model).hexdigest():
         raise ModelError(f"{label} is the calibration of another float32 file", "calibrate this model again")
-    given = {name: (float(low), float(high)) for name, (low, high) in head.pop("given").items()}
-    return Observed(**head | {"names": tuple(head["names"])}, **arrays, given=given)
+    return found
+
+
+def _from_parts(head: dict[str, Any], arrays: dict[str, Array]) -> Observed:
+    """Raises what comes of parts that are missing or do not fit together."""
+    given = {name: (float(low), float(high)) for name, (low, high) in head["given"].items()}
+    found = Observed(**{**head, **arrays, "names": tuple(head["names"]), "given": given})
+    rows = len(found.names)
+    shapes = (found.extremes.shape, found.smoothed.shape, found.exponents.shape, found.counts.shape[:-1])
+    if shapes != ((rows, 2), (rows, 2), (rows,), (rows,)):
+        raise ValueError(f"statistics of the shapes {shapes} for {rows} tensors")
+    return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -71,8 +70,8 @@ class PruneChannels(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_
     multiple: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(
-            description="Counts are rounded up to a multiple of this; by default as the target likes, or a half of "
-            "that where the budget asks for it."
+            description="Counts are rounded up to a multiple of this; by default as the target likes, or a half, a "
+            "quarter and so on of that where the budget asks for it."
         ),
     ] = None
     minimum: Annotated[int, Meta(ge=1, description="Fewest channels of a group.")] = 1
@@ -225,9 +224,9 @@ def plan(
         assert isinstance(data, Dataset)  # _refuse_missing
         found = _curves(model, channels, groups, scored, stage, data, say)
         ranked = [replace(rank, curve=curve) for rank, curve in zip(ranked, found, strict=True)]
-    seconds = None if latency is None else partial(_seconds, channels, latency)
+    seconds = None if latency is None else _clock(channels, latency)
     size, kept, candidates = _choose(channels, tuple(ranked), stage, multiple, seconds, say)
-    why = _layer_reasons(channels, kept, scored, reasons, stage)
+    why = _layer_reasons(channels, kept, scored, reasons, stage, size)
     return ChannelPlan(channels, kept, stage.criterion, why, candidates, size)
 
 
@@ -290,8 +289,16 @@ def _curves(
     return curves(judge, probes, _TRIED, lambda p: p.weights if stage.parameters is not None else p.macs, say)
 
 
-def _seconds(channels: Channels, latency: Callable[[Any], float], kept: Kept) -> float:
-    return latency(graph_channels.shrink(channels, kept))
+def _clock(channels: Channels, latency: Callable[[Any], float]) -> Callable[[Kept], float]:
+    """The latency of a choice, which is measured once."""
+    known: dict[bytes, float] = {}
+
+    def seconds(kept: Kept) -> float:
+        if (key := kept.tobytes()) not in known:
+            known[key] = latency(graph_channels.shrink(channels, kept))
+        return known[key]
+
+    return seconds
 
 
 def apply(plan: ChannelPlan) -> Any:
@@ -426,12 +433,14 @@ def _why_none(channels: Channels, scored: Scores, reasons: dict[str, str], stage
 
 
 def _layer_reasons(
-    channels: Channels, kept: Kept, scored: Scores, reasons: dict[str, str], stage: PruneChannels
+    channels: Channels, kept: Kept, scored: Scores, reasons: dict[str, str], stage: PruneChannels, multiple: int
 ) -> dict[str, str]:
     found: dict[str, str] = {}
     for group in channels.groups:
         if kept[group.classes].all():
-            why = _reason(group, scored, reasons, stage) or f"all {group.size} channels are within the limits"
+            why = _reason(group, scored, reasons, stage) or (
+                f"rounded up to a multiple of {multiple}, all {group.size} channels stay"
+            )
             found |= {name: why for name in group.makers if name not in found}
     return {name: why for name, why in found.items() if _whole(channels, name, kept)}
 

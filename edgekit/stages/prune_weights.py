@@ -93,10 +93,9 @@ class PruneWeights(Struct, frozen=True, forbid_unknown_fields=True, tag="prune_w
             raise ValueError("give either `sparsity = S` or `threshold = T`")
         if self.sparsity is not None:
             _check_sparsity(self.sparsity, "leave this stage out to keep every weight")
-            if self.policy == "xnnpack" and self.sparsity < xnnpack_sparse.LEAST:
-                raise ValueError(
-                    "policy 'xnnpack' needs a sparsity of at least 0.67: below it XNNPACK runs dense kernels"
-                )
+        share = self.sparsity if fixed is None else fixed
+        if self.policy == "xnnpack" and share is not None and share < xnnpack_sparse.LEAST:
+            raise ValueError("policy 'xnnpack' needs a sparsity of at least 0.67: below it XNNPACK runs dense kernels")
         if self.threshold is not None and self.scope != "layer":
             raise ValueError(
                 f"scope {self.scope!r} goes with `sparsity`: a threshold is the same for all layers anyway"
@@ -251,8 +250,8 @@ def _pruner(plan: PrunePlan) -> Pruner:
 def plan(model: Any, stage: PruneWeights, data: Dataset | None = None, *, say: Say = lambda _: None) -> PrunePlan:
     """The share of zeros for each kernel of a Keras model, from its weights; scope `sensitivity` looks at `data`, too.
 
-    Raises RecipeError for a pattern that matches nothing, a policy that the graph does not allow, scope `sensitivity`
-    without data, and where nothing would be pruned.
+    Raises RecipeError for a pattern that matches nothing, a policy that the graph or the shares do not allow, scope
+    `sensitivity` without data, and where nothing would be pruned.
     """
     kernels = kernels_of(model)
     if not kernels:
@@ -267,7 +266,7 @@ def plan(model: Any, stage: PruneWeights, data: Dataset | None = None, *, say: S
     shares = _by_harm(model, free, stage, data, say) if stage.scope == "sensitivity" else _shares(free, stage)
     wishes |= dict(zip((kernel.name for kernel in free), shares, strict=True))
     if not any(wishes.values()):
-        raise RecipeError(_nothing(kernels, stage, reasons_by_name), "raise the threshold, or name layers to prune")
+        raise _nothing(kernels, stage, reasons_by_name)
     found = tuple(
         KernelPlan(
             kernel.name,
@@ -278,6 +277,8 @@ def plan(model: Any, stage: PruneWeights, data: Dataset | None = None, *, say: S
         )
         for kernel in kernels
     )
+    if stage.policy == "xnnpack":
+        _refuse_dense(found)
     return PrunePlan(stage, found)
 
 
@@ -384,14 +385,34 @@ def _by_harm(model: Any, kernels: list[Kernel], stage: PruneWeights, data: Datas
     return allocation.shares(found, stage.sparsity)
 
 
-def _nothing(kernels: list[Kernel], stage: PruneWeights, reasons: dict[str, str]) -> str:
+def _refuse_dense(kernels: tuple[KernelPlan, ...]) -> None:
+    """Raise RecipeError where exceptions leave too few zeros: XNNPACK counts those of all 1x1 convolutions together."""
+    pointwise = [kernel for kernel in kernels if kernel.kind == "pointwise"]
+    weights = sum(kernel.weights for kernel in pointwise)
+    zeros = sum(kernel.sparsity * kernel.weights for kernel in pointwise) / max(weights, 1)
+    if zeros < xnnpack_sparse.LEAST:
+        raise RecipeError(
+            f"policy 'xnnpack': {zeros:.1%} of the weights of 1x1 convolutions would be zero, and below 67 % XNNPACK "
+            "runs dense kernels",
+            "raise the sparsity, leave exceptions out, or say policy = 'any'",
+        )
+
+
+def _nothing(kernels: list[Kernel], stage: PruneWeights, reasons: dict[str, str]) -> RecipeError:
+    """Why no weight would become zero."""
     free = [kernel for kernel in kernels if kernel.name not in reasons]
     if not free:
         name, reason = next(iter(reasons.items()))
-        return f"prune_weights: every kernel stays dense, {name} because: {reason}"
+        return RecipeError(f"prune_weights: every kernel stays dense, {name} because: {reason}", "name layers to prune")
+    if stage.threshold is None:
+        return RecipeError(
+            f"prune_weights: no block of {stage.pattern} fits into the {stage.sparsity:.0%} of the weights that may go",
+            "give a smaller pattern, or say scope = 'layer'",
+        )
     values = np.concatenate([np.abs(kernel.value).ravel() for kernel in free])
     half, most = np.quantile(values, [0.5, 0.8])
-    return (
+    return RecipeError(
         f"prune_weights: no weight is below the threshold {stage.threshold:g}; "
-        f"half of them are below {half:.3g}, 80 % below {most:.3g}"
+        f"half of them are below {half:.3g}, 80 % below {most:.3g}",
+        "raise the threshold, or name layers to prune",
     )

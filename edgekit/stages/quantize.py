@@ -17,6 +17,7 @@ from edgekit.stages.calibrate import Ranges
 from edgekit.stages.convert import Exported
 from edgekit.stages.numerics import Quantize
 from edgekit.tflite.inspect import read_contents
+from edgekit.tflite.metadata import with_files_of
 from edgekit.tflite.surgery import inline_buffers, with_io_type, with_rescaled_copies, without_negation
 
 CALIBRATED = ("int8", "int16x8")
@@ -51,11 +52,18 @@ def quantize(source: Source, stage: Quantize, *, rescaled: bool = True) -> bytes
     """
     if stage.scheme == "float32":
         return source.model
-    if stage.scheme not in CALIBRATED:
-        return inline_buffers(_ENGINES[stage.engine](source, stage))
+    made = _calibrated(source, stage, rescaled) if stage.scheme in CALIBRATED else _made(source, stage)
+    return with_files_of(made, source.model)
+
+
+def _made(source: Source, stage: Quantize) -> bytes:
+    return inline_buffers(_ENGINES[stage.engine](source, stage))
+
+
+def _calibrated(source: Source, stage: Quantize, rescaled: bool) -> bytes:
     model = source.model if "NEG" in stage.keep_float else without_negation(source.model)
     sound = replace(source, model=model, ranges=widened(source.model, source.ranges))
-    quantized = inline_buffers(_ENGINES[stage.engine](sound, stage))
+    quantized = _made(sound, stage)
     return with_io_type(with_rescaled_copies(quantized) if rescaled else quantized, stage.io)
 
 

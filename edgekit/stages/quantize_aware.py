@@ -31,7 +31,7 @@ from edgekit.stages.centroids import ClusterPreserve
 from edgekit.stages.convert import export
 from edgekit.stages.integer_file import with_integers
 from edgekit.stages.integer_graph import IntegerGraph, read_graph
-from edgekit.stages.integer_model import Ranges, bounds_of, integer_model, integers_of
+from edgekit.stages.integer_model import RangeMode, bounds_of, integer_model, integers_of
 from edgekit.stages.integer_names import operators_of_layers
 from edgekit.stages.integer_report import QuantizeAwareReport, report
 from edgekit.stages.integer_weights import weights_of
@@ -72,7 +72,7 @@ class QuantizeAware(Struct, frozen=True, forbid_unknown_fields=True, tag="quanti
     """Train with the rounding of the integer file: what post-training quantization loses is learned back."""
 
     ranges: Annotated[
-        Ranges, Meta(description="Activation ranges are learned, follow the activations, or stay as calibrated.")
+        RangeMode, Meta(description="Activation ranges are learned, follow the activations, or stay as calibrated.")
     ] = "learned"
     bits: Annotated[
         Annotated[int, Meta(ge=2, le=8)],
@@ -165,7 +165,7 @@ def quantize_aware(
     start = without_negation(float_file or lowered(flat))
     made = plan(model, stage, start)
     width = 16 if numerics.scheme == "int16x8" else 8
-    samples = data.part("calibration")
+    samples = data.part("calibration").take(numerics.calibration_samples)
     source = Source(start, ranges or calibrate(start, samples.array(), numerics.calibration, width), keep=made.kept)
     whole = structs.replace(numerics, io="int8" if numerics.scheme == "int8" else "int16")
     graph = read_graph(quantize(source, whole, rescaled=False), start)
@@ -294,6 +294,11 @@ def _refuse_scheme(numerics: Quantize) -> None:
         raise RecipeError(
             f"quantize_aware trains the integers of int8 and int16x8 files, not {numerics.scheme}",
             "quantize to int8, or leave this stage out",
+        )
+    if (numerics.scheme, numerics.engine) == ("int16x8", "converter"):
+        raise RecipeError(
+            "quantize_aware starts from a float32 file, of which engine 'converter' makes no int16x8",
+            "use engine=litert",
         )
 
 

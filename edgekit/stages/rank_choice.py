@@ -90,6 +90,7 @@ class Candidate:
     macs: int
     parameters: int
     wish: Wish
+    limits: Limits
     options: _Options
     paying: _Options
 
@@ -99,13 +100,21 @@ class Candidate:
         return None if entry is None else self._split(self.paying, entry)
 
     def refusal(self, energy: float | None) -> str:
-        """Why no split was chosen: what the cheapest one would have cost."""
+        """Why no split was chosen: what the cheapest one would have cost, and the limit that this does not meet."""
         entry = self._entry(self.options, energy)
         split = self._split(self.options, len(self.options.energy) - 1 if entry is None else entry)
         kept = "full rank" if split.energy > 1 - _ROUNDING else f"keeping {split.energy:.1%} of the energy"
-        rank, change = " x ".join(map(str, split.ranks)), split.macs_after / self.macs - 1
-        word = "more" if change >= 0 else "fewer"
-        return f"{kept} does not pay: rank {rank} ({WORDS[split.kind]}) needs {abs(change):.0%} {word} MACs"
+        rank = " x ".join(map(str, split.ranks))
+        return f"{kept} does not pay: rank {rank} ({WORDS[split.kind]}) needs {self._cost(split)}"
+
+    def _cost(self, split: Split) -> str:
+        """What of a split is too much."""
+        change = split.macs_after / self.macs - 1
+        if change >= 0:
+            return f"{change:.0%} more MACs"
+        if -change <= self.limits.min_saving:
+            return f"{-change:.0%} fewer MACs, and min_saving asks for {self.limits.min_saving:.0%}"
+        return f"{split.parameters_after / self.parameters - 1:.0%} more parameters"
 
     def _entry(self, options: _Options, energy: float | None) -> int | None:
         wished = self.wish.energy if self.wish.energy is not None else energy
@@ -137,7 +146,7 @@ def candidate(
     pays = everything.macs < macs * (1 - limits.min_saving)
     if limits.by_parameters:
         pays &= everything.parameters < kernel.size
-    return Candidate(name, macs, kernel.size, wish, everything, everything.take(pays))
+    return Candidate(name, macs, kernel.size, wish, limits, everything, everything.take(pays))
 
 
 def _check_rank(name: str, kernel: Array, rank: int) -> None:

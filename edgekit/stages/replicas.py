@@ -173,4 +173,4 @@ def _read(text: str) -> _Configuration:
 
 
 def _line(cause: Exception) -> str:
-    return str(cause).strip().splitlines()[0][:200]
+    return (str(cause).strip() or repr(cause)).splitlines()[0][:200]

@@ -20,7 +20,7 @@ from edgekit.graph.channels import analyse
 from edgekit.graph.walk import walk
 from edgekit.metrics import higher_is_better
 from edgekit.stages.channel_scores import Criterion
-from edgekit.stages.harm import Harm, Judge
+from edgekit.stages.harm import Harm, Judge, harms
 from edgekit.stages.kernels import Kernel, kernels_of
 from edgekit.stages.patterns import any_matching
 from edgekit.stages.probes import Probe, channel_probes, kernel_macs, kernel_probes
@@ -130,12 +130,11 @@ def sensitivity(model: Any, config: Sensitivity, data: Dataset, *, say: Say = la
     probes = _PROBES[config.kind](network, config, data)
     say(f"sensitivity: compile the network for {len(probes)} layers")
     judge = Judge(network, data, config.samples)
-    found = []
-    for number, probe in enumerate(probes):
-        say(f"sensitivity: {number + 1} of {len(probes)}, {probe.name}")
-        harms = tuple(judge.harm(probe, share) for share in config.shares)
-        found.append(LayerSensitivity(probe.name, probe.kind, probe.weights, probe.macs, harms))
-    return SensitivityReport(config.kind, judge.metric, judge.baseline, judge.part.name, len(judge.part), tuple(found))
+    found = tuple(
+        LayerSensitivity(probe.name, probe.kind, probe.weights, probe.macs, each)
+        for probe, each in zip(probes, harms(judge, probes, config.shares, say), strict=True)
+    )
+    return SensitivityReport(config.kind, judge.metric, judge.baseline, judge.part.name, len(judge.part), found)
 
 
 def budgets(report: SensitivityReport, max_drop: float) -> tuple[PruneLayers, ...] | tuple[PruneChannelsLayers, ...]:

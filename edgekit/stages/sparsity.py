@@ -111,7 +111,7 @@ def shares(matrices: list[Array], sparsity: float, pattern: Pattern, *, comparab
     found = [scores(matrix, pattern) for matrix in matrices]
     ranked = [lamp(score) if comparable else score for score in found]
     for score in ranked:
-        score.ravel()[np.argmax(score)] = np.inf
+        score.flat[np.argmax(score)] = np.inf
     flat = np.concatenate([score.ravel() for score in ranked])
     counts = np.concatenate([sizes(matrix.shape, pattern).ravel() for matrix in matrices])
     order = np.argsort(flat, kind="stable")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import ModelError, RecipeError
-from edgekit.graph.rebuild import cloned, fresh, per_operation, rebuild
+from edgekit.graph.rebuild import FUNCTIONS, cloned, fresh, per_operation, rebuild
 from edgekit.graph.walk import Call, Graph, tensors, walk
 from edgekit.tf import import_keras
 
@@ -41,11 +41,12 @@ def _narrowed(graph: Graph, width: float, multiple: int, seed: int) -> Any:
     rng = np.random.default_rng(seed)
 
     def make(call: Call) -> Callable[..., Any]:
-        if not isinstance(call.operation, import_keras().Layer) or _is_preprocessing(call):
+        if not isinstance(call.operation, import_keras().Layer) or _stays(call):
             return _reshaped(call) if call.kind == "Reshape" else fresh(call)
         config = _seeded(call.operation.get_config(), rng)
         if call.name not in last:
             config = _scaled(config, width, multiple)
+        config = {key: value for key, value in config.items() if key not in FUNCTIONS}  # which stay as they are
         return _built(call, {**config, "name": call.name, "trainable": True})
 
     return rebuild(graph, per_operation(make))
@@ -58,9 +59,8 @@ def _first_line(cause: Exception) -> str:
 
 
 def channels(count: int, width: float, multiple: int) -> int:
-    """`count` times `width` in multiples, rounded to the nearest, never more than `count` for a width below 1."""
-    scaled = max(multiple, round(count * width / multiple) * multiple)
-    return min(count, scaled) if width <= 1 else scaled
+    """`count` times `width` in multiples, rounded to the nearest, never more than `count`."""
+    return min(count, max(multiple, round(count * width / multiple) * multiple))
 
 
 def _last(graph: Graph) -> set[str]:
@@ -86,9 +86,10 @@ def _sized(call: Call) -> bool:
     return any(isinstance(getattr(inner, size, None), int) for size in _SIZES)
 
 
-def _is_preprocessing(call: Call) -> bool:
+def _stays(call: Call) -> bool:
+    """Whether a layer has no size to change and nothing to draw anew."""
     layers = import_keras().layers
-    return isinstance(call.operation, (layers.Normalization, layers.Reshape))
+    return isinstance(call.operation, (layers.Normalization, layers.Reshape, layers.Lambda))
 
 
 def _scaled(config: dict[str, Any], width: float, multiple: int) -> dict[str, Any]:

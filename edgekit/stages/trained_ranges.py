@@ -37,7 +37,7 @@ def noted_ranges(model: bytes) -> Ranges:
         while noted and known != len(noted):
             known = len(noted)
             _carry(tree, graph, noted)
-        found |= {graph.tensors[index].name.decode(): pair for index, pair in noted.items()}
+        found |= {flatbuffer.text(graph.tensors[index].name): pair for index, pair in noted.items()}
     return found
 
 

@@ -16,7 +16,7 @@ from edgekit.stages.kernels import kernels_of
 from edgekit.target import Target
 
 LEAST = 2 / 3
-_ACTIVATIONS = {"linear", "relu", "relu6", "elu", "leaky_relu", "hard_swish", "hard_silu", "sigmoid"}
+_ACTIVATIONS = {"linear", "relu", "relu6", "elu", "leaky_relu", "leakyrelu", "hard_swish", "hard_silu", "sigmoid"}
 _ELEMENTWISE = {"Add", "Multiply", "Abs", "Ceil", "Floor", "Negative", "Round", "Square", "Sigmoid", "Relu", "Relu6"}
 _LAYERS = {"ReLU", "ELU", "LeakyReLU", "BatchNormalization", "Dropout", "UpSampling2D", "Identity", "Rescaling"}
 _ENDS = {"GlobalAveragePooling2D", "Mean", "DepthToSpace"}
@@ -93,17 +93,19 @@ def _start_problem(call: Call | None) -> str:
 def _why(call: Call) -> str:
     """Why a call between the ends is not listed; empty where it is."""
     layer, kind = call.operation, call.kind
-    if kind in ("Conv2D", "DepthwiseConv2D") and layer.activation.__name__ not in _ACTIVATIONS:
-        return f"activation {layer.activation.__name__}"
+    if kind in ("Conv2D", "DepthwiseConv2D", "Activation") and (name := _name(layer.activation)) not in _ACTIVATIONS:
+        return f"activation {name}"
     if kind == "Conv2D":
         plain = set(layer.kernel_size) == {1} and set(layer.strides) == {1} and layer.groups == 1
         return "" if plain else f"{layer.kernel_size[0]}x{layer.kernel_size[1]} convolution, stride {layer.strides[0]}"
     if kind == "DepthwiseConv2D":
         return _depthwise_problem(call)
-    if kind == "Activation":
-        name = layer.activation.__name__
-        return "" if name in _ACTIVATIONS else f"activation {name}"
-    return "" if kind in _LAYERS | _ELEMENTWISE else kind
+    return "" if kind in _LAYERS | _ELEMENTWISE | {"Activation"} else kind
+
+
+def _name(activation: Any) -> str:
+    """The name of an activation, which may be a function or a layer."""
+    return str(getattr(activation, "__name__", type(activation).__name__)).lower()
 
 
 def _depthwise_problem(call: Call) -> str:

@@ -256,3 +256,12 @@ def test_channels_first_is_refused() -> None:
     model = keras.Model(inputs, keras.layers.MaxPooling2D(data_format="channels_first", name="pool")(inputs))
     with pytest.raises(ModelError, match="'pool' has the data format channels_first"):
         analyse(walk(model))
+
+
+def test_a_fixed_batch_is_flattened_sample_by_sample() -> None:
+    keras = import_keras()
+    inputs = keras.Input(batch_shape=(8, 8, 8, 3))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(inputs))
+    channels = analyse(walk(keras.Model(inputs, keras.layers.Dense(5)(x))))
+    assert sorted(group.size for group in channels.groups if not group.reason) == [4]
+    assert shrink(channels, halved(channels)).output_shape == (8, 5)

@@ -87,3 +87,28 @@ def test_layers_that_are_not_counted_are_named() -> None:
 def test_the_file_that_is_made_of_a_network_counts_the_same(digits: Path, float_file: bytes) -> None:
     network = import_keras().models.load_model(digits / "digits.keras")
     assert total(costs(walk(network))).macs == inspect_model(float_file).macs
+
+
+def test_attention_and_dot_layers_count_their_products() -> None:
+    keras = import_keras()
+    left, right = keras.Input((5, 3)), keras.Input((7, 3))
+    for layer, macs in (
+        (keras.layers.Attention(), 5 * 7 * (3 + 3)),
+        (keras.layers.AdditiveAttention(), 5 * 7 * 3),
+        (keras.layers.Dot(axes=2), 5 * 7 * 3),
+        (keras.layers.Dot(axes=(2, -1)), 5 * 7 * 3),
+    ):
+        assert total(costs(walk(keras.Model([left, right], layer([left, right]))))).macs == macs
+
+
+def test_what_a_known_layer_wraps_is_named_where_it_is_not_counted() -> None:
+    keras, layers = import_keras(), import_keras().layers
+    inputs = keras.Input((4, 6))
+    inner = keras.Sequential([layers.Dense(3), layers.Dense(2)])
+    for layer, named in (
+        (layers.TimeDistributed(inner, name="many"), ("many",)),
+        (layers.Bidirectional(layers.RNN(layers.LSTMCell(3)), name="both"), ("both",)),
+        (layers.Bidirectional(layers.LSTM(3)), ()),
+        (layers.TimeDistributed(layers.BatchNormalization()), ()),
+    ):
+        assert uncounted(walk(keras.Model(inputs, layer(inputs)))) == named

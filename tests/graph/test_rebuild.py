@@ -117,6 +117,33 @@ def test_a_layer_without_a_sound_configuration_is_named() -> None:
         copy(keras.Model(inputs, Scaled(2.0)(inputs)))
 
 
+def test_a_reason_without_words_is_given_by_its_kind() -> None:
+    keras = import_keras()
+
+    class Silent(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x
+
+        def get_config(self) -> dict[str, Any]:
+            raise ValueError
+
+    inputs = keras.Input((3,))
+    with pytest.raises(ModelError, match=r"cannot be copied: ValueError\(\)"):
+        copy(keras.Model(inputs, Silent()(inputs)))
+
+
+def _half(x: Any) -> Any:
+    return x * 0.5
+
+
+def test_a_recurrent_layer_with_a_function_of_the_users_own_is_copied() -> None:
+    keras = import_keras()
+    inputs = keras.Input((4, 3))
+    model = keras.Model(inputs, keras.layers.LSTM(2, activation=_half)(inputs))
+    x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    np.testing.assert_allclose(copy(model)(x), model(x), rtol=1e-6)
+
+
 def test_weights_of_another_shape_are_refused() -> None:
     keras = import_keras()
     dense = keras.layers.Dense(2)

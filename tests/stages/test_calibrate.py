@@ -15,6 +15,7 @@ from edgekit.bench.run import infer
 from edgekit.errors import DataError, ModelError, RecipeError, RunError
 from edgekit.stages import calibrate as module
 from edgekit.stages.calibrate import Observed, calibrate, load_observed, observe, ranges
+from edgekit.stages.observed import observed_from
 from edgekit.stages.observing import BINS, SMOOTHING, Running, widened
 
 Array = np.ndarray[Any, Any]
@@ -154,6 +155,14 @@ def test_it_is_kept_and_used_again(float_file: bytes, observed: Observed, tmp_pa
         load_observed(path, float_file)
     with pytest.raises(DataError, match="observe"):
         load_observed(tmp_path / "absent", float_file)
+
+
+def test_a_calibration_file_whose_parts_do_not_fit_is_told(float_file: bytes, observed: Observed) -> None:
+    fewer = replace(observed, names=observed.names[:-1])
+    headless = replace(observed, given=None)  # type: ignore[arg-type]
+    for broken in (fewer, headless):
+        with pytest.raises(DataError, match="no calibration file"):
+            observed_from(broken.to_bytes(), float_file)
 
 
 def test_what_a_method_needs_is_asked_for(float_file: bytes, x: Array) -> None:

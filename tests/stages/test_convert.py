@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_models import negative
 
 from edgekit.bench.run import infer
 from edgekit.errors import ModelError, RecipeError
@@ -15,6 +16,7 @@ from edgekit.model import Model, load_model
 from edgekit.stages.convert import export, lower_at_once, take_tflite
 from edgekit.tf import import_keras, import_tensorflow
 from edgekit.tflite.inspect import inspect_model, read_contents
+from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
 
 keras = import_keras()
 
@@ -122,6 +124,12 @@ def test_a_float_file_is_taken_as_it_is_and_a_quantized_one_refused(float_file: 
         take_tflite(load_model(path / "pretrainedResnet_quant.tflite"), 1)
     with pytest.raises(RecipeError, match="keeps its shapes"):
         take_tflite(load_model(path / "pretrainedResnet.tflite"), 8)
+
+
+def test_label_files_of_a_float_file_stay_packed(tmp_path: Path) -> None:
+    files = {"labels.txt": b"ant\nbee\n"}
+    (tmp_path / "m.tflite").write_bytes(write_metadata(negative((1, 2)), FileMetadata(files=files)))
+    assert read_metadata(take_tflite(load_model(tmp_path / "m.tflite"), 1)).files == files
 
 
 def test_a_full_disk_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

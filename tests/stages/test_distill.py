@@ -18,12 +18,14 @@ from edgekit.data.parts import Dataset
 from edgekit.dataset import load_dataset, match
 from edgekit.errors import DataError, RecipeError
 from edgekit.model import load_model
+from edgekit.run_stage import run_stage
 from edgekit.stages import teacher as teachers
 from edgekit.stages.distill import Distill, Hint, distill
 from edgekit.stages.soft_losses import attention_loss, feature_loss, soft_loss
 from edgekit.stages.student import channels, narrowed
 from edgekit.stages.train import fine_tune
 from edgekit.stages.training import Training
+from edgekit.step import Surroundings
 from edgekit.tf import import_keras
 
 QUICK = Training(epochs=2, batch_size=64, learning_rate=3e-3, patience=0)
@@ -235,6 +237,29 @@ def test_alpha_is_chosen_on_the_validation_part(teacher: Any, data: Dataset) -> 
     assert f"alpha {found.report.alpha:g} gives" in best
 
 
+def test_an_alpha_of_zero_may_be_tried(teacher: Any, data: Dataset) -> None:
+    training = Training(epochs=1, batch_size=256, patience=0)
+    assert distill(teacher, pupil(), Distill(tune_alpha=(0.0, 0.5), training=training), data).report.alpha in (0.0, 0.5)
+
+
+def test_no_alpha_is_tried_where_no_metric_says_which_is_best(teacher: Any, data: Dataset) -> None:
+    by_loss = Distill(tune_alpha=(0.2, 0.9), training=Training(monitor="loss"))
+    with pytest.raises(RecipeError, match="chooses by a metric"):
+        distill(teacher, pupil(), by_loss, data)
+    bare = replace(data, validation=replace(data.part("validation"), labels=None))
+    with pytest.raises(RecipeError, match="chooses by a metric"):
+        distill(teacher, pupil(), Distill(tune_alpha=(0.2, 1.0)), bare)
+
+
+def test_zeros_that_a_derived_student_begins_with_are_trained(data: Dataset) -> None:
+    keras = import_keras()
+    layers = [keras.layers.Dense(16, kernel_initializer="identity", name="wide"), keras.layers.Dense(10)]
+    wide = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), *layers])
+    stage = Distill(width=0.5, training=QUICK)
+    student = run_stage(wide, stage, Surroundings(wide, replace(data, validation=None))).model
+    assert (np.asarray(student.get_layer("wide").kernel) == 0).mean() < 0.5
+
+
 def test_without_labels_the_teacher_alone_teaches(teacher: Any, data: Dataset) -> None:
     bare = replace(data, train=replace(data.part("train"), labels=None))
     found = distill(teacher, pupil(), Distill(alpha=1.0, training=QUICK), bare)
@@ -299,6 +324,16 @@ def test_a_student_is_derived_and_learns(teacher: Any, data: Dataset) -> None:
     assert found.model.get_layer("digit").units == 10
     assert found.report.student_parameters < found.report.teacher_parameters / 8
     assert found.history[-1].value > 0.8
+
+
+def test_functions_of_ones_own_are_taken_over_by_a_student() -> None:
+    keras = import_keras()
+    x = keras.layers.Dense(32, activation=lambda x: x * x, name="square")(inputs := keras.Input((4,)))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Lambda(lambda x: 2 * x)(x)))
+    student, given = narrowed(model, 0.5), np.ones((3, 4), np.float32)
+    hidden = np.square(given @ np.asarray(student.get_layer("square").kernel))
+    assert hidden.shape == (3, 16)
+    np.testing.assert_allclose(student(given), 2 * hidden @ np.asarray(student.layers[-1].kernel), rtol=1e-4, atol=1e-6)
 
 
 def test_what_cannot_be_narrowed_is_said_with_the_mend() -> None:

@@ -94,6 +94,25 @@ def test_the_report_is_what_the_shorter_network_is() -> None:
     assert not {"wide1", "narrow3", "join1"} & {layer.name for layer in short.layers}
 
 
+def test_a_layer_that_runs_once_less_costs_less() -> None:
+    layers, inputs = import_keras().layers, import_keras().Input((6,))
+    shared = layers.Dense(6, name="shared")
+    x = layers.Add(name="join")([inputs, layers.Rescaling(0.0)(shared(inputs))])
+    found = plan(model := import_keras().Model(inputs, shared(x)), DropLayers(threshold=0.1), _samples(model))
+    said = report(found)
+    assert (said.macs_before, said.macs_after) == (2 * 36, 36)
+
+
+def test_a_branch_without_which_there_are_no_numbers_stays() -> None:
+    keras = import_keras()
+    inputs = keras.Input((6,))
+    x = keras.layers.Add(name="join")([inputs, keras.layers.Rescaling(0.0, offset=1.0)(inputs)])
+    model = keras.Model(inputs, keras.ops.log(x))
+    found = plan(model, DropLayers(threshold=1.0), [np.linspace(-0.9, -0.1, 24, dtype="float32").reshape(4, 6)])
+    assert not found.drop
+    assert [change for _, change in found.stay] == [np.inf]
+
+
 def test_what_cannot_be_is_refused() -> None:
     model = _residual()
     with pytest.raises(msgspec.ValidationError, match="`float` > 0"):

@@ -108,6 +108,12 @@ def test_other_layers_at_full_rank_compute_the_same(
         _close(_out(split, _samples(model)), _out(model, _samples(model)))
 
 
+def test_a_function_of_ones_own_acts_behind_the_last_factor_only() -> None:
+    model = _one("Dense", (6,), units=5, activation=lambda x: x * x)
+    split = apply(model, _full(model, {"layer": "output"}))
+    _close(_out(split, _samples(model)), _out(model, _samples(model)), 2e-5)
+
+
 def test_the_error_of_a_dense_layer_is_bounded_by_the_first_singular_value_that_was_dropped() -> None:
     model = _one("Dense", (24,), units=16)
     kernel = np.asarray(model.get_layer("layer").kernel, np.float64)
@@ -375,7 +381,7 @@ def test_models_and_patterns_that_do_not_fit_are_refused(network: Any) -> None:
         plan(network, Factorize(energy=0.9, layers=(FactorizeLayers("digit", rank=6),)))
     broken = _one("Dense", (4,), units=4)
     broken.get_layer("layer").kernel.assign(np.full((4, 4), np.nan))
-    with pytest.raises(ModelError, match="NaN or infinity in the weights 'layer/kernel'"):
+    with pytest.raises(ModelError, match="NaN or infinity in the weights layer/kernel"):
         plan(broken, Factorize(energy=0.9))
     with pytest.raises(ModelError, match="channels first"):
         plan(_one("Conv2D", (3, 8, 8), filters=4, kernel_size=3, data_format="channels_first"), Factorize(energy=0.9))
@@ -398,3 +404,11 @@ def test_foreign_layers_are_left_alone_and_open_sizes_refused() -> None:
     }
     with pytest.raises(ModelError, match="open dimension"):
         plan(model(None), Factorize(energy=0.5))
+    with pytest.raises(ModelError, match="open dimension"):
+        plan(_one("Conv2D", (None, None, 3), filters=4, kernel_size=3), Factorize(energy=0.5))
+
+
+def test_a_layer_that_is_left_alone_names_the_limit_it_missed() -> None:
+    model = _one("Dense", (16,), units=16)
+    (kept,) = plan(model, Factorize(rank_ratio=0.3, min_saving=0.5)).kept
+    assert kept.reason.endswith("needs 38% fewer MACs, and min_saving asks for 50%")

@@ -76,6 +76,17 @@ def test_untrained_integers_are_those_of_the_quantizer(name: str, built: Any) ->
             assert (old.data != new.data).sum() <= max(1, 0.01 * old.data.size)
 
 
+def test_untrained_scales_of_int16_are_those_of_the_quantizer() -> None:
+    model = architectures.build("conv1d")
+    samples = [np.asarray(x) for x in import_keras().tree.flatten(architectures.samples(model, 8))]
+    start = without_negation(lowered(model))
+    wide = Quantize("int16x8", granularity="per-channel", dense_granularity="per-channel", io="int16", engine="litert")
+    graph = read_graph(quantize(Source(start, calibrate(start, samples, "minmax", 16)), wide), start)
+    grids = integers_of(integer_model(graph, weights_of(graph, model))).grids
+    kept = [graph.tensors[group[0]].scales[0] for group in graph.groups]
+    np.testing.assert_allclose([scale for scale, _ in grids], kept, rtol=1e-6)
+
+
 def test_same_scale_operators_share_a_range_and_fixed_outputs_keep_theirs(built: Any) -> None:
     _, graph, _ = built("unet")
     joined = next(op for op in graph.operators if op.name == "CONCATENATION")

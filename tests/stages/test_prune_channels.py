@@ -17,6 +17,7 @@ from edgekit.errors import ModelError, RecipeError, RunError
 from edgekit.graph.channels import analyse
 from edgekit.graph.macs import costs, total
 from edgekit.graph.walk import walk
+from edgekit.stages.channel_choice import Limits
 from edgekit.stages.channel_scores import Evidence, scores
 from edgekit.stages.prune_channels import (
     ChannelPlan,
@@ -234,7 +235,7 @@ def test_counts_are_rounded_up_to_what_the_target_likes() -> None:
 def test_a_group_that_rounding_would_restore_stays_and_says_so() -> None:
     found = plan(_two_convolutions(), PruneChannels(retain=0.5), multiple=8)
     assert found.counts == {"first": (4, 4), "second": (6, 6), "end": (3, 3)}
-    assert found.reasons["first"] == "all 4 channels are within the limits"
+    assert found.reasons["first"] == "rounded up to a multiple of 8, all 4 channels stay"
     assert found.reasons["end"] == "output of the model"
 
 
@@ -296,6 +297,29 @@ def test_a_latency_out_of_reach_names_the_nearest() -> None:
         plan(model, PruneChannels(latency=0.3), latency=clock)
     nearest = float(error.value.mend.split("latency = ")[1].split(" ")[0])
     assert plan(model, PruneChannels(latency=nearest), latency=clock).candidates[-1].latency <= nearest
+
+
+def test_a_latency_that_stays_the_same_is_not_offered() -> None:
+    with pytest.raises(RecipeError, match="cannot be met") as error:
+        plan(architectures.build("conv1d"), PruneChannels(latency=0.5), latency=_clock(1.0, 0.0))
+    assert error.value.mend.startswith("drop this stage, or say a smaller")
+
+
+def test_no_network_is_measured_twice_for_another_multiple() -> None:
+    seen: list[int] = []
+
+    def clock(model: Any) -> float:
+        seen.append(model.count_params())
+        return 1.0
+
+    model = architectures.build("conv1d")
+    with pytest.raises(RecipeError, match="cannot be met"):
+        plan(model, PruneChannels(latency=0.5), multiple=8, latency=clock)
+    assert seen.count(model.count_params()) == 1
+
+
+def test_a_share_of_a_group_is_not_rounded_up_for_its_last_digit() -> None:
+    assert Limits(multiple=1, minimum=1, share=0.55).rounded(1, 100) == 55
 
 
 def test_a_budget_of_latency_without_a_place_to_measure_says_what_to_do() -> None:

@@ -95,6 +95,7 @@ def test_global_scopes_reach_the_target_and_leave_no_layer_empty(comparable: boo
     pruned = sum(share * matrix.size for share, matrix in zip(shares, matrices, strict=True))
     assert pruned == pytest.approx(0.6 * sum(matrix.size for matrix in matrices), abs=1)
     assert all(share < 1 for share in shares)
+    assert shares == sparsity.shares(list(map(np.asfortranarray, matrices)), 0.6, Pattern(), comparable=comparable)
     assert shares[1] > 0.9 if not comparable else 0.2 < shares[1] < 0.9
 
 
@@ -204,6 +205,20 @@ def test_rules_by_name_win_the_last_one_last(network: Any) -> None:
     assert found["conv2d_4/kernel"].sparsity == 0.9
 
 
+def test_the_input_channels_of_a_transposed_convolution_are_its_last_axis() -> None:
+    keras = import_keras()
+    inputs = keras.Input((4, 4, 16))
+    model = keras.Model(inputs, keras.layers.Conv2DTranspose(2, 3, name="up")(inputs))
+    assert plan(model, PruneWeights(sparsity=0.5)).shares == {"up/kernel": 0.5}
+
+
+def test_a_kernel_of_zeros_alone_is_free_to_train() -> None:
+    keras = import_keras()
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.layers.Dense(4, kernel_initializer="zeros")(inputs))
+    assert masks_of(model) == {}
+
+
 def test_masks_are_recovered_from_zeros(network: Any) -> None:
     pruned = apply(network, plan(network, PruneWeights(sparsity=0.5)))
     masks = masks_of(pruned)
@@ -309,6 +324,7 @@ def test_an_interrupted_pruning_goes_on_to_the_same_zeros(network: Any, data: Da
         ({"sparsity": 0.8, "pattern": "2:4"}, "makes a sparsity of 0.5"),
         ({"sparsity": 0.5, "begin": 0.5, "end": 0.5}, "before end"),
         ({"sparsity": 0.5, "policy": "xnnpack"}, "at least 0.67"),
+        ({"pattern": "2:4", "policy": "xnnpack"}, "at least 0.67"),
         ({"threshold": 0.1, "scope": "global"}, "threshold"),
         ({"sparsity": 0.5, "layers": [{"pattern": "*"}]}, "keep = true"),
         ({"sparsity": 0.5, "layers": [{"pattern": "*", "sparsity": 0}]}, "keep = true"),
@@ -325,6 +341,9 @@ def test_patterns_that_match_nothing_and_thresholds_below_everything_are_refused
     assert "digit" in caught.value.mend
     with pytest.raises(RecipeError, match="half of them are below"):
         plan(network, PruneWeights(threshold=1e-12))
+    with pytest.raises(RecipeError, match="no block of 64x64 fits into the 2% of the weights") as caught:
+        plan(network, PruneWeights(sparsity=0.02, scope="global", pattern="64x64"))
+    assert "smaller pattern" in caught.value.mend
     with pytest.raises(RecipeError, match="every kernel stays dense"):
         plan(network, PruneWeights(sparsity=0.5, layers=(PruneLayers("*", keep=True),)))
     with pytest.raises(RecipeError, match="no data") as caught:
@@ -372,3 +391,13 @@ def test_the_xnnpack_policy_says_why_not(change: dict[str, Any], said: str) -> N
     model = _sparse_friendly(import_keras(), **change)
     with pytest.raises(RecipeError, match=said):
         plan(model, PruneWeights(sparsity=0.8, policy="xnnpack"))
+
+
+def test_the_xnnpack_policy_takes_a_layer_as_an_activation_and_counts_exceptions() -> None:
+    keras = import_keras()
+    assert "activation prelu" in misfits(_sparse_friendly(keras, inner=keras.layers.PReLU()))[0]
+    model = _sparse_friendly(keras, inner=keras.layers.LeakyReLU(0.1))
+    assert misfits(model) == ()
+    rules = (PruneLayers("pointwise", 0.5),)
+    with pytest.raises(RecipeError, match=r"50\.0% of the weights of 1x1 convolutions would be zero"):
+        plan(model, PruneWeights(sparsity=0.8, policy="xnnpack", layers=rules))

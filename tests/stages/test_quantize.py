@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest
 from edgekit.bench.run import infer
 from edgekit.errors import DataError, ModelError, RecipeError
 from edgekit.model import load_model
+from edgekit.model.live import from_keras
 from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import export
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
+from edgekit.tf import import_keras
 from edgekit.tflite.batch import batched_twin
 from edgekit.tflite.inspect import ModelSummary, inspect_model
+from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
 from edgekit.tflite.numbers import to_real, to_stored
 
 Array = np.ndarray[Any, Any]
@@ -58,6 +62,14 @@ CASES = [
     for granularity in ("per-channel", "per-tensor")
     if (scheme, granularity, engine) not in REFUSED
 ]
+
+
+@pytest.mark.parametrize("scheme", ["dynamic-int8", "int8"])
+@pytest.mark.parametrize("engine", ["litert", "converter"])
+def test_label_files_stay_packed(engine: str, scheme: str, source: Source) -> None:
+    labelled = write_metadata(source.model, FileMetadata(files={"labels.txt": b"zero\none\n"}))
+    made = quantize(replace(source, model=labelled), _stage(scheme, "per-channel", engine))
+    assert read_metadata(made).files == {"labels.txt": b"zero\none\n"}
 
 
 @pytest.mark.parametrize(("scheme", "granularity", "engine"), CASES)
@@ -116,6 +128,16 @@ def test_what_an_engine_cannot_do_is_refused_with_the_way_out(source: Source) ->
         quantize(source, _stage("int16x8", "per-tensor", "converter"))
     with pytest.raises(RecipeError, match="engine=litert"):
         quantize(Source(source.model), _stage("float16", "per-channel", "converter"))
+
+
+def test_the_converter_is_shown_as_many_samples_at_once_as_the_file_takes(tmp_path: Path) -> None:
+    layers = import_keras().layers
+    model = import_keras().Sequential([import_keras().Input((6, 4)), layers.Flatten(), layers.Dense(3)])
+    exported = export(from_keras(model, "flat", "flat", None), 4, tmp_path / "four")
+    samples = [np.random.default_rng(0).normal(size=(10, 6, 4)).astype(np.float32)]
+    source = Source(exported.lower(), {}, lambda: exported, samples)
+    found = inspect_model(quantize(source, _stage("int16x8", "per-channel", "converter")))
+    assert (found.numeric, found.inputs[0].shape) == ("int16x8", (4, 6, 4))
 
 
 def test_ranges_hold_every_value_that_was_seen(float_file: bytes, arrays: dict[str, Array]) -> None:

@@ -15,6 +15,7 @@ from edgekit.dataset import load_dataset, match
 from edgekit.errors import ModelError, RecipeError
 from edgekit.graph.rebuild import copy
 from edgekit.model import load_model
+from edgekit.stages import quantize_aware as quantize_aware_module
 from edgekit.stages.calibrate import calibrate
 from edgekit.stages.cluster import Cluster, cluster
 from edgekit.stages.integer_graph import read_graph
@@ -122,6 +123,17 @@ def test_the_same_seed_gives_the_same_file_also_after_a_kill(
     again = quantize_aware(network, stage, data, float_file=float32, checkpoint=place, say=lines.append)
     assert any("goes on after epoch" in line for line in lines)
     assert again.file == trained.file
+
+
+def test_an_unrolled_model_is_calibrated_on_as_many_samples_as_asked(
+    network: Any, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(model: bytes, samples: list[Array], *_: Any) -> None:
+        raise KeyboardInterrupt(len(samples[0]))
+
+    monkeypatch.setattr(quantize_aware_module, "calibrate", stop)
+    with pytest.raises(KeyboardInterrupt, match=r"^7$"):
+        quantize_aware(network, QuantizeAware(training=SHORT), data, numerics=numerics(calibration_samples=7))
 
 
 @pytest.mark.parametrize("ranges", ["moving", pytest.param("calibrated", marks=pytest.mark.slow)])

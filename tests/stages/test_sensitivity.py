@@ -314,6 +314,7 @@ def test_three_dimensions_regression_and_a_fixed_batch(tmp_path: Path) -> None:
         assert {layer.name.split("/")[0] for layer in found.layers} >= {"first", "second"}
         (first,) = (layer for layer in found.layers if layer.name.startswith("first"))
         assert first.macs >= 64 * 27 * 5 * 12
+    assert sensitivity(model, Sensitivity(shares=(0.5,), samples=5), data).samples == 8, "a whole batch"
     made = prune_weights(model, PruneWeights(sparsity=0.7, scope="sensitivity", one_shot=True), data)
     assert made.report.sparsity == pytest.approx(0.7, abs=0.01)
 

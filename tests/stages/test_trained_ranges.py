@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from toys import Toy
 
 from edgekit.bench.run import infer
 from edgekit.errors import RecipeError
@@ -64,6 +65,14 @@ def test_calibration_does_not_move_them_and_the_file_computes_the_trained_model(
     for ours, theirs in zip(infer(integers, [samples()]).outputs, model.predict([samples()]), strict=True):
         assert np.abs(ours - theirs).max() < 8 / 256
         assert np.abs(ours - theirs).mean() < 2 / 256
+
+
+@pytest.mark.parametrize(("name", "text"), [(None, ""), (b"\xff", "\ufffd")])
+def test_a_tensor_may_have_no_name_or_one_that_is_no_text(name: bytes | None, text: str) -> None:
+    toy = Toy()
+    tensor = toy.graph.tensors[toy.tensor([1, 4], scales=[0.1])]
+    tensor.name, tensor.quantization.min, tensor.quantization.max = name, [0.0], [1.0]
+    assert noted_ranges(toy.bytes([0], [0])) == {text: (0.0, 1.0)}
 
 
 def test_the_ranges_are_not_used_for_another_scheme(trained: tuple[Model, bytes]) -> None:
