@@ -22,7 +22,7 @@ import numpy as np
 from edgekit.doctor.layer_error import Array
 from edgekit.doctor.pairing import brief
 from edgekit.doctor.patches import Patches, fits, patches_of
-from edgekit.doctor.walk import Walk, affordable, real_of, steps_of
+from edgekit.doctor.stepwise import Walk, affordable, real_of, steps_of
 from edgekit.stages.integer_graph import IntegerGraph, Operator, read_graph
 from edgekit.stages.integer_ops import file_layout, kernel_layout
 from edgekit.talk import Say

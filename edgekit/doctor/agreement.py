@@ -32,7 +32,7 @@ It rounds its inputs on the fly, and kernels do that by grids of their own: XNNP
 by 2 and 3 % in the two networks looked at (fer, MobileNetV2).
 """
 
-LOOKED_AT = 2
+COMPARED = 2
 """Samples on which operators are compared one by one: those whose outputs differ most."""
 
 
@@ -55,7 +55,7 @@ class Leg(Struct, frozen=True):
     """Two sides that should be one function: `one` beside `other`.
 
     `outputs` are compared over all samples as both run, `decisions` is the share of samples with the greatest value at
-    the same place. `operators` are compared on `LOOKED_AT` samples, each given the same inputs, in the order of
+    the same place. `operators` are compared on `COMPARED` samples, each given the same inputs, in the order of
     execution. Where that cannot be done, or does not explain the outputs, `unseen` says so, and the outputs are judged.
     """
 
@@ -182,7 +182,7 @@ def _looked(
     look: Callable[[Part], Iterator[OperatorDifference]], part: Part, apart: Sequence[Array]
 ) -> tuple[tuple[OperatorDifference, ...], str | None]:
     by_sample = np.max([quanta.reshape(len(part), -1).max(1) for quanta in apart], axis=0)
-    worst = np.sort(np.argsort(-by_sample, kind="stable")[:LOOKED_AT])
+    worst = np.sort(np.argsort(-by_sample, kind="stable")[:COMPARED])
     try:
         return tuple(look(part.select(worst))), None
     except (ModelError, RunError) as cause:

@@ -6,6 +6,7 @@ arXiv:1906.04721, section 4.2, with measured means instead of those of a normali
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgekit.doctor.equalizable import CHANNEL_AXIS, INPUT_AXIS
 from edgekit.doctor.layer_error import Array, by_channel
 from edgekit.doctor.pairing import Pairing, paired
 from edgekit.stages.inner_values import inner_values
+from edgekit.stages.integer_graph import BIAS_PLACE, DATA_PLACE
 from edgekit.tflite.constants import with_constants
 from edgekit.tflite.graph import Operator, Tensor
 
@@ -24,16 +26,17 @@ _INT32 = 2**31 - 1
 def correct_biases(quantized: bytes, source: bytes, samples: Sequence[Array]) -> bytes:
     """The int8 file with the biases of all its layers corrected on real-valued `samples`, one array for each input.
 
-    Layers without an int32 bias are left as they are. Raises ModelError where the files are no pair, RunError if the
-    float file cannot be run.
+    Layers without an int32 bias of their own are left as they are. Raises ModelError where the files are no pair,
+    RunError if the float file cannot be run.
     """
     pairing = paired(quantized, source)
     means = _means(inner_values(source, list(samples)))
+    read = Counter(index for operator in pairing.int8.operators for index in operator.inputs)
     changed = {}
     for pair in pairing.operators:
         found = _corrected(pairing, pair, means)
-        if found is not None:
-            changed[pair[1].inputs[_bias_place(pair[1])]] = found
+        if found is not None and read[bias := pair[1].inputs[BIAS_PLACE[pair[1].name]]] == 1:
+            changed[bias] = found
     return with_constants(quantized, changed) if changed else quantized
 
 
@@ -48,42 +51,35 @@ def _means(runs: Sequence[dict[int, Array]]) -> dict[int, Array]:
 
 def _corrected(pairing: Pairing, pair: tuple[Operator, Operator], means: dict[int, Array]) -> Array | None:
     kernel, bias = pairing.kernel(pair), pairing.bias(pair)
-    place = 2 if pair[1].name == "TRANSPOSE_CONV" else 0
-    mean = means.get(pair[0].inputs[place])
-    data = pairing.int8.tensors[pair[1].inputs[place]]
-    if kernel is None or bias is None or mean is None or not data.scales or bias[1].dtype != "int32":
+    if kernel is None or bias is None or bias[1].dtype != "int32":
         return None
-    off = _real(kernel[1]) - _values(kernel[0])
+    place = DATA_PLACE[pair[1].name]
+    mean, data = means.get(pair[0].inputs[place]), pairing.int8.tensors[pair[1].inputs[place]]
+    if mean is None or not data.scales:
+        return None
+    off = _values(kernel[1]) * kernel[1].steps - _values(kernel[0])
     if len(mean) != off.shape[INPUT_AXIS[pair[1].name]]:
         return None  # a dense layer that flattens its input: its columns are no channels
-    shift = _shift(pair[1].name, off, mean)
+    shift = _shift(pair[1], off, mean)
     steps = np.asarray(kernel[1].scales, np.float64) * data.scales[0]
     stored = _values(bias[1]).astype(np.float64) - shift.reshape(-1) / steps
     return np.clip(np.round(stored), -_INT32, _INT32).astype(np.int32)
 
 
-def _shift(name: str, off: Array, mean: Array) -> Array:
-    """The mean of the error of each output channel."""
-    if name == "DEPTHWISE_CONV_2D":
+def _shift(operator: Operator, off: Array, mean: Array) -> Array:
+    """The mean of the error of each output channel, each position of which reads the whole kernel.
+
+    One of a transposed convolution reads its share of it: the kernel spreads over the positions that an input makes.
+    """
+    if operator.name == "DEPTHWISE_CONV_2D":
         return np.asarray(off.sum((0, 1, 2)) * mean)
-    axes = tuple(axis for axis in range(off.ndim) if axis != CHANNEL_AXIS[name])
-    return np.asarray((off * mean).sum(axes))
-
-
-def _real(tensor: Tensor) -> Array:
-    """What integer weights stand for."""
-    stored = _values(tensor)
-    shape = [1] * stored.ndim
-    if len(tensor.scales) > 1:
-        shape[tensor.quantized_axis] = len(tensor.scales)
-    return np.asarray(stored.astype(np.float64) * np.reshape(tensor.scales, shape))
+    axes = tuple(axis for axis in range(off.ndim) if axis != CHANNEL_AXIS[operator.name])
+    options: Any = operator.options
+    shares = options["StrideH"] * options["StrideW"] if operator.name == "TRANSPOSE_CONV" else 1
+    return np.asarray((off * mean).sum(axes) / shares)
 
 
 def _values(tensor: Tensor) -> Array:
     values: Any = tensor.values()
     assert values is not None  # pairs of constants only
     return np.asarray(values)
-
-
-def _bias_place(operator: Operator) -> int:
-    return 3 if operator.name == "TRANSPOSE_CONV" else 2

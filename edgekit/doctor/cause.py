@@ -75,8 +75,8 @@ def _is_output(look: Look, one: Observed) -> bool:
     """Whether a tensor goes out, maybe through a cast."""
     graph = look.pairing.int8
     index = one.pair[1].outputs[0]
-    casts = {op.inputs[0] for op in graph.operators if op.name == "DEQUANTIZE" and op.outputs[0] in graph.outputs}
-    return index in graph.outputs or index in casts
+    casts = (op for op in graph.operators if op.name in ("DEQUANTIZE", "QUANTIZE"))
+    return index in graph.outputs or index in {op.inputs[0] for op in casts if op.outputs[0] in graph.outputs}
 
 
 def _first(look: Look, one: Observed) -> Finding | None:
@@ -159,8 +159,9 @@ def unlike_parts(look: Look, one: Observed) -> Finding | None:
             return None
         join = same[0]
     wide = graph.tensors[join.outputs[0]]
-    parts = [index for index in join.inputs if index in _reals(look)]
-    spans = [_span(_reals(look)[index]) for index in parts]
+    real = {each.pair[1].outputs[0]: each.real for each in _all(look)}
+    parts = [index for index in join.inputs if index in real]
+    spans = [_span(real[index]) for index in parts]
     if not wide.scales or len(spans) < 2 or max(spans) < 2 * UNLIKE * min(spans):
         return None
     narrow = brief(graph.tensors[parts[int(np.argmin(spans))]].name)
@@ -177,10 +178,6 @@ def unlike_parts(look: Look, one: Observed) -> Finding | None:
 def _one_grid(look: Look, join: Operator, one: Observed) -> bool:
     wide = look.pairing.int8.tensors[join.outputs[0]]
     return wide.scales == one.tensor.scales
-
-
-def _reals(look: Look) -> dict[int, Array]:
-    return {one.pair[1].outputs[0]: one.real for one in _all(look)}
 
 
 def tiny_output(look: Look, one: Observed) -> Finding | None:
@@ -228,7 +225,7 @@ def unlike_channels(look: Look, one: Observed) -> Finding | None:
     rows = by_channel(one.real)
     levels = (rows.max(0) - rows.min(0)) / one.tensor.scales[0]
     small = (levels > 0) & (levels < FEW_LEVELS)
-    if small.sum() * 4 < (levels > 0).sum():
+    if not small.any() or small.sum() * 4 < (levels > 0).sum():
         return None
     return warn(
         "scale-disparity",

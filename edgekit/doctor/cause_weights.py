@@ -53,11 +53,12 @@ def _starved(look: Look, one: Observed, most: Array) -> Finding:
     wide = np.sort(most)[::-1]
     beyond = max(1, len(wide) // 20)
     if len(wide) > beyond and wide[0] >= UNLIKE * max(1, wide[beyond]):
-        which = ", ".join(map(str, np.flatnonzero(most > wide[beyond])))
+        alone = np.flatnonzero(most > wide[beyond])
+        which = f"channel {alone[0]} is" if len(alone) == 1 else f"channels {', '.join(map(str, alone))} are up to"
         return warn(
             "outlier-weight-channel",
             one,
-            f"{seen}, because channel {which} is {wide[0] / max(1, wide[beyond]):.0f} times wider than the rest",
+            f"{seen}, because {which} {wide[0] / max(1, wide[beyond]):.0f} times wider than the rest",
             "use per-channel weights, or equalize the layers",
             DFQ,
         )

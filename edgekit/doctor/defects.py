@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgekit.doctor.equalizable import CHANNEL_AXIS, INPUT_AXIS
 from edgekit.doctor.pairing import Pairing, brief
 from edgekit.finding import Finding
-from edgekit.stages.integer_graph import WEIGHTED
+from edgekit.stages.integer_graph import DATA_PLACE, WEIGHTED
 from edgekit.tflite.graph import Graph, Operator, Tensor
 
 Array = npt.NDArray[Any]
@@ -60,7 +60,7 @@ def overflowing_biases(pairing: Pairing) -> Iterator[Finding]:
         found, kernel = pairing.bias(pair), pairing.kernel(pair)
         if found is None or kernel is None or not kernel[1].scales or found[1].dtype != "int32":
             continue
-        source = pairing.int8.tensors[pair[1].inputs[2 if pair[1].name == "TRANSPOSE_CONV" else 0]]
+        source = pairing.int8.tensors[pair[1].inputs[DATA_PLACE[pair[1].name]]]
         if not source.scales:
             continue
         real, stored = found[0].values(), found[1].values()
@@ -115,11 +115,8 @@ def likeness(operator: str, real: Tensor, stored: Tensor) -> float:
     values, integers = real.values(), stored.values()
     assert values is not None  # pairing.kernel gives only constants
     assert integers is not None
-    shape = [1] * values.ndim
-    if len(stored.scales) > 1:
-        shape[stored.quantized_axis] = len(stored.scales)
     with np.errstate(all="ignore"):
-        rounded = np.clip(np.round(values / np.reshape(stored.scales, shape)), -127, 127)
+        rounded = np.clip(np.round(values / stored.steps), -127, 127)
     if not np.isfinite(rounded).all() or not rounded.any():
         return 1.0  # the scales are unsound, or all is lost: other rules say so
     balanced = (_balanced(operator, array.astype(np.float64)) for array in (values, integers))

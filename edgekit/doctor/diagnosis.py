@@ -60,7 +60,7 @@ def diagnose(
         )
     after = _score(data, part, run_file(quantized, part).arrays)
     say("doctor: look inside both files")
-    look = look_inside(quantized, source, part.take(LOOKED_AT).array())
+    look = look_inside(quantized, source, part.take(max(LOOKED_AT, pairing.float.batch)).array())
     inputs = tuple(pairing.int8.tensors[index] for index in pairing.int8.inputs)
     found = (*mismatches(source, data, part, inputs, outputs), *causes(look), *_linted(data, source))
     return Diagnosis(part.name, len(part), data.metric, before, after, found, look.ranked, suffered(look))

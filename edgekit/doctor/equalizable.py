@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgekit.stages.integer_graph import WEIGHTED
+from edgekit.stages.integer_graph import DATA_PLACE, WEIGHTED
 from edgekit.tflite.graph import Graph, Operator
 
 CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
@@ -74,6 +74,6 @@ def _fits(graph: Graph, first: Operator, second: Operator) -> bool:
     kernels = [graph.tensors[op.inputs[WEIGHTED[op.name]]] for op in (first, second)]
     if any(kernel.values() is None or kernel.dtype != "float32" for kernel in kernels):
         return False
-    data = second.inputs[2 if second.name == "TRANSPOSE_CONV" else 0]
+    data = second.inputs[DATA_PLACE[second.name]]
     made = kernels[0].shape[CHANNEL_AXIS[first.name]]
     return graph.tensors[data].shape[-1] == made == kernels[1].shape[INPUT_AXIS[second.name]]

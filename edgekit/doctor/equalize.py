@@ -14,7 +14,7 @@ import numpy as np
 
 from edgekit.doctor.equalizable import CHANNEL_AXIS, INPUT_AXIS, Link, links
 from edgekit.doctor.layer_error import Array
-from edgekit.stages.integer_graph import WEIGHTED
+from edgekit.stages.integer_graph import BIAS_PLACE, WEIGHTED
 from edgekit.tflite.constants import with_constants
 from edgekit.tflite.graph import Graph, Operator, read_graph
 
@@ -82,7 +82,7 @@ class _Constants:
 
 
 def _bias(operator: Operator) -> int:
-    place = 3 if operator.name == "TRANSPOSE_CONV" else 2
+    place = BIAS_PLACE[operator.name]
     return operator.inputs[place] if len(operator.inputs) > place else -1
 
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from edgekit.errors import DataError
 from edgekit.gate import Gate
-from edgekit.metrics import higher_is_better
+from edgekit.metrics import higher_is_better, is_share
 
 
 class Floor(Struct, frozen=True):
@@ -30,6 +30,8 @@ class Floor(Struct, frozen=True):
         """Raise DataError where there is nothing to hold against, or the float model itself does not reach it."""
         if metric is None or float_score is None:
             raise DataError("a floor needs labelled data, of one metric", "give --data with such labels, or no --floor")
+        if self.percent and not is_share(metric):
+            raise DataError(f"a percentage of {metric} is not defined", f"write the floor in the unit of {metric}")
         if not self.met(metric, float_score):
             raise DataError(
                 f"the float model itself scores {float_score:.4f} {metric}, and the floor is {self.bound:g}",

@@ -153,9 +153,7 @@ def _affordable(pairing: Pairing) -> int:
     """For how many samples the values between operators can be held; at least one batch."""
     written = {index for op in pairing.float.operators for index in op.outputs if index >= 0}
     values = sum(prod(pairing.float.tensors[index].shape) for index in written)
-    shape = pairing.float.tensors[pairing.float.inputs[0]].shape
-    batch = max(shape[0], 1) if shape else 1
-    return max(1, _MOST_VALUES // max(values, 1)) * batch
+    return max(1, _MOST_VALUES // max(values, 1)) * pairing.float.batch
 
 
 def _stacked(runs: Sequence[dict[int, Array]]) -> dict[int, Array]:

@@ -15,6 +15,7 @@ from edgekit.data.parts import Dataset, Part
 from edgekit.data.spec import Preprocessing
 from edgekit.doctor.layer_error import Array, ends_of
 from edgekit.finding import Finding
+from edgekit.formulas import decisions
 from edgekit.metrics import mean_value
 from edgekit.tflite.graph import Tensor
 from edgekit.verify import run_file
@@ -52,7 +53,7 @@ def mismatches(
     score = mean_value(data.metric, *judged)
     if score + BETTER > 1:
         return
-    renumbered = list(_labels(score, *judged))
+    renumbered = list(_labels(*judged))
     yield from renumbered or _preparation(source, data, part.take(_MOST), inputs, score)
 
 
@@ -61,22 +62,24 @@ def _better(score: float, other: float) -> bool:
     return other - score >= max(BETTER, (1 - score) / 2)
 
 
-def _labels(score: float, labels: tuple[Array, ...], outputs: tuple[Array, ...]) -> Iterator[Finding]:
-    """Whether another numbering of the classes, learned on half of the samples, fits the other half."""
-    truth, said = labels[0].reshape(-1), outputs[0].reshape(len(outputs[0]), -1).argmax(1)
-    if len(truth) != len(said) or truth.dtype.kind not in "iu":
+def _labels(labels: tuple[Array, ...], outputs: tuple[Array, ...]) -> Iterator[Finding]:
+    """Whether another numbering of the first head's classes, learned on half of the samples, fits the other half."""
+    truth, said = decisions(labels[0], outputs[0])
+    if truth.ndim > 1:
         return
+    score = float(np.mean(truth == said))
     half = np.arange(len(truth)) % 2 == 0
     renamed = {int(c): int(np.bincount(truth[half & (said == c)]).argmax()) for c in np.unique(said[half])}
     after = float(np.mean([renamed.get(int(c), -1) == t for c, t in zip(said[~half], truth[~half], strict=True)]))
-    if len(set(renamed.values())) * 2 < len(np.unique(truth)) or not _better(score, after):
+    moved = [f"{old} -> {new}" for old, new in sorted(renamed.items()) if old != new]
+    if not moved or len(set(renamed.values())) * 2 <= len(np.unique(truth)) or not _better(score, after):
         return
-    moved = ", ".join(f"{old} -> {new}" for old, new in sorted(renamed.items())[:4] if old != new)
+    shown = ", ".join([*moved[:4], *(["..."] if len(moved) > 4 else [])])
     yield Finding(
         "error",
         "labels",
         "labels",
-        f"the float model scores {score:.1%}, and {after:.1%} if its classes are numbered otherwise ({moved}, ...)",
+        f"the float model scores {score:.1%}, and {after:.1%} if its classes are numbered otherwise ({shown})",
         "give the labels in the order in which the model was trained",
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
 from edgekit.errors import ModelError
-from edgekit.stages.integer_graph import WEIGHTED
+from edgekit.stages.integer_graph import BIAS_PLACE, WEIGHTED
 from edgekit.tflite.graph import Graph, Operator, Tensor, read_graph
 
 _CASTS = {"QUANTIZE", "DEQUANTIZE"}
@@ -41,8 +41,7 @@ class Pairing:
 
     def bias(self, pair: tuple[Operator, Operator]) -> tuple[Tensor, Tensor] | None:
         """The constant biases of a pair of operators with weights; None where there is none."""
-        place = {None: None, "TRANSPOSE_CONV": 3}.get(pair[1].name, 2) if pair[1].name in WEIGHTED else None
-        return self._constants(pair, place)
+        return self._constants(pair, BIAS_PLACE.get(pair[1].name))
 
     def _constants(self, pair: tuple[Operator, Operator], place: int | None) -> tuple[Tensor, Tensor] | None:
         if place is None or any(len(one.inputs) <= place or one.inputs[place] < 0 for one in pair):

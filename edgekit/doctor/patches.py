@@ -78,7 +78,7 @@ def fits(graph: IntegerGraph, operator: Operator) -> bool:
 
 
 def patches_of(operator: Operator, window: tuple[int, ...], read: Any, truth: Any) -> Patches:
-    """Rows from all samples, at most 16384 and 128 MB, the same on every call.
+    """Rows from all samples, the same on every call; of convolutions at most 16384 and 128 MB, but one of each sample.
 
     `window` is height and width of the kernel of a convolution, `truth` what is to come out.
     """

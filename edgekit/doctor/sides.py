@@ -23,6 +23,7 @@ from edgekit.stages.integer_model import integer_model, operators_alone
 from edgekit.stages.integer_names import operators_of_layers
 from edgekit.stages.losses import call
 from edgekit.tf import import_keras, import_tensorflow
+from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
 from edgekit.tflite.numbers import to_real, to_stored
 from edgekit.tflite.taps import computed_tensors, with_inner_outputs, with_operators_apart
@@ -62,7 +63,10 @@ class FileSide:
         ):
             real = to_real(found[index], tensor) if index in found else array
             if np.abs(real.astype(np.float64) - array).max(initial=0) > quantum(tensor, array):
-                raise RunError(f"with all tensors as outputs, which stops some fusing, {tensor.name!r} is another")
+                raise RunError(
+                    f"with all tensors as outputs, which stops some fusing, {tensor.name!r} is another",
+                    "compare the outputs alone",
+                )
         known = _of_the_inputs(self.contents)
         return {index: array for index, array in found.items() if index in known}
 
@@ -157,10 +161,12 @@ class KerasSide:
         contents = read_contents(file)
         layers = _layer_values(contents, self.model.keras, part)
         layers |= dict(zip(contents.output_indices, self.outputs(part).arrays, strict=True))
-        runs = inner_values(file, list(part.array()))
+        batch = read_graph(file).batch
+        filled = -(-len(part) // batch) * batch  # of whole runs: the first samples come once more
+        runs = inner_values(file, [np.resize(array, (filled, *array.shape[1:])) for array in part.array()])
         for operator in contents.operators:
             for index in (index for index in operator.outputs if index in layers and operator.subgraph == 0):
-                theirs = np.concatenate([run[index] for run in runs])
+                theirs = np.concatenate([run[index] for run in runs])[: len(part)]
                 if theirs.shape == layers[index].shape:
                     yield compared(operator.index, operator.name, contents.tensors[index], layers[index], theirs, 1.0)
 

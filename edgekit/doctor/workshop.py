@@ -30,7 +30,7 @@ from edgekit.tflite.graph import Graph, read_graph
 from edgekit.verify import run_file
 
 CALIBRATION = 200
-"""Samples that ranges, biases and roundings are taken from."""
+"""Samples that ranges and roundings are taken from; biases from the first ones, on which tensors are compared."""
 
 _BRIEFLY = Plan(min_seconds=0.3, max_seconds=2.0)
 _RIMS: dict[str, Literal["float32", "int8", "uint8"]] = {"float32": "float32", "int8": "int8", "uint8": "uint8"}
@@ -61,10 +61,23 @@ class State:
             raise ModelError(
                 f"repairs are for int8 files, and this one holds {', '.join(sorted(inner))}", "give an int8 file"
             )
-        rim = _RIMS.get(graph.tensors[graph.inputs[0]].dtype, "int8")
         dense = {"FULLY_CONNECTED"}
         pair = _granularity(graph, {*WEIGHTED} - dense), _granularity(graph, dense)
-        return cls(source, Quantize("int8", pair[0], pair[1], rim, "converter"))
+        return cls(source, Quantize("int8", pair[0], pair[1], _rim(graph), "converter"))
+
+
+def _rim(graph: Graph) -> Literal["float32", "int8", "uint8"]:
+    """The type of the inputs and outputs, but for those that no cast can change: indices, and what stays in float."""
+    casts = [op for op in graph.operators if op.name in ("QUANTIZE", "DEQUANTIZE")]
+    cast = {op.inputs[0] for op in casts} | {op.outputs[0] for op in casts}
+    rims = {index: graph.tensors[index] for index in (*graph.inputs, *graph.outputs)}
+    kinds = {tensor.dtype for index, tensor in rims.items() if tensor.scales or index in cast}
+    if len(kinds) > 1:
+        raise ModelError(
+            f"repairs make all inputs and outputs of one type, and those of this file are {', '.join(sorted(kinds))}",
+            "give a file with one type of inputs and outputs, as `edgekit optimize` makes it",
+        )
+    return next((kind for name, kind in _RIMS.items() if name in kinds), "int8")
 
 
 def _granularity(graph: Graph, names: set[str]) -> Literal["per-channel", "per-tensor"]:
@@ -98,7 +111,9 @@ class Workshop:
         chosen = data.calibration or data.train
         if chosen is None:
             raise DataError("no data to calibrate on", "give train or calibration samples beside the test part")
-        self.samples = list(chosen.take(CALIBRATION).array())
+        batch = read_graph(source).batch
+        self.samples = list(chosen.take(max(CALIBRATION, batch)).array())
+        self._looked_at = [array[: max(LOOKED_AT, batch)] for array in self.samples]
         self._observed: dict[bytes, Observed] = {}
 
     @cached_property
@@ -126,7 +141,7 @@ class Workshop:
             return self._trained(state, state.training, found)
         file = quantize(Source(state.source, found, keep=state.keep), state.stage)
         if state.corrected:
-            file = correct_biases(file, state.source, [array[:LOOKED_AT] for array in self.samples])
+            file = correct_biases(file, state.source, self._looked_at)
         return round_adaptively(file, state.source, self.samples, say=self.say) if state.rounded else file
 
     def _trained(self, state: State, stage: QuantizeAware, found: Ranges) -> bytes:
@@ -160,8 +175,7 @@ class Workshop:
 
     def worst(self, tried: Tried, count: int) -> tuple[str, ...]:
         """The names in the float file of what the operators write that add most noise alone."""
-        samples = [array[:LOOKED_AT] for array in self.samples]
-        look = look_inside(tried.file, tried.state.source, samples)
+        look = look_inside(tried.file, tried.state.source, self._looked_at)
         ranked = sorted(look.layers, key=lambda one: -max(one.noise, one.grid_noise))
         tensors = look.pairing.float.tensors
         return tuple(tensors[one.pair[0].outputs[0]].name for one in ranked[:count])

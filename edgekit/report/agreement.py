@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgekit.doctor.agreement import LOOKED_AT, Agreements, Leg, OperatorDifference
+from edgekit.doctor.agreement import COMPARED, Agreements, Leg, OperatorDifference
 from edgekit.doctor.pairing import brief
 
 _RULE = (
     "a quantum is the scale of a quantized tensor, and a ten-thousandth of the range of any other\n"
-    f"operators are compared, given the same inputs, on the {LOOKED_AT} samples whose outputs differ most"
+    f"operators are compared, given the same inputs, on the {COMPARED} samples whose outputs differ most"
 )
 
 

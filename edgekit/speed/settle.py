@@ -26,7 +26,7 @@ from edgekit.recipe import LONGEST, Recipe
 from edgekit.run import Reference, Settled
 from edgekit.speed.race import Race, race
 from edgekit.speed.slow_operators import SlowOperators, counted
-from edgekit.surgery.rewrite import cutting, pieces, rules_for
+from edgekit.surgery.rewrite import cutting, partitions, rules_for
 from edgekit.target import Target
 from edgekit.units import format_seconds
 
@@ -83,7 +83,7 @@ def unmeasured(target: Target, recipe: Recipe, file: bytes) -> str | None:
     left = cutting(file) if _promised(target, recipe) else Counter[str]()
     if not left:
         return None
-    why = f"XNNPACK leaves {counted(left)} and makes {pieces(file)} pieces of the rest"
+    why = f"XNNPACK leaves {counted(left)} and makes {partitions(file)} pieces of the rest"
     return f"{target.name}/{recipe.name}: not measured, so it may be slower than float32: {why}"
 
 
@@ -142,7 +142,8 @@ def _file(makings: Makings, target: Target, recipe: Recipe) -> bytes:
 
 def _raced(makings: Makings, files: Mapping[str, bytes]) -> Race:
     title = f"measure {', '.join(files)} in turns"
-    return makings.work.remember(title, [*map(sha256, files.values())], lambda: race(files), Race)
+    key = [*map(sha256, files.values()), makings.tools]
+    return makings.work.remember(title, key, lambda: race(files), Race)
 
 
 def _candidates(makings: Makings, target: Target, recipe: Recipe, slow: SlowOperators) -> dict[str, bytes]:

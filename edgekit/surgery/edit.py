@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.tflite import flatbuffer
-from edgekit.tflite.surgery import pack, schema, unpack
+from edgekit.tflite.surgery import operator_code, pack, schema, unpack
 
 Array = NDArray[Any]
 
@@ -134,25 +134,15 @@ class Edit:
         return self._free_name(wished + b"_%d" % number) if number else wished
 
     def operator(self, name: str, inputs: Sequence[int], outputs: Sequence[int], **options: Any) -> Any:
-        """A new operator of version 1 with these options; it is in no graph yet."""
+        """A new operator with these options, of the first version that takes int8; it is in no graph yet."""
         made, table = self.fb.OperatorT(), _OPTIONS[name]
-        made.opcodeIndex = self._code(name)
+        made.opcodeIndex = operator_code(self.tree, name, _VERSIONS[name])
         made.inputs, made.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
         made.builtinOptionsType = getattr(self.fb.BuiltinOptions, table)
         made.builtinOptions = getattr(self.fb, f"{table}T")()
         for field, value in options.items():
             setattr(made.builtinOptions, field, value)
         return made
-
-    def _code(self, name: str) -> int:
-        number, version = getattr(self.fb.BuiltinOperator, name), _VERSIONS.get(name, 1)
-        for index, code in enumerate(self.tree.operatorCodes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == number and code.version == version:
-                return index
-        made = self.fb.OperatorCodeT()
-        made.builtinCode, made.deprecatedBuiltinCode, made.version = number, min(number, 127), version
-        self.tree.operatorCodes.append(made)
-        return len(self.tree.operatorCodes) - 1
 
     def replace(self, operator: Any, *others: Any) -> None:
         """Put other operators, in their order, at the place of one."""

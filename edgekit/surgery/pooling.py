@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.surgery.convolutions import MOST_TAPS
 from edgekit.surgery.edit import Edit
 
-MOST_TAPS = 25  # the largest window of XNNPACK's depthwise kernels (src/configs/dwconv-config.c); above, they are slow
 _SAME = 0
 
 

@@ -20,6 +20,7 @@ from edgekit.surgery.rules import RULES, Rule
 from edgekit.target import Target
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.graph import Graph, read_graph
+from edgekit.tflite.metadata import with_files_of
 
 _WHOLE_FILE = ("cycle", "file", "kernel")
 _CASTS = ("QUANTIZE", "DEQUANTIZE")
@@ -77,10 +78,10 @@ def rewrite(model: bytes, rules: Sequence[Rule] = RULES) -> Rewritten:
             for (rule, operator), count in done.items()
         )
         edit.drop_unread_casts()
-        return Rewritten(edit.done(), tuple(applied))
+        return Rewritten(with_files_of(edit.done(), model), tuple(applied))
 
 
-def pieces(model: bytes) -> int:
+def partitions(model: bytes) -> int:
     """How many pieces XNNPACK makes of a file. Raises ModelError for bytes that are no sound TFLite file."""
     return forecast_xnnpack(read_graph(model)).partitions
 

@@ -61,6 +61,14 @@ class Tensor(Struct, frozen=True, eq=False):
         """True for a value that is stored in the file."""
         return self.data is not None
 
+    @property
+    def steps(self) -> NDArray[Any]:
+        """The scales, in a shape that goes with the values: one for all, or one for each slice."""
+        shape = [1] * len(self.shape)
+        if len(self.scales) > 1:
+            shape[self.quantized_axis] = len(self.scales)
+        return np.reshape(np.asarray(self.scales, np.float64), shape)
+
     def values(self) -> NDArray[Any] | None:
         """The constant in the tensor's shape; None if there is none, or if its bytes are packed, sparse or too few."""
         kind = _NUMPY.get(self.dtype)
@@ -98,6 +106,12 @@ class Graph(Struct, frozen=True, eq=False):
     tensors: tuple[Tensor, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    @property
+    def batch(self) -> int:
+        """How many samples a run takes: the first dimension of the first input."""
+        shape = self.tensors[self.inputs[0]].shape if self.inputs else ()
+        return max(shape[0], 1) if shape else 1
 
     def read(self, operator: Operator) -> list[Tensor]:
         """The tensors that an operator reads, without the absent ones."""

@@ -42,7 +42,9 @@ def _dense(inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
 
 
 def _matmul(inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
-    return bounded_product(outputs[0]) * max(inputs[0][-1], 1)
+    """The first factor is `[..., rows, summed]` or, with `adj_x`, `[..., summed, rows]`; the output has the rows."""
+    summed = bounded_product(inputs[0][-2:]) // max(outputs[0][-2], 1)
+    return bounded_product(outputs[0]) * max(summed, 1)
 
 
 def _lstm(inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:

@@ -101,12 +101,17 @@ def lives(contents: ModelContents, planner: Planner) -> dict[int, Life]:
             first.setdefault(index, number)
             last[index] = number
         last.update((index, number) for index in operator.inputs if index in first)
-    kept = {*contents.output_indices, *(contents.input_indices if planner == "litert" else ())}
+    kept = kept_tensors(contents, planner)
     return {
         index: (begin, end if index in kept else last[index])
         for index, begin in first.items()
         if index >= 0 and not contents.tensors[index].variable and tensor_bytes(contents.tensors[index])
     }
+
+
+def kept_tensors(contents: ModelContents, planner: Planner) -> set[int]:
+    """The tensors that nothing may be written over to the end."""
+    return {*contents.output_indices, *(contents.input_indices if planner == "litert" else ())}
 
 
 def placed(moving: dict[int, Life], sizes: dict[int, int], planner: Planner) -> tuple[dict[int, int], int]:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from msgspec import Struct, structs
 
 from edgekit.tflite.inspect import ModelContents, OperatorInfo
-from edgekit.tflite.memory_plan import Planner, lives, placed, plan_memory, tensor_bytes
+from edgekit.tflite.memory_plan import Planner, kept_tensors, lives, placed, plan_memory, tensor_bytes
 from edgekit.tflite.pieces import CALLING, STATEFUL
 
 IN_PLACE = {
@@ -39,12 +39,13 @@ def savings(contents: ModelContents, planner: Planner) -> Savings:
 
 def _in_place(contents: ModelContents, planner: Planner) -> int:
     """The arena with each such pair of tensors as one, which lives as long as both."""
-    moving = lives(contents, planner)
+    moving, kept = lives(contents, planner), kept_tensors(contents, planner)
     sizes = {index: tensor_bytes(tensor) for index, tensor in enumerate(contents.tensors)}
     main = [op for op in contents.operators if op.subgraph == 0]
     for number, operator in enumerate(main):
         for output in operator.outputs if operator.name in IN_PLACE else ():
-            dying = [i for i in operator.inputs if i in moving and moving[i][1] == number and sizes[i] == sizes[output]]
+            free = [i for i in operator.inputs if i in moving and i not in kept and sizes[i] == sizes[output]]
+            dying = [i for i in free if moving[i][1] == number]
             if dying and output in moving and output not in operator.inputs:
                 begin, _ = moving.pop(dying[0])
                 moving[output] = (begin, moving[output][1])
@@ -69,7 +70,7 @@ class _Waiting:
     def __init__(self, contents: ModelContents, planner: Planner) -> None:
         self.operators = [op for op in contents.operators if op.subgraph == 0]
         self.sizes = {index: tensor_bytes(contents.tensors[index]) for index in lives(contents, planner)}
-        self.kept = {*contents.output_indices, *(contents.input_indices if planner == "litert" else ())}
+        self.kept = kept_tensors(contents, planner)
         self.unwritten = {index for op in self.operators for index in op.outputs}
         self.readers: dict[int, set[int]] = {}
         for place, op in enumerate(self.operators):

@@ -87,7 +87,17 @@ def write_metadata(model: bytes, metadata: FileMetadata) -> bytes:
         _put(tree, METADATA, encode(ready))
     if metadata.min_runtime_version:
         _put(tree, RUNTIME, metadata.min_runtime_version.encode())
+    for entry in _named(tree, RUNTIME) if not metadata.min_runtime_version else ():
+        tree.metadata.remove(entry)
     return _with_zip(surgery.pack(tree), metadata.files)
+
+
+def with_files_of(model: bytes, original: bytes) -> bytes:
+    """The model, which was made of another, with the associated files that are packed behind that one.
+
+    Raises ModelError where these are damaged.
+    """
+    return _with_zip(model, _packed_files(original, "model"))
 
 
 def _entries(root: Any, room: flatbuffer.Room) -> Iterator[tuple[str, int]]:
@@ -123,11 +133,19 @@ def _packed_files(model: bytes, name: str) -> dict[str, bytes]:
                     f"{name}: its associated files claim {format_bytes(size)}",
                     f"pack at most {format_bytes(_MOST_FILE_BYTES)}",
                 )
-            return {info.filename: archive.read(info) for info in infos}
+            return {info.filename: _inflated(archive, info) for info in infos}
     except _ZIP_DAMAGE as cause:
         raise ModelError(
             f"{name}: damaged associated files ({cause})", "copy or export it again, and compare checksums"
         ) from None
+
+
+def _inflated(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The content of an entry; never much more than it claims is inflated, which the other methods cannot promise."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename!r} is neither stored nor deflated")
+    with archive.open(info) as file:
+        return file.read(info.file_size + 1)
 
 
 def _put(tree: Any, name: str, data: bytes) -> None:
@@ -136,7 +154,7 @@ def _put(tree: Any, name: str, data: bytes) -> None:
 
     fb = surgery.schema()
     tree.metadata = tree.metadata or []
-    found = [entry for entry in tree.metadata if entry.name in (name, name.encode())]
+    found = _named(tree, name)
     if not found:
         found = [fb.MetadataT()]
         found[0].name, found[0].buffer = name.encode(), len(tree.buffers)
@@ -144,6 +162,10 @@ def _put(tree: Any, name: str, data: bytes) -> None:
         tree.buffers.append(fb.BufferT())
     buffer = tree.buffers[found[0].buffer]
     buffer.data, buffer.offset, buffer.size = np.frombuffer(data, np.uint8), 0, 0
+
+
+def _named(tree: Any, name: str) -> list[Any]:
+    return [entry for entry in tree.metadata or [] if entry.name in (name, name.encode())]
 
 
 def _with_zip(model: bytes, files: Mapping[str, bytes]) -> bytes:

@@ -75,7 +75,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
     except (OSError, UnicodeDecodeError) as cause:
-        raise InputError(f"{path}: {cause}", "give a text file in UTF-8 with one label a line") from None
+        reason = cause.strerror if isinstance(cause, OSError) else cause
+        raise InputError(f"{path}: {reason}", "give a text file in UTF-8 with one label a line") from None
     names = tuple(line.strip() for line in lines)
     if "" in names:
         raise InputError(f"{path}: line {names.index('') + 1} is empty", "give one label a line, in the model's order")

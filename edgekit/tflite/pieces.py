@@ -13,7 +13,7 @@ from edgekit.tflite.surgery import pack, schema, unpack
 
 STATEFUL = {"CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "HASHTABLE", "HASHTABLE_FIND"}
 CALLING = {"IF", "WHILE", "CALL", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"}
-_NUMBERS = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
+NUMBERS = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
 
 
 class Piece(NamedTuple):
@@ -75,7 +75,7 @@ def _reason(operator: OperatorInfo, contents: ModelContents, constant: set[int])
     if not live:
         return "has no inputs"
     tensors = contents.tensors
-    if any(tensors[index].dtype not in _NUMBERS for index in (*live, *operator.outputs)):
+    if any(tensors[index].dtype not in NUMBERS for index in (*live, *operator.outputs)):
         return "works on other things than numbers"
     first = next(index for index in operator.inputs if index >= 0)
     if any(index != first and tensors[index].dtype in ("int32", "int64") for index in live):

@@ -108,7 +108,7 @@ def with_ranges(model: bytes, ranges: Mapping[str, tuple[float, float]]) -> byte
     tree, fb = unpack(model), schema()
     for graph in tree.subgraphs:
         for tensor in graph.tensors:
-            found = ranges.get(_text(tensor.name))
+            found = ranges.get(flatbuffer.text(tensor.name))
             if found and tree.buffers[tensor.buffer].data is None:
                 tensor.quantization = tensor.quantization or fb.QuantizationParametersT()
                 tensor.quantization.min, tensor.quantization.max = [found[0]], [found[1]]
@@ -125,13 +125,11 @@ def without_negation(model: bytes) -> bytes:
     for graph in tree.subgraphs:
         minus: int | None = None
         for operator in graph.operators:
-            code = tree.operatorCodes[operator.opcodeIndex]
-            number = max(code.builtinCode, code.deprecatedBuiltinCode)
             floats = graph.tensors[operator.inputs[0]].type == fb.TensorType.FLOAT32 if len(operator.inputs) else False
-            if number != fb.BuiltinOperator.NEG or not floats:
+            if _number(tree.operatorCodes[operator.opcodeIndex]) != fb.BuiltinOperator.NEG or not floats:
                 continue
             minus = _constant(tree, graph, b"minus_one", -1.0) if minus is None else minus
-            operator.opcodeIndex = _operator_code(tree, "MUL")
+            operator.opcodeIndex = operator_code(tree, "MUL")
             operator.inputs = np.array([operator.inputs[0], minus], np.int32)
             operator.builtinOptionsType, operator.builtinOptions = fb.BuiltinOptions.MulOptions, fb.MulOptionsT()
             changed = True
@@ -148,9 +146,10 @@ def with_rescaled_copies(model: bytes) -> bytes:
     changed = False
     for graph in tree.subgraphs:
         for place, operator in reversed(list(enumerate(graph.operators))):
-            code = tree.operatorCodes[operator.opcodeIndex]
+            if _number(tree.operatorCodes[operator.opcodeIndex]) != fb.BuiltinOperator.REVERSE_V2:
+                continue
             ends = graph.tensors[operator.inputs[0]], graph.tensors[operator.outputs[0]]
-            if code.builtinCode != fb.BuiltinOperator.REVERSE_V2 or _grid(ends[0]) == _grid(ends[1]):
+            if _grid(ends[0]) == _grid(ends[1]):
                 continue
             written, plain = int(operator.outputs[0]), copy(ends[1])
             plain.name, plain.quantization = ends[1].name + b"_copied", ends[0].quantization
@@ -159,6 +158,11 @@ def with_rescaled_copies(model: bytes) -> bytes:
             graph.operators.insert(place + 1, _cast_operator(tree, len(graph.tensors) - 1, written, "QUANTIZE"))
             changed = True
     return pack(tree) if changed else model
+
+
+def _number(code: Any) -> int:
+    """The operator in the schema; old files have it in another field."""
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _grid(tensor: Any) -> tuple[list[float], list[int]] | None:
@@ -205,7 +209,7 @@ def with_contract(model: bytes, inputs: Sequence[tuple[str, str]], outputs: Sequ
 
 
 def _ordered(graph: Any, arguments: list[Any], wished: Sequence[tuple[str, str]]) -> np.ndarray[Any, Any]:
-    by_name = {_text(argument.name): argument for argument in arguments}
+    by_name = {flatbuffer.text(argument.name): argument for argument in arguments}
     if set(by_name) != {old for old, _ in wished}:
         raise ModelError(
             f"the converted file has the arguments {sorted(by_name)}, expected {sorted(old for old, _ in wished)}",
@@ -236,11 +240,12 @@ def with_io_type(model: bytes, dtype: str) -> bytes:
 def _recast(
     tree: Any, graph: Any, indices: Sequence[int], dtype: str, cast_one: Callable[[Any, Any, int, str], int]
 ) -> np.ndarray[Any, Any]:
-    changed = [
-        cast_one(tree, graph, int(index), dtype) if _needs_cast(graph.tensors[index], dtype) else int(index)
-        for index in indices
-    ]
-    return np.array(changed, np.int32)
+    cast = {
+        index: cast_one(tree, graph, index, dtype)
+        for index in dict.fromkeys(map(int, indices))
+        if _needs_cast(graph.tensors[index], dtype)
+    }
+    return np.array([cast.get(int(index), index) for index in indices], np.int32)
 
 
 def _needs_cast(tensor: Any, dtype: str) -> bool:
@@ -286,21 +291,22 @@ _ZERO = {"uint8": 128, "int8": 0, "int16": 0}
 def _cast_operator(tree: Any, source: int, destination: int, name: str) -> Any:
     fb = schema()
     operator = fb.OperatorT()
-    operator.opcodeIndex = _operator_code(tree, name)
+    operator.opcodeIndex = operator_code(tree, name)
     operator.inputs, operator.outputs = np.array([source], np.int32), np.array([destination], np.int32)
     operator.builtinOptionsType = getattr(fb.BuiltinOptions, f"{name.title()}Options")
     operator.builtinOptions = getattr(fb, f"{name.title()}OptionsT")()
     return operator
 
 
-def _operator_code(tree: Any, name: str) -> int:
+def operator_code(tree: Any, name: str, version: int | None = None) -> int:
+    """The number of an operator's code, of this version or else of any; one that is missing is appended."""
     fb = schema()
     number = getattr(fb.BuiltinOperator, name)
     for index, code in enumerate(tree.operatorCodes):
-        if code.builtinCode == number:
+        if _number(code) == number and version in (None, code.version):
             return index
     code = fb.OperatorCodeT()
-    code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 1
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), version or 1
     tree.operatorCodes.append(code)
     return len(tree.operatorCodes) - 1
 
@@ -312,7 +318,3 @@ def redirect(tree: Any, graph: Any, side: str, old: int, new: int) -> None:
             for argument in getattr(signature, side):
                 if argument.tensorIndex == old:
                     argument.tensorIndex = new
-
-
-def _text(value: bytes | None) -> str:
-    return value.decode("utf-8", "replace") if value else ""

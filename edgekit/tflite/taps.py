@@ -8,9 +8,8 @@ from copy import copy
 import numpy as np
 
 from edgekit.tflite.inspect import ModelContents, read_contents
+from edgekit.tflite.pieces import NUMBERS
 from edgekit.tflite.surgery import pack, unpack
-
-_NUMBERS = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
 
 
 def with_inner_outputs(model: bytes) -> bytes:
@@ -28,7 +27,7 @@ def with_inner_outputs(model: bytes) -> bytes:
 def computed_tensors(contents: ModelContents) -> list[int]:
     """The tensors of numbers that the main graph computes, in the order in which they are computed."""
     written = [index for op in contents.operators if op.subgraph == 0 for index in op.outputs]
-    return list(dict.fromkeys(index for index in written if contents.tensors[index].dtype in _NUMBERS))
+    return list(dict.fromkeys(index for index in written if contents.tensors[index].dtype in NUMBERS))
 
 
 def with_operators_apart(model: bytes, tensors: Sequence[int]) -> bytes:

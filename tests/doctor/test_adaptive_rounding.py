@@ -12,7 +12,7 @@ import pytest
 
 from edgekit.doctor.adaptive_rounding import round_adaptively
 from edgekit.doctor.patches import fits, patches_of
-from edgekit.doctor.walk import Walk, real_of, steps_of
+from edgekit.doctor.stepwise import Walk, real_of, steps_of
 from edgekit.errors import ModelError
 from edgekit.stages.calibrate import calibrate
 from edgekit.stages.inner_values import inner_values

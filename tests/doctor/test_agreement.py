@@ -17,8 +17,10 @@ from edgekit.cli.agree import command
 from edgekit.data.parts import Part
 from edgekit.doctor.agree import agree
 from edgekit.doctor.agreement import HYBRID, compared, operators_compared
-from edgekit.doctor.sides import FileSide, Simulation
+from edgekit.doctor.case import lowered
+from edgekit.doctor.sides import FileSide, KerasSide, Simulation
 from edgekit.errors import DataError, GateError, ModelError
+from edgekit.model import load_model
 from edgekit.report.agreement import agreement_text
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
@@ -156,6 +158,13 @@ def test_a_keras_model_that_the_file_is_not_of_parts_at_its_layer(
     assert isinstance(done.exception, GateError)
     assert "Keras model and float32 file part at" in done.exception.problem
     assert json.loads(done.stdout)["legs"][0]["operators"]
+
+
+def test_a_keras_model_is_compared_with_a_file_of_a_larger_batch(some: Part, digits: Path) -> None:
+    model = load_model(digits / "digits.keras")
+    found = list(KerasSide(model).compared_with(lowered(model, 8), some))
+    assert found
+    assert all(one.quanta <= one.bound + 0.01 for one in found)
 
 
 def test_a_value_that_is_no_number_on_one_side_parts() -> None:

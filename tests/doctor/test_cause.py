@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import patients
@@ -12,12 +15,16 @@ import tiny_models
 from _pytest.mark import ParameterSet
 from planted import PLANTED, Patient, Planted
 
+from edgekit.data.parts import Dataset, Part
+from edgekit.data.spec import DataSpec
 from edgekit.doctor import cause
-from edgekit.doctor.cause import causes, suffered
+from edgekit.doctor.cause import causes, suffered, unlike_channels
 from edgekit.doctor.cause_weights import reading_one
 from edgekit.doctor.diagnosis import diagnose
 from edgekit.doctor.layer_error import look_inside
+from edgekit.doctor.mismatch import mismatches
 from edgekit.errors import DataError, ModelError
+from edgekit.tflite.surgery import with_io_type
 
 SAMPLES = 32
 OF_DATA = ("labels", "preprocessing")
@@ -147,3 +154,39 @@ def test_calibration_samples_that_are_unlike_the_training_data_are_told_last(sou
     found = diagnose(net.int8(), net.file, net.data(x_calibration=net.arrays["x_train"][:150] * 0.1))
     assert [finding.code.split("-")[0] for finding in found.findings] == ["calibration"]
     assert not diagnose(net.int8(), net.file, net.data()).findings
+
+
+def test_a_file_of_unsigned_inputs_and_outputs_is_no_better_than_it_is(sound: Mapping[str, patients.Net]) -> None:
+    sick = planted.scale_disparity(sound["digits"])
+    assert _codes(replace(sick, quantized=with_io_type(sick.quantized, "uint8"))) == _codes(sick)
+
+
+def test_channels_that_never_change_are_not_told_as_small() -> None:
+    tensor, operator = SimpleNamespace(scales=(0.1,)), SimpleNamespace(index=0)
+    one: Any = SimpleNamespace(tensor=tensor, grid_noise=1.0, pair=(operator, operator), real=np.ones((4, 3)))
+    assert unlike_channels(one, one) is None
+
+
+def _of_numbering(labels: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> list[str]:
+    """What is said of labels and outputs of a classifier, with nothing to be said of its two inputs."""
+    part = Part("test", (np.zeros((64, 1), np.float32),) * 2, tuple(labels))
+    data = Dataset(None, None, None, part, DataSpec(), "", "classification")
+    return [found.problem for found in mismatches(b"", data, part, (), outputs)]
+
+
+def test_classes_in_another_order_are_told_by_those_that_move() -> None:
+    truth = np.repeat(np.arange(6), 11)[:64]
+    (said,) = _of_numbering([truth], [np.eye(6)[np.array([0, 1, 2, 3, 5, 4])[truth]]])
+    assert said.endswith("and 100.0% if its classes are numbered otherwise (4 -> 5, 5 -> 4)")
+
+
+def test_a_right_head_beside_a_wrong_one_has_its_classes_in_order() -> None:
+    truth = np.arange(64) // 2 % 4
+    assert not _of_numbering([truth, truth], [np.eye(4)[truth], np.eye(4)[(truth + 1) % 4]])
+
+
+def test_one_output_for_two_classes_is_decided_as_it_is_scored() -> None:
+    truth = np.arange(64) // 2 % 4 > 0
+    assert not _of_numbering([truth.astype(int)], [(np.arange(64) // 8 % 2).astype(np.float32)[:, None]])
+    (said,) = _of_numbering([truth.astype(int)], [1 - truth.astype(np.float32)[:, None]])
+    assert "(0 -> 1, 1 -> 0)" in said

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import crashing, custom
+from tiny_models import crashing, custom, negative
 
 from edgekit.doctor.layer_error import channel_noise, look_inside, sqnr_db
 from edgekit.doctor.pairing import paired
-from edgekit.errors import ModelError, RunError
+from edgekit.errors import DataError, ModelError, RunError
 from edgekit.stages.calibrate import calibrate
 from edgekit.stages.inner_values import inner_values
 from edgekit.stages.numerics import Quantize
@@ -99,6 +99,11 @@ def test_an_operator_alone_hears_nothing_of_the_fault_before_it(float_file: byte
     assert first.error.isolated_db < 10
     assert all(one.error.isolated_db > 30 for one in others)
     assert min(one.error.accumulated_db for one in others) < 10
+
+
+def test_fewer_samples_than_a_run_takes_are_refused() -> None:
+    with pytest.raises(DataError, match="3 samples, and the file takes 4 at once"):
+        inner_values(negative((4, 2)), [np.zeros((3, 2), np.float32)])
 
 
 def test_an_interpreter_that_dies_is_an_error(float_file: bytes) -> None:

@@ -6,14 +6,18 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import patients
 import planted
 import pytest
+from toys import Toy
 
 from edgekit.doctor.bias_correction import correct_biases
+from edgekit.doctor.case import lowered
+from edgekit.doctor.diagnosis import diagnose
 from edgekit.doctor.equalizable import links
 from edgekit.doctor.equalize import equalize
 from edgekit.doctor.floor import Floor
@@ -23,9 +27,12 @@ from edgekit.doctor.repair import default_floor, repair
 from edgekit.doctor.workshop import State, Tried, Workshop
 from edgekit.errors import DataError, ModelError
 from edgekit.model import load_model
+from edgekit.stages.calibrate import calibrate
+from edgekit.stages.quantize import Source, quantize
 from edgekit.target import load_target
 from edgekit.tflite.constants import with_constants
 from edgekit.tflite.graph import read_graph
+from edgekit.tflite.surgery import with_io_type
 from edgekit.verify import run_file
 
 Sound = Mapping[str, patients.Net]
@@ -226,6 +233,11 @@ def test_floors_as_they_are_written(text: str | float, bound: float) -> None:
     assert Floor.parse(text).bound == pytest.approx(bound)
 
 
+def test_a_percentage_of_what_is_no_share_is_no_floor() -> None:
+    with pytest.raises(DataError, match="a percentage of mae is not defined"):
+        Floor.parse("90%").check("mae", 0.5)
+
+
 @pytest.mark.parametrize("text", ["", "much", "-3%", "9 MB"])
 def test_what_is_no_floor(text: str) -> None:
     with pytest.raises(DataError, match="no score"):
@@ -258,6 +270,81 @@ def test_the_settings_of_a_file_are_read_from_it(sound: Sound) -> None:
         assert (stage.granularity, stage.io) == (granularity, "int8")
     with pytest.raises(ModelError, match="repairs are for int8 files"):
         State.of(net.file, net.file)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "float32"])
+def test_the_type_of_inputs_and_outputs_is_read_from_the_file(kind: Any, sound: Sound) -> None:
+    net = sound["digits"]
+    assert State.of(with_io_type(net.int8(), kind), net.file).stage.io == kind
+
+
+def test_indices_say_nothing_of_the_type_of_outputs() -> None:
+    toy = Toy()
+    words, table, row, out = (
+        toy.tensor((1, 1), "int32"),
+        toy.tensor((8, 4), "int8", data=True),
+        toy.tensor((1, 4), "int8"),
+        toy.tensor((1, 4)),
+    )
+    toy.operator("GATHER", [table, words], [row], "GatherOptions")
+    toy.operator("DEQUANTIZE", [row], [out], "DequantizeOptions")
+    assert State.of(toy.bytes([words], [out]), b"").stage.io == "float32"
+
+
+def test_a_file_of_unlike_inputs_and_outputs_is_not_made_anew_as_another() -> None:
+    toy = Toy()
+    x, inner, out = toy.tensor((1, 4), "uint8"), toy.tensor((1, 4), "int8"), toy.tensor((1, 4))
+    toy.operator("QUANTIZE", [x], [inner], "QuantizeOptions")
+    toy.operator("DEQUANTIZE", [inner], [out], "DequantizeOptions")
+    with pytest.raises(ModelError, match="of this file are float32, uint8"):
+        State.of(toy.bytes([x], [out]), b"")
+
+
+def _bias(toy: Toy, kind: str) -> int:
+    return toy.tensor((1,), "int32", [0.01], data=[0]) if kind == "int8" else toy.tensor((1,), data=[0])
+
+
+def _transposed(kind: str) -> bytes:
+    """A transposed convolution of stride 2 with a window of 2x2: each position of the output reads one weight."""
+    toy = Toy()
+    shape, x = toy.tensor((4,), "int32", data=[1, 8, 8, 1]), toy.tensor((1, 4, 4, 1), kind)
+    kernel = toy.tensor((1, 2, 2, 1), kind, data=np.full((1, 2, 2, 1), 12 if kind == "int8" else 1))
+    bias, out = _bias(toy, kind), toy.tensor((1, 8, 8, 1), kind)
+    options = {"strideH": 2, "strideW": 2}
+    toy.operator("TRANSPOSE_CONV", [shape, kernel, x, bias], [out], "TransposeConvOptions", 3, **options)
+    return toy.bytes([x], [out])
+
+
+def _two_heads(kind: str) -> bytes:
+    """Two dense layers that read one bias."""
+    toy = Toy()
+    x, bias, *ends = toy.tensor((1, 2), kind), _bias(toy, kind), toy.tensor((1, 1), kind), toy.tensor((1, 1), kind)
+    for end in ends:
+        kernel = toy.tensor((1, 2), kind, data=np.full((1, 2), 12 if kind == "int8" else 1))
+        toy.operator("FULLY_CONNECTED", [x, kernel, bias], [end], "FullyConnectedOptions")
+    return toy.bytes([x], ends)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "stored"), [(_transposed, (4, 4, 1), -20), (_two_heads, (2,), 0)], ids=["transposed", "shared"]
+)
+def test_a_bias_takes_the_mean_error_of_one_output_or_none(
+    make: Callable[[str], bytes], shape: tuple[int, ...], stored: int
+) -> None:
+    """Weights are 0.2 too large, inputs are 1, and a step of the bias is 0.01."""
+    file = correct_biases(make("int8"), make("float32"), [np.ones((2, *shape), np.float32)])
+    (bias,) = [t for t in read_graph(file).tensors if t.dtype == "int32" and t.scales]
+    assert bias.values().tolist() == [stored]
+
+
+def test_a_file_of_a_large_batch_is_looked_into_and_repaired_by_whole_batches(sound: Sound, digits: Path) -> None:
+    net = sound["digits"]
+    source = lowered(load_model(digits / "digits.keras"), 64)
+    stage = State.of(net.int8(), net.file).stage
+    file = quantize(Source(source, calibrate(source, [net.arrays["x_train"][:128]])), stage)
+    assert diagnose(file, source, net.data()).layers
+    shop, state = Workshop(source, net.data()), State.of(file, source)
+    assert shop.worst(shop.tried(replace(state, corrected=True)), 1)
 
 
 def test_constants_keep_shape_and_type(sound: Sound) -> None:

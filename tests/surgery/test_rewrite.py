@@ -19,6 +19,7 @@ from edgekit.surgery.rules import RULES
 from edgekit.target import load_target, target_names
 from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import inspect_model
+from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
 
 
 def test_it_says_what_was_done_and_why() -> None:
@@ -150,3 +151,10 @@ def test_the_rewritten_file_runs_without_xnnpack_too() -> None:
         file = rewrite(surrounded(middle)).file
         plain, fast = answers(file, x, xnnpack=False)[0], answers(file, x)[0]
         assert np.abs(plain - fast).max() <= 1, names(file)
+
+
+def test_label_files_are_packed_behind_the_rewritten_file() -> None:
+    files = {"labels.txt": b"ant\nbee\n"}
+    done = rewrite(write_metadata(surrounded("GELU"), FileMetadata(files=files)))
+    assert done.applied
+    assert read_metadata(done.file).files == files

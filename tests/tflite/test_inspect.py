@@ -34,6 +34,7 @@ def test_the_digits_network_is_read_as_it_was_built(float_file: bytes) -> None:
         ("FULLY_CONNECTED", [(2, 5), (7, 5)], [(2, 7)], 70),
         ("TRANSPOSE_CONV", [(4,), (6, 3, 3, 2), (1, 4, 4, 2)], [(1, 8, 8, 6)], 4 * 4 * 2 * 9 * 6),
         ("BATCH_MATMUL", [(1, 4, 6), (1, 6, 5)], [(1, 4, 5)], 120),
+        ("BATCH_MATMUL", [(1, 6, 4), (1, 6, 5)], [(1, 4, 5)], 120),  # the first one transposed
         ("RELU", [(1, 4)], [(1, 4)], 0),
         ("CONV_2D", [(1, 8, 8, 3)], [(1, 8, 8, 16)], 0),
     ],

@@ -39,6 +39,12 @@ def test_a_chain_of_additions_needs_one_tensor_in_place() -> None:
     assert savings(contents, "micro").in_place_bytes == 160
 
 
+def test_an_output_is_not_written_over_by_what_reads_it() -> None:
+    tensors = [TensorInfo(f"t{i}", (1, 160), "int8") for i in range(3)]
+    contents = contents_of(tensors, (operator(0, (0,)), operator(1, (1,))), (0,), (1, 2))
+    assert savings(contents, "micro").in_place_bytes == 320
+
+
 def test_a_branch_that_ends_small_goes_first() -> None:
     """t1 and t2 are large, each read once; written one after the other they live together, else one at a time."""
     tensors = [TensorInfo(f"t{i}", (1, size), "int8") for i, size in enumerate((16, 960, 960, 16, 16, 16))]

@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -330,3 +332,33 @@ def test_mediapipe_classifies_with_what_is_written_here(tiny_cnn: Path, tmp_path
 
 def test_metadata_of_nothing_are_nothing() -> None:
     assert read_metadata(PLAIN) == FileMetadata()
+
+
+def test_an_empty_runtime_version_takes_the_entry_away() -> None:
+    told = _set(PLAIN, min_runtime_version="2.15.0")
+    assert read_metadata(_set(told, min_runtime_version="")).min_runtime_version == ""
+    assert read_metadata(_set(told, name="n")).min_runtime_version == "2.15.0"
+
+
+def _zipped(data: bytes, method: int, claimed: int) -> bytes:
+    whole = io.BytesIO(PLAIN)
+    with zipfile.ZipFile(whole, "a", method) as archive:
+        archive.writestr("labels.txt", data)
+        archive.filelist[0].file_size, archive.filelist[0].CRC = claimed, zlib.crc32(data[:claimed])
+    return whole.getvalue()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_files_packed_in_a_way_without_bounds_are_refused(method: int) -> None:
+    with pytest.raises(ModelError, match="neither stored nor deflated"):
+        read_metadata(_zipped(b"ant", method, 3))
+
+
+def test_no_more_is_inflated_than_a_file_claims() -> None:
+    model = _zipped(bytes(32 << 20), zipfile.ZIP_DEFLATED, 8)
+    tracemalloc.start()
+    with suppress(ModelError):
+        read_metadata(model)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4 << 20

@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toys import Toy
 
 from edgekit.bench.run import infer
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.batch import batched_twin
+from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import inspect_model
-from edgekit.tflite.surgery import inline_buffers, with_io_type, with_ranges
+from edgekit.tflite.surgery import inline_buffers, with_io_type, with_ranges, with_rescaled_copies
 
 
 def _samples(count: int) -> np.ndarray[Any, Any]:
@@ -61,3 +63,21 @@ def test_int8_and_uint8_inputs_give_the_same_numbers(int8_file: bytes) -> None:
     signed = infer(int8_file, [x.astype(np.int8)]).outputs[0]
     unsigned = infer(with_io_type(int8_file, "uint8"), [(x + 128).astype(np.uint8)]).outputs[0]
     np.testing.assert_array_equal(signed.astype(np.int16) + 128, unsigned)
+
+
+def test_an_output_that_is_given_twice_is_cast_once() -> None:
+    toy = Toy()
+    x, y = toy.tensor((1, 4), "int8"), toy.tensor((1, 4), "int8")
+    toy.operator("ABS", [x], [y], "AbsOptions")
+    graph = read_graph(with_io_type(toy.bytes([x], [y, y]), "float32"))
+    assert [op.name for op in graph.operators] == ["QUANTIZE", "ABS", "DEQUANTIZE"]
+    assert graph.outputs[0] == graph.outputs[1]
+    assert graph.tensors[graph.outputs[0]].name == "t1"
+
+
+def test_operators_without_inputs_copy_nothing() -> None:
+    toy = Toy()
+    x, state = toy.tensor((1, 4)), toy.tensor((), "int32")
+    toy.operator("VAR_HANDLE", [], [state], "VarHandleOptions")
+    file = toy.bytes([x], [x])
+    assert with_rescaled_copies(file) == file

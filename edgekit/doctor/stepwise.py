@@ -1,4 +1,4 @@
-"""Walk: a TFLite file run in TensorFlow, one operator after the other, on all samples at once.
+"""Stepwise: a TFLite file run in TensorFlow, one operator after the other, on all samples at once.
 
 Values are real, each rounded to the grid of its tensor. Constants can be replaced on the way, so a later operator reads
 what an earlier one makes with its new weights; what nobody reads any more is let go.
