@@ -20,7 +20,7 @@ from edgekit.dataset import Dataset, load_for, refuse_missing
 from edgekit.errors import ModelError, RecipeError
 from edgekit.latency import host_latency
 from edgekit.model import Model, load_model
-from edgekit.recipe import Recipe
+from edgekit.recipe import Recipe, checked
 from edgekit.run_stage import run_stage
 from edgekit.stages.replicas import join
 from edgekit.stages.sensitivity import Sensitivity, SensitivityReport, sensitivity
@@ -52,16 +52,20 @@ def compress_model(
 ) -> Compressed:
     """Run the stages of a recipe that come before conversion, and give the smaller Keras model.
 
-    A phrase needs no number format here (`channels50`). `folder` keeps what an interrupted call goes on from. Raises
-    what `optimize` raises.
+    A phrase needs no number format here (`channels50`): it gets one that the target runs. `folder` keeps what an
+    interrupted call goes on from. Raises what `optimize` raises.
     """
-    board, asked = load_target(target), recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe, "float32")
+    board = load_target(target)
+    schemes = board.numerics.schemes
+    scheme = "float32" if "float32" in schemes else schemes[0]
+    asked = checked(recipe) if isinstance(recipe, Recipe) else Recipe.parse(recipe, scheme)
     if not isinstance(recipe, Recipe):
         asked.refuse_code(trust)
     if asked.quantize_aware:
         raise RecipeError(f"recipe {asked.name!r}: qat trains the integer file", "leave qat out, or use optimize")
     if not asked.compression:
         raise RecipeError(f"recipe {asked.name!r} changes nothing in the network", "name a step, such as channels50")
+    resolved = asked.resolve(board)
     if data is not None:
         refuse_missing(data, data_options, trust)
     with _home(folder, asked) as home, shared():
@@ -70,7 +74,6 @@ def compress_model(
         dataset = None if data is None else load_for(source.inputs, source.outputs, data, data_options or {}, trust)
         for stage in asked.compression:
             refuse_without_training(stage, dataset)
-        resolved = asked.resolve(board)
         calibration = dataset.calibration.array() if dataset and dataset.calibration else ()
         clock = host_latency(resolved.quantize, calibration, batch=resolved.convert.batch)
         around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say, clock)

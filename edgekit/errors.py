@@ -22,6 +22,7 @@ import difflib
 from collections.abc import Iterable
 
 _MOST_NAMED = 4
+_MOST_KNOWN = 20
 
 
 class EdgekitError(Exception):
@@ -89,12 +90,18 @@ class GateError(EdgekitError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """One sentence naming the known words that have this one in them (`pi4`), or the closest one, or else all."""
+    """One sentence naming the known words that have this one in them (`pi4`), or the closest one, or else the first.
+
+    Empty where nothing is known.
+    """
     names = sorted(known)
     near = [name for name in names if len(_letters(word)) > 2 and _letters(word) in _letters(name)]
     if not 0 < len(near) <= _MOST_NAMED:
         near = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names)}"
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    more = f" and {len(names) - _MOST_KNOWN} more" if len(names) > _MOST_KNOWN else ""
+    return f"known: {', '.join(names[:_MOST_KNOWN])}{more}" if names else ""
 
 
 def _letters(word: str) -> str:

@@ -64,14 +64,14 @@ def evaluate_model(
             raise ModelError(f"{model} is no .tflite file, and a device runs only those", "convert it first")
         if plan not in (None, Plan()):
             raise InputError(
-                f"{model} is no .tflite file: Keras runs it, without runtime, threads, cores or delegate of a plan",
+                f"{model} is no .tflite file: TensorFlow runs it, without runtime, threads, cores or delegate",
                 "convert it first, or leave these options out",
             )
         refuse_missing(data, data_options, trust)
         loaded = load_model(model, trust=trust)
         dataset = load_for(loaded.inputs, loaded.outputs, data, data_options, trust)
         chosen, same = chosen_part(dataset, part, samples), None
-        outputs = Outputs(tuple(loaded.predict(chosen.array())), 0, "keras")
+        outputs = Outputs(tuple(loaded.predict(chosen.array())), 0, "keras" if loaded.kind == "keras" else "tensorflow")
     judged = dataset.judged(chosen, outputs.arrays)
     found: tuple[Score, ...] = ()
     if judged and dataset.metrics:

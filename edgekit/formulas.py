@@ -30,7 +30,7 @@ def decisions(y: Array, out: Array) -> tuple[Array, Array]:
     """Class numbers that were given and that were decided, in the same shape."""
     out = flat(out) if y.ndim == 1 else out
     decided = classes(out)
-    if y.shape != decided.shape and y.shape == out.shape:
+    if y.shape != decided.shape and y.shape == out.shape and y.shape[-1] > 1:
         y = y.argmax(axis=-1)
     if y.ndim == decided.ndim + 1 and y.shape[-1] == 1:
         y = y[..., 0]
@@ -42,6 +42,14 @@ def decisions(y: Array, out: Array) -> tuple[Array, Array]:
     if y.min() < 0 or y.max() >= most:
         raise DataError(f"labels go from {y.min()} to {y.max()}, the output has {most} classes", "correct the labels")
     return y.astype(np.int64), decided
+
+
+def _class_numbers(metric: str, y: Array, out: Array) -> Array:
+    """The class number given for each sample. Raises DataError for masks."""
+    given, _ = decisions(y, out)
+    if given.ndim > 1:
+        raise DataError(f"{metric} needs one class a sample, these are masks", "use mean_iou or accuracy")
+    return given
 
 
 def flat(out: Array) -> Array:
@@ -58,8 +66,7 @@ def hits(y: Array, out: Array) -> Array:
 
 def rank_of_truth(y: Array, out: Array, k: int) -> Array:
     """How many classes come before the true one; of equal ones the lower number comes first, as for argmax."""
-    given, _ = decisions(y, out)
-    table = flat(out)
+    given, table = _class_numbers(f"top{k}", y, out), flat(out)
     if k >= table.shape[1]:
         raise DataError(f"top{k} is always right with {table.shape[1]} outputs", "use a smaller k")
     truth = np.take_along_axis(table, given[:, None], axis=1)
@@ -120,7 +127,7 @@ def areas(y: Array, out: Array) -> Statistic:
     elif y.shape == table.shape:
         columns = [(y[:, number] > 0.5, table[:, number]) for number in range(table.shape[1])]
     else:
-        given, _ = decisions(y, out)
+        given = _class_numbers("auc", y, out)
         columns = [(given == number, table[:, number]) for number in range(table.shape[1])]
     found = [_area(positive, values) for positive, values in columns]
     return lambda weights: _mean_known(np.stack([area(weights) for area in found], axis=1))

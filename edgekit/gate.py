@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from decimal import Decimal
 
 from msgspec import Struct, structs
 
 from edgekit.artifact import Manifest
 from edgekit.errors import DataError, did_you_mean
 from edgekit.limit import SHARE, parse_amount
-from edgekit.metrics import higher_is_better
-
-SHARES = re.compile(r"accuracy|auc|mean_iou|top\d+")
-"""Metrics that lie between 0 and 1."""
+from edgekit.metrics import higher_is_better, is_share
 
 
 class Gate(Struct, frozen=True):
@@ -33,7 +30,8 @@ class Gate(Struct, frozen=True):
 
         Raises DataError for anything else.
         """
-        parts = [part.strip() for part in str(text).split(",")]
+        text = f"{Decimal(str(text)):f}" if isinstance(text, float) else str(text)  # 5e-05 is 0.00005
+        parts = [part.strip() for part in text.split(",")]
         named = [(name.strip(), drop) for name, equals, drop in (part.rpartition("=") for part in parts) if equals]
         plain = [part for part in parts if "=" not in part]
         if len(plain) > 1 or len(dict(named)) < len(named):
@@ -77,7 +75,7 @@ class Gate(Struct, frozen=True):
         return list(zip(names, [metric] * len(names) if isinstance(metric, str) else metric, strict=True))
 
     def _refuse(self, metric: str) -> None:
-        share = SHARES.fullmatch(metric)
+        share = is_share(metric)
         if share and self.max_drop is not None and self.max_drop >= 1:
             raise DataError(
                 f"--max-drop {self.max_drop:g} accepts every loss: {metric} is never above 1",

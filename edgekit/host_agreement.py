@@ -95,7 +95,11 @@ def _with_parting(
 def judged_outputs(contents: ModelContents) -> tuple[TensorInfo, ...]:
     """The outputs, a float one that is cast from integers with the scale of these."""
     tensors = contents.tensors
-    casts = {op.outputs[0]: tensors[op.inputs[0]] for op in contents.operators if op.name == "DEQUANTIZE"}
+    casts = {
+        op.outputs[0]: tensors[op.inputs[0]]
+        for op in contents.operators
+        if op.name == "DEQUANTIZE" and op.subgraph == 0
+    }
     return tuple(
         structs.replace(tensor, scale=casts[index].scale) if index in casts and tensor.scale is None else tensor
         for index, tensor in zip(contents.output_indices, contents.outputs, strict=True)

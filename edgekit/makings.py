@@ -21,6 +21,7 @@ from edgekit.dataset import Dataset, Part
 from edgekit.errors import RunError
 from edgekit.model import Model
 from edgekit.model.live import from_keras
+from edgekit.python_reference import code_digest
 from edgekit.recipe import Compression, Recipe
 from edgekit.run_stage import run_stage, second_engine, train_integers
 from edgekit.stages.calibrate import Observed, Ranges, observe, ranges
@@ -228,13 +229,14 @@ class Makings:
             except RunError as cause:
                 raise _explained(cause, title) from cause
 
-        key = [artifacts.sha256(file), self.fingerprint, runtime, self.tools]
+        key = [artifacts.sha256(file), self.fingerprint, self.metric_code, runtime, self.tools]
         return self.work.remember(f"verify {title} on {len(part)} {part.name} samples", key, judge, Verification)
 
     def measurement(self, file: bytes) -> Measurement:
         """Latency and memory on this host."""
         title = f"measure {inspect_model(file).numeric} file on this host"
-        return self.work.remember(title, artifacts.sha256(file), lambda: measure(file, Plan()), Measurement)
+        key = [artifacts.sha256(file), self.tools]
+        return self.work.remember(title, key, lambda: measure(file, Plan()), Measurement)
 
     def part(self, name: str) -> Part:
         """A part of the data, which `_refuse_early` has made sure of."""
@@ -246,6 +248,12 @@ class Makings:
         """What the data is."""
         return self.dataset.fingerprint if self.dataset else ""
 
+    @property
+    def metric_code(self) -> list[str]:
+        """The code of the metrics that the user wrote, of which the fingerprint has the names."""
+        found = (self.dataset.metrics if self.dataset else None) or ()
+        return [code_digest(name) for name in ([found] if isinstance(found, str) else found) if ":" in name]
+
 
 def begins(target: Target, recipe: Recipe, place: int) -> tuple[object, ...]:
     """What decides the model after the stage at a place: recipes that begin alike share it."""
@@ -253,10 +261,10 @@ def begins(target: Target, recipe: Recipe, place: int) -> tuple[object, ...]:
 
 
 def cut_by(target: Target, recipe: Recipe) -> tuple[object, ...]:
-    """What of the target and the number format decides which channels go, where channels go."""
+    """What of the target and the file to be made decides which channels go, where channels go."""
     cuts = [stage for stage in recipe.compression if isinstance(stage, PruneChannels)]
     likes = target.numerics.channel_multiple if any(cut.multiple is None for cut in cuts) else None
-    return likes, recipe.quantize if any(cut.latency for cut in cuts) else None
+    return likes, (recipe.quantize, recipe.convert.batch) if any(cut.latency for cut in cuts) else None
 
 
 def _explained(cause: RunError, recipe: str) -> RunError:

@@ -78,6 +78,17 @@ class Metric:
     draws: int = 1000
 
 
+def top_k(name: str) -> int | None:
+    """The k of `top5`, `top-5` or `top_5`; None for any other metric."""
+    found = re.fullmatch(r"top[-_]?([1-9]\d*)", name)
+    return int(found[1]) if found else None
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric lies between 0 and 1."""
+    return name in ("accuracy", "auc", "mean_iou") or top_k(name) is not None
+
+
 def default_metric(task: str) -> str | None:
     """The metric a task is judged by; None for a task without one."""
     by_task = {"classification": "accuracy", "regression": "mae", "segmentation": "mean_iou", "autoencoder": "mse"}
@@ -96,8 +107,7 @@ def load_metric(name: str) -> Metric:
     """
     if name in _METRICS:
         return _METRICS[name]
-    if top := re.fullmatch(r"top[-_]?([1-9]\d*)", name):
-        k = int(top[1])
+    if k := top_k(name):
         return Metric(f"top{k}", per_sample=lambda y, out: formulas.rank_of_truth(y, out, k) < k)
     if ":" in name:
         from edgekit.data.reference import resolve

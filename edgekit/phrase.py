@@ -182,10 +182,9 @@ class _Said:
         elif option == "no-rewrite":
             self.convert = msgspec.structs.replace(self.convert, rewrite=False)
         elif option == "by-sensitivity":
-            self.steps = tuple(map(self._by_sensitivity, self._trained()))
+            self.steps = self._by_sensitivity()
         elif option == "one-shot":
-            trainings = (Distill, FineTune, QuantizeAware)
-            self.steps = tuple(one_shot(stage) for stage in self._trained() if not isinstance(stage, trainings))
+            self.steps = self._one_shot()
         else:
             raise self._error(f"unknown option {option!r}", did_you_mean(key, _OPTIONS))
 
@@ -205,7 +204,8 @@ class _Said:
         except msgspec.ValidationError as cause:
             raise self._error(str(cause), "choose a smaller number") from None
         except ValueError as cause:
-            raise self._error(str(cause), "change the order of the steps") from None
+            problem, _, mend = str(cause).partition("; ")
+            raise self._error(problem, mend or "change the order of the steps") from None
         return self._by_engine(made)
 
     def _by_engine(self, recipe: Recipe) -> Recipe:
@@ -225,11 +225,19 @@ class _Said:
         else:
             self.steps = tuple(_with_epochs(stage, number) for stage in self._trained())
 
-    def _by_sensitivity(self, stage: Step) -> Step:
-        """The stage with a share for each layer by what it costs, where the stage has shares."""
-        if isinstance(stage, PruneChannels):
-            return msgspec.structs.replace(stage, allocation="sensitivity")
-        return msgspec.structs.replace(stage, scope="sensitivity") if isinstance(stage, PruneWeights) else stage
+    def _by_sensitivity(self) -> tuple[Step, ...]:
+        """The steps with a share for each layer by what it costs, where they have shares."""
+        changed = tuple(map(_by_sensitivity, self.steps))
+        if changed == self.steps:
+            raise self._error("no step in it takes a share of each layer", "by-sensitivity is for channels and prune")
+        return changed
+
+    def _one_shot(self) -> tuple[Step, ...]:
+        """The steps without their trainings."""
+        if any(isinstance(stage, Distill) and stage.width for stage in self.steps):
+            raise self._error("a student is new weights, which have to be trained", "leave one-shot out, or student")
+        trainings = (Distill, FineTune, QuantizeAware)
+        return tuple(one_shot(stage) for stage in self._trained() if not isinstance(stage, trainings))
 
     def _trained(self) -> tuple[Step, ...]:
         if not self.steps:
@@ -253,11 +261,18 @@ class _Said:
         if not re.fullmatch("[0-9]{1,9}", value) or (key != "seed" and int(value) == 0):
             methods = f", or one of {', '.join(METHODS)}" if key == "calibration" else ""
             example = f"for example {key}={_COUNTS[key]}{methods}"
-            raise self._error(f"{key} must be a whole number of at most 9 digits, not {value!r}", example)
+            least = 0 if key == "seed" else 1
+            raise self._error(f"{key} must be a whole number from {least}, of at most 9 digits, not {value!r}", example)
         return int(value)
 
     def _error(self, problem: str, mend: str) -> RecipeError:
         return RecipeError(f"recipe {self.text!r}: {problem}", mend)
+
+
+def _by_sensitivity(stage: Step) -> Step:
+    if isinstance(stage, PruneChannels):
+        return msgspec.structs.replace(stage, allocation="sensitivity")
+    return msgspec.structs.replace(stage, scope="sensitivity") if isinstance(stage, PruneWeights) else stage
 
 
 def _with_epochs(stage: Any, epochs: int) -> Any:

@@ -107,14 +107,16 @@ def _refuse_early(request: Request, dataset: Dataset | None, gate: Gate | None) 
             "give x_train or x_calibration (docs/data.md), more samples, or a recipe like dynamic-int8",
         )
     if gate:
-        gate.check(dataset.metrics if dataset else None, dataset.output_names if dataset else ())
+        judged = dataset and (dataset.task == "autoencoder" or dataset.part("test").labels is not None)
+        gate.check(dataset.metrics if dataset and judged else None, dataset.output_names if dataset else ())
 
 
 def _write(run: Run, files: dict[str, bytes], folder: Path, targets: Sequence[Target]) -> None:
+    for stale in folder.iterdir():  # variants of an interrupted call, which may have had others
+        if stale.is_dir() and stale.name != "stages":
+            shutil.rmtree(stale)
     for manifest in run.artifacts:
-        place = folder / manifest.target / manifest.recipe.slug
-        shutil.rmtree(place, ignore_errors=True)
-        Artifact(manifest, files[manifest.sha256]).save(place)
+        Artifact(manifest, files[manifest.sha256]).save(folder / manifest.target / manifest.recipe.slug)
     (folder / "run.json").write_bytes(msgspec.json.encode(run))
     families = {target.name: target.family for target in targets}
     page = render_report(run, files, forecasts(run, files, targets), families)

@@ -51,8 +51,11 @@ def code_digest(reference: str) -> str:
     """SHA-256 of the file that a reference's module is in; empty where that cannot be found without importing it."""
     place = reference.rpartition(":")[0]
     if not place.endswith(".py"):
-        with importable(Path.cwd()):
-            spec = importlib.util.find_spec(place)
+        try:
+            with importable(Path.cwd()):
+                spec = importlib.util.find_spec(place)
+        except Exception:  # of a package around it; who resolves the reference says what
+            return ""
         place = spec.origin if spec and spec.origin else ""
     path = Path(place)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
@@ -72,11 +75,25 @@ def _module(place: str) -> ModuleType:
     if not place.endswith(".py"):
         with importable(Path.cwd()):
             return importlib.import_module(place)
-    path = Path(place)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    return _of_file(Path(place))
+
+
+def _of_file(path: Path) -> ModuleType:
+    """The module in a file, run once as long as its text stays; the name tells it from others, and not where it is."""
+    text = path.read_bytes()
+    path = path.resolve()
+    name = f"{path.stem}_{hashlib.sha256(text).hexdigest()[:16]}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return known
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise OSError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    with importable(path.parent.resolve()):
-        spec.loader.exec_module(module)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        with importable(path.parent):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

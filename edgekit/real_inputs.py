@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.dataset import load_for
-from edgekit.evaluate import real_specs, recorded, recorded_options
-from edgekit.tflite import flatbuffer
+from edgekit.evaluate import open_file
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.numbers import Array, to_stored
 
@@ -24,16 +22,18 @@ class RealInputs:
 
 
 def real_inputs(
-    model: Path, data: str, options: Mapping[str, object] | None = None, count: int = _MOST_SAMPLES
+    model: Path,
+    data: str,
+    options: Mapping[str, object] | None = None,
+    count: int = _MOST_SAMPLES,
+    trust: bool = False,
 ) -> RealInputs:
     """At most `count` samples of the test part of `data`, spread over its classes, for the `.tflite` file `model`.
 
-    The preprocessing that an artifact records is applied, unless `options` say otherwise. Raises ModelError, DataError.
+    The preprocessing that an artifact records is applied, unless `options` say otherwise; `trust` lets a `data.toml`
+    name Python that is run. Raises ModelError, DataError.
     """
-    summary = read_contents(bytes(flatbuffer.read_bytes(model)), str(model))
-    settings = {**recorded_options(recorded(model)), **(options or {})}
-    dataset = load_for(real_specs(summary.inputs), real_specs(summary.outputs), data, settings)
+    file, dataset = open_file(model, data, options, trust)
     ready = dataset.part("test").take(count).array()
-    return RealInputs(
-        data, tuple(to_stored(array, tensor) for array, tensor in zip(ready, summary.inputs, strict=True))
-    )
+    tensors = read_contents(file, str(model)).inputs
+    return RealInputs(data, tuple(to_stored(array, tensor) for array, tensor in zip(ready, tensors, strict=True)))

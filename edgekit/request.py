@@ -26,6 +26,7 @@ class Request(Struct, frozen=True):
     @classmethod
     def plan(cls, targets: Sequence[str | Path], recipes: Sequence[str | Path], from_tflite: bool = False) -> Request:
         """Decide everything that can be decided before any work. Raises TargetError or RecipeError."""
+        targets, recipes = ([each] if isinstance(each, str | Path) else each for each in (targets, recipes))
         loaded = [load_target(name) for name in dict.fromkeys(targets)]
         pairs = [
             (target, _with_engine(Recipe.parse(recipe), from_tflite).resolve(target))
@@ -51,4 +52,5 @@ def _with_engine(recipe: Recipe, from_tflite: bool) -> Recipe:
     stage = recipe.quantize
     if not from_tflite or stage.engine != "auto" or stage.scheme in ("float32", "int8"):
         return recipe
-    return msgspec.structs.replace(recipe, stages=(recipe.convert, msgspec.structs.replace(stage, engine="litert")))
+    chosen = msgspec.structs.replace(stage, engine="litert")
+    return msgspec.structs.replace(recipe, stages=tuple(chosen if each is stage else each for each in recipe.stages))

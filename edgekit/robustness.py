@@ -22,8 +22,16 @@ from edgekit.dataset import Dataset, Part, match
 from edgekit.errors import DataError, ModelError
 from edgekit.evaluate import chosen_part, open_file, real_specs
 from edgekit.finding import Finding
-from edgekit.gate import SHARES
-from edgekit.metrics import Difference, Pairs, Score, higher_is_better, paired_changes, paired_differences, scores
+from edgekit.metrics import (
+    Difference,
+    Pairs,
+    Score,
+    higher_is_better,
+    is_share,
+    paired_changes,
+    paired_differences,
+    scores,
+)
 from edgekit.model import TensorSpec, load_model
 from edgekit.talk import Say
 from edgekit.tflite import flatbuffer
@@ -152,7 +160,7 @@ def corruption_findings(metric: str | Sequence[str], trials: Sequence[Trial]) ->
     for trial in trials:
         names = [metric] * len(trial.before) if isinstance(metric, str) else metric
         for name, before, after, behind in zip(names, trial.before, trial.after, trial.behind, strict=True):
-            bound = BOUND if SHARES.fullmatch(name) else RELATIVE_BOUND * abs(before.value)
+            bound = BOUND if is_share(name) else RELATIVE_BOUND * abs(before.value)
             least = -behind.high if higher_is_better(name) else behind.low
             if least > bound:
                 yield _falls_behind(trial, before, after, behind)

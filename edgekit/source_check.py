@@ -11,6 +11,7 @@ from msgspec import structs
 from edgekit.check.check import CheckResult, check
 from edgekit.errors import RecipeError
 from edgekit.finding import Finding
+from edgekit.magic import HDF5, ZIP
 from edgekit.python_reference import split
 from edgekit.target import Target, load_target
 from edgekit.tflite.flatbuffer import read_bytes
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from edgekit.draft import Draft
 
 _SAID_BY_CONVERTER = {"flex-operator", "custom-operator"}
-_KERAS = (b"PK\x03\x04", b"\x89HDF")
 
 
 def check_model(
@@ -29,9 +29,9 @@ def check_model(
 ) -> CheckResult:
     """Hold a model against a target (its name, or the path of its TOML): will it run there, and what to change.
 
-    The model is a `.tflite` (its bytes, its path or an artifact's folder), or what `edgekit.load_model` takes. A Keras
-    model or SavedModel is converted and quantized with random ranges for this, by what the target recommends or by
-    `recipe`; nothing in a file is run unless `trust`.
+    The model is a `.tflite` (its bytes, its path or an artifact's folder), or what `edgekit.load_model` takes, but for
+    a pickle. A Keras model or SavedModel is converted and quantized with random ranges for this, by what the target
+    recommends or by `recipe`; nothing in a file is run unless `trust`.
 
     Raises ModelError, RecipeError or TargetError for what cannot be read or made, MissingDependency where a Keras model
     is given and TensorFlow is not installed.
@@ -69,7 +69,7 @@ def is_source(model: str | Path | bytes | Any) -> bool:
     if not path.is_file():
         return isinstance(model, str) and split(model) is not None
     with path.open("rb") as file:
-        return file.read(8).startswith(_KERAS)
+        return file.read(8).startswith((ZIP, HDF5))
 
 
 def _drafted(model: Any, targets: Sequence[Target], recipe: str | Path | None, trust: bool) -> tuple[CheckResult, ...]:

@@ -250,11 +250,6 @@ def _partial(node: Any) -> Any:
     return {key: _partial(item) for key, item in node.items() if key != "required"}
 
 
-def validate(target: Target) -> list[str]:
-    """Named checks beyond the schema (`target_checks`); an empty list where all pass."""
-    return target_checks.faults(target)
-
-
 def parent_of(extends: str, child: TargetFile) -> Target:
     """The target that a file extends.
 
@@ -268,7 +263,7 @@ def parent_of(extends: str, child: TargetFile) -> Target:
 
 def _loaded(file: TargetFile, child: TargetFile | None = None) -> Target:
     target = strict_toml.load(file.path, Target, TargetError, complete=partial(_completed, file=file, child=child))
-    problems = [*target_checks.misnamed(target, file), *validate(target)]
+    problems = [*target_checks.misnamed(target, file), *target_checks.faults(target)]
     if problems:
         raise TargetError(f"{file.path}: " + "; ".join(problems), "run `edgekit targets validate` after correcting it")
     return target

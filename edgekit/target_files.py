@@ -39,7 +39,7 @@ class TargetFile:
 
 def shipped() -> list[TargetFile]:
     """The files that come with edgekit, by name."""
-    return _targets_in(resources.files("edgekit.targets"), shipped=True)
+    return targets_in(resources.files("edgekit.targets"), shipped=True)
 
 
 def folders() -> list[Path]:
@@ -61,12 +61,8 @@ def known() -> list[TargetFile]:
     return [file for folder in folders() for file in targets_in(folder)] + shipped()
 
 
-def targets_in(folder: Path) -> list[TargetFile]:
+def targets_in(folder: Path | Traversable, shipped: bool = False) -> list[TargetFile]:
     """The target files of a folder, by name."""
-    return _targets_in(folder)
-
-
-def _targets_in(folder: Path | Traversable, shipped: bool = False) -> list[TargetFile]:
     files = (item.name for item in folder.iterdir() if item.name.endswith(".toml") and not item.name.startswith("."))
     names = sorted(file.removesuffix(".toml") for file in files)
     return [TargetFile(folder / f"{name}.toml", name, shipped) for name in names]

@@ -6,7 +6,6 @@ have shown that twin and file give the same outputs; where they do not, the file
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +20,7 @@ from edgekit.dataset import Dataset, Part
 from edgekit.device.protocol import Device
 from edgekit.errors import DataError, RunError
 from edgekit.formulas import decisions
-from edgekit.metrics import Agreement, Difference, Score, agreement, paired_differences, scores
+from edgekit.metrics import Agreement, Difference, Score, agreement, paired_differences, scores, top_k
 from edgekit.tflite.batch import batched_twin
 from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
 from edgekit.tflite.numbers import to_real, to_stored
@@ -30,7 +29,6 @@ Array = np.ndarray[Any, Any]
 
 Judged = tuple[tuple[Array, ...], tuple[Array, ...]]
 
-_BY_CLASS = re.compile(r"accuracy|top[-_]?\d+")
 _PROBES = 8
 _CHUNK_BYTES = 256 << 20
 
@@ -46,9 +44,9 @@ class Outputs(Struct, frozen=True):
 class Verification(Struct, frozen=True):
     """A deployed file beside the float model it came from, over the same samples.
 
-    `difference` is deployed minus float. Without labels there is no score, only agreement. `answers` has one entry for
-    each judged output of a classifier that is judged by accuracy or top<k> on two samples or more, and is else empty.
-    `part` is the part of the data that judged it.
+    `differences` are deployed minus float. Without labels there is no score, only agreement. `answers` has one entry
+    for each judged output of a classifier that is judged by accuracy or top<k> on two samples or more, and is else
+    empty. `part` is the part of the data that judged it.
     """
 
     samples: int
@@ -101,7 +99,7 @@ def _answers(data: Dataset, before: Judged | None, after: Judged | None) -> Iter
         return
     for place, (y, a, b) in enumerate(zip(before[0], before[1], after[1], strict=True)):
         task, metric = (data.heads[place].task, data.heads[place].metric) if data.heads else (data.task, data.metric)
-        by_class = task == "classification" and _BY_CLASS.fullmatch(metric or "")
+        by_class = task == "classification" and metric and (metric == "accuracy" or top_k(metric))
         if by_class and len(y) > 1 and decisions(y, a)[0].ndim == 1:
             yield answers(y, a, b)
 
@@ -139,13 +137,13 @@ def _fastest(single: _Runner, inputs: Sequence[Array], batch: int) -> tuple[_Run
     tolerances = [quantum(tensor, array) for tensor, array in zip(single.summary.outputs, expected.arrays, strict=True)]
     probed = [array[:_PROBES] for array in found.arrays]
     pairs = zip(expected.arrays, probed, tolerances, strict=True)
-    alike = all(a.shape == b.shape and np.abs(a - b).max(initial=0) <= t for a, b, t in pairs)
+    alike = all(a.shape == b.shape and np.abs(a.astype(np.float64) - b).max(initial=0) <= t for a, b, t in pairs)
     return (twin, found) if alike else (single, single(inputs))
 
 
 def quantum(tensor: TensorInfo, expected: Array) -> float:
     """What two runs of one file may differ by: one quantum, or a ten-thousandth of a float output's range."""
-    return tensor.scale * 1.01 if tensor.scale else 1e-6 + 1e-4 * float(np.abs(expected).max(initial=0))
+    return tensor.scale * 1.01 if tensor.scale else 1e-6 + 1e-4 * float(np.abs(expected.astype(float)).max(initial=0))
 
 
 def _chunk(part: Part) -> int:

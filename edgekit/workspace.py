@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,14 +41,20 @@ class Workspace:
         """
         path = self.path(title, depends_on)
         if path not in self._done:
-            self._done[path] = self._load(path, title, kind) if path.exists() else self._make(path, title, make)
+            kept = self._load(path, kind) if path.exists() else None
+            if kept is not None:
+                self._say(f"{title}: kept from the interrupted run")
+            self._done[path] = self._make(path, title, make) if kept is None else kept
         result: T = self._done[path]
         return result
 
-    def _load(self, path: Path, title: str, kind: type[T]) -> Any:
-        self._say(f"{title}: kept from the interrupted run")
+    def _load(self, path: Path, kind: type[T]) -> Any:
+        """What is stored; None where it cannot be read."""
         stored = path.read_bytes()
-        return stored if kind is bytes else msgspec.msgpack.decode(stored, type=kind)
+        try:
+            return stored if kind is bytes else msgspec.msgpack.decode(stored, type=kind)
+        except msgspec.MsgspecError:
+            return None
 
     def _make(self, path: Path, title: str, make: Callable[[], T]) -> T:
         self._say(title)
@@ -174,11 +181,10 @@ def _locked(partial: Path) -> Iterator[None]:
 
 def _replace(partial: Path, out: Path) -> None:
     (partial / ".lock").unlink()
-    if out.exists():
-        old = out.with_name(out.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        out.rename(old)
+    if not out.exists():
         partial.rename(out)
-        shutil.rmtree(old)
-    else:
-        partial.rename(out)
+        return
+    old = tempfile.mkdtemp(prefix=".edgekit-", dir=out.parent)
+    out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old)

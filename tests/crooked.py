@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fake_device import FakeDevice
 
-from edgekit.device.fake import FakeDevice
 from edgekit.device.protocol import Completed
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.surgery import pack, unpack

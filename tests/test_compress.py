@@ -216,8 +216,9 @@ def test_what_cannot_be_done_is_said_before_any_work(
 def test_a_tflite_file_cannot_be_compressed_and_the_way_out_is_named(float_file: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(float_file)
-    with pytest.raises(ModelError, match="works on a Keras model, and this is a tflite"):
-        optimize(path, recipes=["prune50-float32:one-shot"], out=tmp_path / "out")
+    for recipe in ("prune50-float32:one-shot", "prune50-float16:one-shot"):
+        with pytest.raises(ModelError, match="works on a Keras model, and this is a tflite"):
+            optimize(path, recipes=[recipe], out=tmp_path / "out")
 
 
 def test_every_stage_of_a_recipe_can_be_run() -> None:
@@ -258,3 +259,8 @@ def test_channels_come_in_multiples_that_the_target_likes_or_the_budget_allows(d
 def test_compress_does_not_leave_qat_out_in_silence(digits: Path) -> None:
     with pytest.raises(RecipeError, match="qat trains the integer file"):
         compress_model(digits / "digits.keras", "channels50-qat-int8")
+
+
+def test_a_phrase_without_a_number_format_goes_with_a_target_that_has_no_float(digits: Path) -> None:
+    found = compress_model(digits / "digits.keras", "channels50:one-shot", target="coral-usb")
+    assert found.model.count_params() < import_keras().saving.load_model(digits / "digits.keras").count_params()

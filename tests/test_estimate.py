@@ -150,6 +150,13 @@ def test_threads_choose_the_figures() -> None:
     assert "not for int8 with 2 threads" in _unknown(estimate_latency(_contents(), target, threads=2))
 
 
+def test_of_several_estimates_the_one_of_fewest_threads_and_then_the_narrowest_counts() -> None:
+    one = msgspec.structs.replace(_all("coral-usb")[0], low=1.0, high=4.0, threads=1)
+    narrow, fast = msgspec.structs.replace(one, low=2.0), msgspec.structs.replace(one, low=3.0, threads=4)
+    assert Forecast("board", (fast, one, narrow)).preferred == narrow
+    assert Forecast("board").preferred is None
+
+
 def test_float16_weights_run_as_float32() -> None:
     target = load_target("raspberry-pi-4")
     half, single = (estimate_latency(_contents(numeric=one), target).estimates for one in ("float16", "float32"))

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_models
 
 from edgekit import verify
 from edgekit.bench.run import infer
-from edgekit.dataset import load_for
+from edgekit.dataset import Part, load_for
 from edgekit.errors import DataError, ModelError, RunError
 from edgekit.evaluate import evaluate_model, real_specs
 from edgekit.pipeline import optimize
@@ -113,3 +114,14 @@ def test_a_twin_that_cannot_run_is_not_used(digits: Path, float_file: bytes, mon
 
     monkeypatch.setattr(verify, "infer", refusing)
     assert run_file(float_file, data.part("test").take(20), batch=64).batch == 1
+
+
+def test_a_file_that_answers_yes_or_no_runs_in_batches() -> None:
+    graph = tiny_models.Graph()
+    x, zero = graph.tensor("x", (1, 2)), graph.constant("zero", np.zeros((1,), np.float32))
+    y = graph.tensor("y", (1, 2), tiny_models.BOOL)
+    graph.operator(tiny_models.GREATER, [x, zero], [y])
+    values = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    outputs = run_file(graph.bytes([x], [y]), Part("test", (values,)), batch=16)
+    assert outputs.batch == 16
+    np.testing.assert_array_equal(outputs.arrays[0], values > 0)

@@ -4,7 +4,9 @@ from edgekit.errors import DataError
 from edgekit.gate import Gate
 
 
-@pytest.mark.parametrize(("text", "drop"), [("1%", 0.01), ("0.01", 0.01), (0.01, 0.01), (".5%", 0.005), ("0", 0.0)])
+@pytest.mark.parametrize(
+    ("text", "drop"), [("1%", 0.01), ("0.01", 0.01), (0.01, 0.01), (5e-5, 5e-5), (".5%", 0.005), ("0", 0.0)]
+)
 def test_a_drop_is_a_number_or_a_percentage(text: str | float, drop: float) -> None:
     assert Gate.parse(text).max_drop == pytest.approx(drop)
 
@@ -21,6 +23,6 @@ def test_a_bound_has_to_go_with_the_metric() -> None:
     with pytest.raises(DataError, match="unit of mae"):
         Gate.parse("1%").check("mae")
     with pytest.raises(DataError, match="write --max-drop 2%"):
-        Gate.parse("2").check("top5")
+        Gate.parse("2").check("top-5")
     with pytest.raises(DataError, match="labelled data"):
         Gate.parse("1%").check(None)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 from click.testing import CliRunner
 from crooked import crooked, kernels, with_another_kernel
+from msgspec import structs
 
 from edgekit.bench.run import infer
 from edgekit.cli.evaluate import command, render
 from edgekit.device.local import LocalDevice
 from edgekit.errors import ModelError
 from edgekit.evaluate import evaluate_model
+from edgekit.host_agreement import judged_outputs
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.numbers import to_stored
 from edgekit.tflite.taps import with_inner_outputs
@@ -103,3 +106,10 @@ def test_the_command_takes_some_samples_and_json(file: Path, digits: Path) -> No
     assert told["samples"] == 50
     assert told["device"] == "local"
     assert told["agreement"] is None
+
+
+def test_a_cast_inside_another_subgraph_gives_no_output_its_scale() -> None:
+    contents = read_contents(tiny_models.dequantize(0.5))
+    inside = structs.replace(contents.operators[0], subgraph=1)
+    elsewhere = structs.replace(contents, operators=(inside,))
+    assert [judged_outputs(each)[0].scale for each in (contents, elsewhere)] == [0.5, None]

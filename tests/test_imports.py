@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "edgekit"
 
 # A module may import only modules of a lower layer, or of its own.
 LAYERS = (
-    {"errors", "units", "versions", "talk", "terminal"},
+    {"errors", "units", "versions", "talk", "terminal", "magic"},
     {"strict_toml", "limit", "new_file", "tf", "environment", "python_reference"},
     {"tflite", "device", "intervals", "formulas"},
     {"target", "target_files", "target_checks", "target_template", "operators", "figures", "latency_model"},

@@ -125,6 +125,8 @@ def test_labels_may_be_one_hot_and_outputs_may_have_empty_axes():
     plain = score("accuracy", (Y,), (LOGITS,))
     assert score("accuracy", (np.eye(5)[Y],), (LOGITS,)) == plain
     assert score("accuracy", (Y,), (LOGITS[:, None, None, :],)) == plain
+    yes, single = Y[:, None] > 2, LOGITS[:, :1]
+    assert score("accuracy", (yes,), (single,)) == score("accuracy", (yes[:, 0],), (single,))
 
 
 def test_a_class_that_the_test_part_lacks_does_not_spoil_the_mean():
@@ -181,12 +183,21 @@ def test_which_metrics_should_grow():
         ("auc", np.zeros(N, int), LOGITS[:, :1], "samples of more than one class"),
         ("mae", REAL[:, :2], GUESS, "do not fit"),
         ("mean_iou", MASK[:, :4], PIXELS, "do not fit"),
+        ("auc", MASK, PIXELS, "auc needs one class a sample, these are masks"),
+        ("top1", MASK, PIXELS, "top1 needs one class a sample, these are masks"),
     ],
 )
 def test_what_cannot_be_scored_is_named(name, y, out, problem):
     with pytest.raises(DataError) as caught:
         score(name, (y,), (out,))
     assert problem in str(caught.value)
+
+
+def test_every_spelling_of_top_k_is_a_share():
+    for name in ("top5", "top-5", "top_5"):
+        assert metrics.is_share(name)
+        assert metrics.top_k(name) == 5
+    assert not metrics.is_share("top0")
 
 
 def test_agreement_of_a_model_with_itself_is_whole():

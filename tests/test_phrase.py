@@ -80,8 +80,12 @@ def test_epochs_are_those_of_every_training_and_one_shot_leaves_all_of_them_out(
         ("prune50-factorize50-int8", "put `factorize` before"),
         ("prune50-student50-int8", "put it before all other stages"),
         ("qat-prune50-int8", "write qat just before int8"),
-        ("qat-float16", "trains int8 and int16x8 files"),
-        ("qat-int8:batch=4", "batch of 1"),
+        ("qat-float16", "trains int8 and int16x8 files, not float16\n  mend: leave it out"),
+        ("qat-int8:batch=4", "batch of 1\n  mend: leave the batch out"),
+        ("int8:batch=0", "a whole number from 1, of"),
+        ("student50-int8:one-shot", "have to be trained"),
+        ("cluster16-int8:by-sensitivity", "by-sensitivity is for channels and prune"),
+        ("int8:by-sensitivity", "by-sensitivity is for channels and prune"),
     ],
 )
 def test_a_wrong_step_is_refused_with_the_mend(phrase: str, message: str) -> None:

@@ -24,9 +24,13 @@ from edgekit.evaluate import evaluate_model
 from edgekit.gate import Gate
 from edgekit.pipeline import optimize
 from edgekit.recipe import Recipe
+from edgekit.request import Request
 from edgekit.run import Run
+from edgekit.stages.convert import Convert
+from edgekit.stages.prune_channels import PruneChannels
 from edgekit.target import load_target, target_names
 from edgekit.tf import import_keras
+from edgekit.workspace import workspace
 
 TARGETS = ("raspberry-pi-4", "coral-usb")
 
@@ -156,6 +160,53 @@ def test_a_changed_setting_is_never_answered_with_an_old_result(
         out=tmp_path / "fresh",
     )
     assert run.artifacts[0].sha256 == fresh.artifacts[0].sha256
+    variants = sorted(path.name for path in (tmp_path / "out" / "host").iterdir())
+    assert variants == [run.artifacts[0].recipe.slug], "what the interrupted call had written is gone"
+
+
+def test_a_changed_metric_of_the_users_own_judges_anew(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    metric = tmp_path / "own.py"
+    settings: dict[str, Any] = {
+        "data": digits / "digits.npz",
+        "data_options": {"metric": f"{metric}:own"},
+        "recipes": ["float16"],
+        "benchmark": False,
+        "out": tmp_path / "out",
+    }
+    metric.write_text("def own(y, out):\n    return 1.0\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "render_report", stop)
+        with pytest.raises(KeyboardInterrupt):
+            optimize(digits / "digits.keras", **settings)
+    metric.write_text("def own(y, out):\n    return 2.0\n")
+    judged = optimize(digits / "digits.keras", **settings).artifacts[0].verification
+    assert judged is not None
+    assert judged.scores[0].value == 2
+
+
+def test_a_measurement_by_other_tools_is_taken_again(
+    float_file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[object] = []
+    monkeypatch.setattr(makings, "measure", lambda *given: measured.append(given))
+    with workspace(tmp_path / "out", False, print) as work:
+        for runtime in ("1", "1", "2"):
+            made = makings.Makings(None, None, work, (), print)  # type: ignore[arg-type]
+            made.tools = {"runtime": runtime}
+            made.measurement(float_file)
+    assert len(measured) == 2
+
+
+def test_what_a_latency_decides_depends_on_the_batch_it_was_measured_with() -> None:
+    cut = PruneChannels(latency=0.5)
+    one, four = (Recipe("r", (cut, Convert(batch=batch))) for batch in (1, 4))
+    host = load_target("host")
+    assert makings.cut_by(host, one) != makings.cut_by(host, four)
 
 
 def test_two_runs_do_not_share_a_folder(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,6 +360,18 @@ def test_a_gate_that_can_never_fail_is_refused(digits: Path, tmp_path: Path) -> 
     with pytest.raises(DataError, match="accepts every loss") as caught:
         optimize(digits / "digits.keras", data=digits / "digits.npz", max_drop=1.0, out=tmp_path / "out")
     assert "--max-drop 1%" in caught.value.mend
+
+
+def test_a_gate_needs_labels_in_the_part_that_judges(digits: Path, tmp_path: Path) -> None:
+    with np.load(digits / "digits.npz") as arrays:
+        np.savez(tmp_path / "d.npz", **{name: array for name, array in arrays.items() if name != "y_test"})
+    with pytest.raises(DataError, match="needs labelled data"):
+        optimize(digits / "digits.keras", data=tmp_path / "d.npz", max_drop="1%", out=tmp_path / "out")
+
+
+def test_a_single_name_is_not_read_letter_by_letter() -> None:
+    pairs = Request.plan("host", "int8").pairs
+    assert [(target.name, recipe.name) for target, recipe in pairs] == [("host", "int8")]
 
 
 def test_a_float_tflite_file_gets_an_engine_that_can_start_from_it(float_file: bytes, tmp_path: Path) -> None:

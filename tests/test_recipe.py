@@ -11,8 +11,12 @@ from edgekit.compress import compress_model
 from edgekit.errors import RecipeError
 from edgekit.phrase import PRESETS
 from edgekit.pipeline import optimize
-from edgekit.recipe import Recipe
+from edgekit.recipe import Recipe, checked
+from edgekit.stages.convert import Convert
+from edgekit.stages.fine_tune import FineTune
 from edgekit.stages.numerics import Quantize
+from edgekit.stages.prune_channels import PruneChannels
+from edgekit.stages.training import Training
 from edgekit.target import load_target
 
 INVALID = Path(__file__).parent / "invalid_recipes"
@@ -84,6 +88,8 @@ def test_a_target_refuses_what_it_cannot_run() -> None:
         ("float32:batch=999999999", "<= 65536"),
         ("int8:io=int16", "use float32 or int8 or uint8"),
         ("float32:per-tensor", "takes no quantization option"),
+        ("int16x8:engine=converter,calibration=mse", "use engine=litert"),
+        ("qat-int16x8:engine=converter", "use engine=litert"),
         ("", "unknown recipe ''"),
         ("missing.toml", "No such file"),
     ],
@@ -103,6 +109,16 @@ def test_an_invalid_file_is_refused_at_its_line(path: Path) -> None:
     assert f"{path}" in str(caught.value)
     assert words in str(caught.value)
     assert line == "-" or f"{path}:{line}:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "stage", [FineTune(Training(epochs=0)), FineTune(Training(batch_size=0)), PruneChannels(retain=50)]
+)
+def test_a_recipe_built_in_python_is_held_to_its_bounds(stage: FineTune | PruneChannels) -> None:
+    with pytest.raises(RecipeError, match="recipe 'mine': Expected"):
+        checked(Recipe("mine", (stage, Convert())))
+    sound = Recipe.parse("channels50-int8")
+    assert checked(sound) == sound
 
 
 def test_a_slug_fits_a_file_name_and_tells_long_names_apart() -> None:

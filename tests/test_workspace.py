@@ -89,3 +89,18 @@ def test_a_full_disk_beside_a_file_is_named_with_its_mend(tmp_path: Path) -> Non
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "small.keras" in caught.value.problem
     assert "free some space" in caught.value.mend
+
+
+def test_a_folder_of_the_users_beside_a_result_is_kept(tmp_path: Path) -> None:
+    write(tmp_path / "build")
+    (tmp_path / "build.old").mkdir()
+    (tmp_path / "build.old" / "notes.txt").write_text("mine")
+    write(tmp_path / "build", overwrite=True)
+    assert (tmp_path / "build.old" / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["build", "build.old"]
+
+
+def test_a_stored_stage_that_cannot_be_read_is_made_anew(tmp_path: Path) -> None:
+    with workspace(tmp_path / "out", False, lambda text: None) as work:
+        work.path("count", 1).write_bytes(b"\xc1")
+        assert work.remember("count", 1, lambda: 7, int) == 7

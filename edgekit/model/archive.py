@@ -11,8 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit.errors import ModelError
+from edgekit.magic import ZIP_DAMAGE
 from edgekit.model.guard import check_config, check_expansion, check_hdf5
 from edgekit.model.heal import OLD_CLASSES
+from edgekit.model.line import line_of
 from edgekit.model.tfmot import WRAPPERS
 from edgekit.tf import import_keras
 
@@ -31,7 +33,7 @@ def load_archive(path: Path, origin: str, trust: bool) -> Any:
             named.symlink_to(path.resolve())  # Keras goes by the extension, whatever the user called the file
             return keras.saving.load_model(named, compile=False, safe_mode=not trust)
     except Exception as cause:
-        raise ModelError(f"{origin}: Keras cannot load it: {_first_line(cause)}", _AGAIN) from cause
+        raise ModelError(f"{origin}: Keras cannot load it: {line_of(cause)}", _AGAIN) from cause
 
 
 def check_archive(path: Path, origin: str, of_tf_keras: bool = False) -> None:
@@ -44,7 +46,7 @@ def check_archive(path: Path, origin: str, of_tf_keras: bool = False) -> None:
             _check_members(archive, origin)
             config = json.loads(archive.read(_CONFIG))
             weights = archive.read(_WEIGHTS)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as cause:
+    except (*ZIP_DAMAGE, OSError) as cause:
         raise ModelError(f"{origin}: damaged or truncated .keras file ({cause})", _AGAIN) from cause
     except (ValueError, RecursionError) as cause:
         raise ModelError(f"{origin}: its {_CONFIG} is not JSON ({cause})", _AGAIN) from cause
@@ -93,7 +95,3 @@ def _check_weights(weights: bytes, origin: str) -> None:
             check_hdf5(file, origin)
     except (OSError, RuntimeError, KeyError) as cause:
         raise ModelError(f"{origin}: its {_WEIGHTS} is damaged ({cause})", _AGAIN) from cause
-
-
-def _first_line(cause: Exception) -> str:
-    return str(cause).strip().split("\n")[0][:300] or type(cause).__name__

@@ -107,12 +107,12 @@ def _described(entry: dict[str, Any]) -> str:
 
 
 def _known(entry: dict[str, Any]) -> bool:
-    name, module = entry["class_name"], entry.get("module")
-    if _registered(entry.get("registered_name")) or _registered(name):
-        return True
-    if name == "function":
-        return _known_function(entry.get("config"), module) or _registered(entry.get("config"))
-    return isinstance(find_class(name, module), type)
+    name, module, registered = entry["class_name"], entry.get("module"), entry.get("registered_name")
+    if name == "function":  # Keras looks it up by its config, whatever the registered name says
+        called = entry.get("config")
+        before_3_7 = module == "builtins" and str(registered).endswith(f">{called}") and _registered(registered)
+        return before_3_7 or _known_function(called, module) or _registered(called)
+    return _registered(registered) or _registered(name) or isinstance(find_class(name, module), type)
 
 
 def _registered(name: Any) -> bool:

@@ -55,8 +55,12 @@ OLD_CLASSES = {*_RENAMED, "Model", "Functional", "Policy", "PolicyV1"}
 
 @dataclass
 class Healing:
-    """What was healed so far: a sentence for each rule, with the layers that it was applied to."""
+    """What was healed so far: a sentence for each rule, with the layers that it was applied to.
 
+    `keras_2` is False for a file that Keras 3 wrote, whose words mean what they mean in Keras 3.
+    """
+
+    keras_2: bool = True
     sentences: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, sentence: str, layer: str) -> None:
@@ -96,6 +100,8 @@ def _policy(name: str, settings: Settings, label: str, healing: Healing) -> Sett
 
 
 def _hard_sigmoid(name: str, settings: Settings, label: str, healing: Healing) -> Settings:
+    if not healing.keras_2:
+        return settings
     healed = {key: _old_hard_sigmoid() for key, value in settings.items() if _is_hard_sigmoid(key, value)}
     if healed:
         healing.note(

@@ -16,6 +16,7 @@ import numpy as np
 from edgekit.errors import ModelError
 from edgekit.model.guard import check_config, check_hdf5
 from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing
+from edgekit.model.line import line_of
 from edgekit.model.live import nested_layers
 from edgekit.model.rebuild import Rebuilt, rebuild
 from edgekit.model.tfmot import Wrapper, Wrappers, name_outputs, plain_weights, told, trained_ranges, unwrap
@@ -56,7 +57,7 @@ def load_hdf5(path: Path, origin: str, trust: bool) -> tuple[Any, tuple[str, ...
                 check_hdf5(file, origin)
             return _load(file, origin, trust)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as cause:
-        raise ModelError(f"{origin}: damaged or truncated HDF5 file ({_line(cause)})", _AGAIN) from cause
+        raise ModelError(f"{origin}: damaged or truncated HDF5 file ({line_of(cause)})", _AGAIN) from cause
 
 
 def _load(file: Any, origin: str, trust: bool) -> tuple[Any, tuple[str, ...]]:
@@ -69,14 +70,16 @@ def _load(file: Any, origin: str, trust: bool) -> tuple[Any, tuple[str, ...]]:
     _refuse_unportable(config, origin)
     if not trust:
         check_config(config, origin, OLD_CLASSES)
-    healing = Healing()
+    healing = Healing(keras_2=not _keras_version(file).startswith("3."))
     told(wrappers, healing)
     try:
         rebuilt = rebuild(config, healing, trust)
     except ModelError as error:
         raise ModelError(f"{origin}: {error.problem}", error.mend) from error
     except Exception as cause:  # Keras raises anything for settings that make no sense
-        raise ModelError(f"{origin}: its configuration is not one of a Keras model ({_line(cause)})", _AGAIN) from cause
+        raise ModelError(
+            f"{origin}: its configuration is not one of a Keras model ({line_of(cause)})", _AGAIN
+        ) from cause
     _assign(rebuilt, file["model_weights"], wrappers, origin)
     name_outputs(rebuilt.model, wrappers)
     return rebuilt.model, (*healing.told(), *_training_left_out(file))
@@ -95,7 +98,7 @@ def _without_architecture(file: Any, origin: str) -> ModelError:
 
 def _refuse_old_backend(file: Any, origin: str) -> None:
     backend = _text(file.attrs.get("backend", "tensorflow"))
-    version = _text(file.attrs.get("keras_version", "1"))
+    version = _keras_version(file)
     if version.startswith("1."):
         raise ModelError(
             f"{origin}: written by Keras {version}, whose weights have another order", "save it with Keras 2"
@@ -104,6 +107,10 @@ def _refuse_old_backend(file: Any, origin: str) -> None:
         raise ModelError(
             f"{origin}: written on the {backend} backend, whose kernels are flipped", "save it on TensorFlow"
         )
+
+
+def _keras_version(file: Any) -> str:
+    return _text(file.attrs.get("keras_version", "1"))
 
 
 def _refuse_unportable(config: Any, origin: str) -> None:
@@ -229,7 +236,3 @@ def _training_left_out(file: Any) -> tuple[str, ...]:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _line(cause: BaseException) -> str:
-    return " ".join(str(cause).split())[:200] or type(cause).__name__

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import ModelError
+from edgekit.model.line import line_of
 from edgekit.model.loaded import Model, TensorSpec
 from edgekit.tf import import_keras
 
@@ -85,7 +86,7 @@ def _functional(model: Any, shapes: Any, origin: str) -> Any:
         return keras.Model(inputs, model(inputs), name=model.name)
     except Exception as cause:
         raise ModelError(
-            f"{origin}: {type(model).__name__}.call cannot be traced: {str(cause).splitlines()[0]}",
+            f"{origin}: {type(model).__name__}.call cannot be traced: {line_of(cause)}",
             "write `call` with keras.ops and without branches on values",
         ) from cause
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ModelError
+from edgekit.magic import HDF5, ZIP
 from edgekit.model.archive import load_archive
 from edgekit.model.legacy import load_hdf5
 from edgekit.model.live import from_keras, refuse_text
@@ -21,7 +22,6 @@ from edgekit.tflite.artifact_folder import is_artifact, tflite_path
 _KNOWN = (".keras", ".h5", ".hdf5", ".tflite")
 _WAYS = "give a .keras, .h5, .hdf5 or .tflite file, a SavedModel folder, or `package.module:function`"
 
-_ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 _PICKLES = (".pkl", ".pickle", ".joblib")
 _OTHERS = {
     b"\x89PNG": "a PNG image",
@@ -102,9 +102,9 @@ def _load_file(path: Path, origin: str, trust: bool) -> Model:
     name = _safe_name(path)
     if start[4:8] == b"TFL3":
         return _load_tflite(path, origin, name)
-    if start.startswith(_ZIP) and path.suffix.lower() not in _FOREIGN:
+    if start.startswith(ZIP) and path.suffix.lower() not in _FOREIGN:
         return from_keras(load_archive(path, origin, trust), origin, name, _digest(path))
-    if start.startswith(_HDF5):
+    if start.startswith(HDF5):
         model, healed = load_hdf5(path, origin, trust)
         return from_keras(model, origin, name, _digest(path), healed)
     if path.suffix.lower() in _PICKLES or re.match(rb"\x80[\x02-\x05]", start):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from edgekit.errors import DataError, RunError
+from edgekit.model.line import line_of
 from edgekit.tf import import_keras, import_tensorflow
 
 Kind = Literal["keras", "saved_model", "tflite"]
@@ -70,9 +71,7 @@ class Model:
             return self._run_keras(batch) if self.kind == "keras" else self._run_signature(batch)
         except (errors.OpError, ValueError) as cause:
             last = min(start + size, len(arrays[0])) - 1
-            told = next(
-                (line for line in str(cause).splitlines() if "indices" in line), str(cause).strip().split("\n")[0]
-            )
+            told = next((line for line in str(cause).splitlines() if "indices" in line), line_of(cause))
             raise RunError(
                 f"{self.origin}: the float model fails on samples {start} to {last}: {told[:300]}",
                 "give data in the range it was trained on; call it once in Python on these samples",

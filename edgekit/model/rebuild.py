@@ -14,6 +14,7 @@ from typing import Any
 from edgekit.errors import ModelError
 from edgekit.model.guard import find_class
 from edgekit.model.heal import AS_SAVED_MODEL, Healing, Settings, heal_layer
+from edgekit.model.line import line_of
 from edgekit.tf import import_keras
 
 _MODELS = {"Functional", "Model", "Sequential"}
@@ -254,8 +255,7 @@ def _bare(value: Any) -> Any:
 
 
 def _refused(name: str, kind: str, cause: Exception) -> ModelError:
-    line = " ".join(str(cause).split())[:300]
     return ModelError(
-        f"layer {name!r} ({kind}) cannot be brought over to Keras 3: {line}",
+        f"layer {name!r} ({kind}) cannot be brought over to Keras 3: {line_of(cause)}",
         f"rebuild the model in Keras 3 and load the weights; or {AS_SAVED_MODEL}",
     )

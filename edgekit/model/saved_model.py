@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ModelError
+from edgekit.model.line import line_of
 from edgekit.model.live import refuse_text, refuse_unsound
 from edgekit.model.loaded import Model, TensorSpec
 from edgekit.tf import import_tensorflow
@@ -43,19 +44,18 @@ def load_saved_model(path: Path, origin: str, name: str, trust: bool) -> Model:
     try:
         loaded = tensorflow.saved_model.load(str(path))
     except Exception as cause:
-        raise ModelError(f"{origin}: TensorFlow cannot load it: {_line(cause)}", _AGAIN) from cause
+        raise ModelError(f"{origin}: TensorFlow cannot load it: {line_of(cause)}", _AGAIN) from cause
     signature = serving_signature(loaded, origin)
     inputs = _specs(signature.structured_input_signature[1], origin)
+    _refuse_scalars(inputs, origin)
     outputs = _specs(signature.structured_outputs, origin)
     refuse_text((*inputs, *outputs), origin)
     refuse_unsound(((item.name, item.numpy()) for item in signature.variables), origin)
 
-    def call(**tensors: Any) -> Any:
-        return signature(**tensors), loaded  # `loaded` owns the variables, so it must live as long
+    def call(*, _owner: Any = loaded, **tensors: Any) -> Any:  # what owns the variables must live as long
+        return signature(**tensors)
 
-    return Model(
-        origin, name, "saved_model", digest(path), inputs, outputs, (), None, path, lambda **given: call(**given)[0]
-    )
+    return Model(origin, name, "saved_model", digest(path), inputs, outputs, (), None, path, call)
 
 
 def serving_signature(loaded: Any, origin: str) -> Any:
@@ -81,6 +81,15 @@ def _specs(tensors: Any, origin: str) -> tuple[TensorSpec, ...]:
     )
 
 
+def _refuse_scalars(inputs: tuple[TensorSpec, ...], origin: str) -> None:
+    for spec in inputs:
+        if not spec.shape:
+            raise ModelError(
+                f"{origin}: input {spec.name!r} is a single value, without a batch axis",
+                "export it with that value as a constant, or as a tensor with one value a sample",
+            )
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a folder: the sorted relative names, each with the bytes of its file."""
     sha = hashlib.sha256()
@@ -100,7 +109,7 @@ def _check(path: Path, origin: str) -> None:
     try:
         proto.ParseFromString((path / "saved_model.pb").read_bytes())
     except (OSError, DecodeError) as cause:
-        raise ModelError(f"{origin}: its saved_model.pb is damaged ({_line(cause)})", _AGAIN) from cause
+        raise ModelError(f"{origin}: its saved_model.pb is damaged ({line_of(cause)})", _AGAIN) from cause
     if not proto.meta_graphs:
         raise ModelError(f"{origin}: its saved_model.pb holds no graph", _AGAIN)
     for graph in proto.meta_graphs:
@@ -170,7 +179,3 @@ def _called(node: Any) -> list[str]:
 
 def _node_name(tensor: str) -> str:
     return tensor.lstrip("^").split(":")[0]
-
-
-def _line(cause: BaseException) -> str:
-    return " ".join(str(cause).split())[:300] or type(cause).__name__

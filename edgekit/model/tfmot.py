@@ -77,7 +77,7 @@ def unwrap(config: Any, stored: Mapping[str, list[str]], origin: str) -> tuple[A
 
 
 def told(wrappers: Wrappers, healing: Healing) -> None:
-    """Note in `healing` what was done to each wrapped layer that has weights to prune or cluster."""
+    """Note in `healing` what was done to each wrapped layer."""
     for wrapper in wrappers.values():
         kind = next(word for kinds, word in _WORDS if wrapper.kind in kinds)
         healing.note(kind, wrapper.chain[0])
@@ -183,7 +183,7 @@ def _applied(wrapper: Wrapper, name: str, values: list[Named], origin: str) -> l
     apply = _pruned if wrapper.kind in _PRUNED else _clustered if wrapper.kind in _CLUSTERED else _rounded
     try:
         found = list(apply(wrapper, values))
-    except (ValueError, IndexError, LookupError) as cause:
+    except (ValueError, LookupError) as cause:
         raise ModelError(f"{origin}: the state of {wrapper.kind} {name!r} does not fit: {cause}", _AGAIN) from cause
     return [(f"{wrapper.chain[0]}/{key.partition('/')[2]}" if _scope(key) == name else key, v) for key, v in found]
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgekit import metrics
 from edgekit.errors import InputError
-from edgekit.metrics import higher_is_better
 from edgekit.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 NARROW = "\u00a0"
 """Stands between a number and its unit: a space at which no line breaks."""
-
-_SHARES = re.compile(r"(accuracy|top\d+|mean_iou)(:.*)?")
 
 
 @dataclass(frozen=True)
@@ -48,15 +45,19 @@ def verdict(run: Run, manifest: Manifest) -> Verdict:
 
 
 def is_share(metric: str) -> bool:
-    """True for metrics that are shares of samples or pixels, which read best in percent."""
-    return _SHARES.fullmatch(metric) is not None
+    """True for metrics that are shares of samples or pixels, which read best in percent; an area under a curve is not.
+
+    `metric` may be that of one output, `accuracy:kind`.
+    """
+    name = metric.partition(":")[0]
+    return metrics.is_share(name) and name != "auc"
 
 
 def metric_title(metric: str) -> str:
     """`top5` -> `top-5 accuracy`, `mean_iou` -> `mean IoU`."""
     name, _, output = metric.partition(":") if _known(metric) else (metric, "", "")
     words = {"mean_iou": "mean IoU", "auc": "AUC", "mae": "MAE", "mse": "MSE", "rmse": "RMSE"}.get(name, name)
-    words = f"top-{name[3:]} accuracy" if name.startswith("top") and name[3:].isdigit() else words
+    words = f"top-{k} accuracy" if (k := metrics.top_k(name)) else words
     return f"{words} ({output})" if output else words
 
 
@@ -191,7 +192,7 @@ def more_is_better(run: Run) -> bool:
     """Direction of the run's first metric; a function that cannot be imported any more is taken to want more."""
     first = run.metric or (run.reference.scores[0].name.rpartition(":")[0] if run.reference.scores else None)
     try:
-        return first is None or higher_is_better(first)
+        return first is None or metrics.higher_is_better(first)
     except InputError:
         return True
 

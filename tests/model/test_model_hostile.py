@@ -24,6 +24,7 @@ import pytest
 from edgekit.errors import ModelError
 from edgekit.model import load_model
 from edgekit.model.guard import check_config
+from edgekit.model.heal import keras_2_hard_sigmoid
 from edgekit.tf import import_keras, import_tensorflow
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -72,6 +73,11 @@ def activation(module: str, name: str) -> Callable[[Path], dict[str, Any]]:
     return lambda marker: layer("Dense", {"units": 4, "activation": function(module, name)})
 
 
+def registered() -> str:
+    """The name of a function that Keras knows, because somebody registered it."""
+    return str(import_keras().saving.get_registered_name(keras_2_hard_sigmoid()))
+
+
 KERAS: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "marshalled code, CVE-2024-3660": (as_lambda, "runs no code"),
     "any module, CVE-2025-1550": (
@@ -97,6 +103,13 @@ KERAS: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "hidden in an initializer": (
         lambda marker: layer("Dense", {"units": 4, "kernel_initializer": layer("Popen", {}, "subprocess")}),
         "Popen",
+    ),
+    "function under the name of a registered one": (
+        lambda marker: layer(
+            "Dense",
+            {"activation": {**function("keras.src.utils.file_utils", "get_file"), "registered_name": registered()}},
+        ),
+        "file_utils.get_file, which Keras does not have",
     ),
     "a private module of Keras": (lambda marker: layer("File", {}, "keras.src.utils.file_utils"), "file_utils"),
 }
@@ -187,6 +200,19 @@ def test_zip_member_out_of_the_file(name: str, sound: Path, tmp_path: Path) -> N
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(name, b"x")
     with pytest.raises(ModelError, match="a path out of the file"):
+        load_model(file)
+
+
+def test_a_damaged_member_of_a_file_that_was_packed_again(sound: Path, tmp_path: Path) -> None:
+    file = tmp_path / "again.keras"
+    with zipfile.ZipFile(sound / "sound.keras") as source, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
+        for name in source.namelist():
+            out.writestr(name, source.read(name))
+    start = file.read_bytes().index(b"config.json") + len("config.json")
+    with file.open("r+b") as stream:
+        stream.seek(start)
+        stream.write(b"\xff" * 40)
+    with pytest.raises(ModelError, match="damaged or truncated"):
         load_model(file)
 
 

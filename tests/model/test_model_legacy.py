@@ -189,6 +189,16 @@ def test_keras_3_alone_would_change_the_hard_sigmoid(tmp_path: Path) -> None:
     assert np.abs(plain - reference(given)).max() > 1e-3
 
 
+def test_a_file_that_keras_3_wrote_keeps_its_hard_sigmoid(tmp_path: Path) -> None:
+    keras = import_keras()
+    reference = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="hard_sigmoid")])
+    reference.save(tmp_path / "new.h5")
+    given = np.linspace(-6, 6, 40, dtype=np.float32).reshape(10, 4)
+    model = load_model(tmp_path / "new.h5")
+    np.testing.assert_allclose(model.predict([given])[0], reference.predict(given, verbose=0), atol=1e-6)
+    assert model.healed == ()
+
+
 def test_adapted_normalization_and_dictionaries(tmp_path: Path) -> None:
     a, b = layers.Input((4,), name="b"), layers.Input((4,), name="a")
     scale = layers.Normalization()

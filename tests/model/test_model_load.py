@@ -14,6 +14,7 @@ import pytest
 
 from edgekit.errors import DataError, EdgekitError, ModelError, RunError
 from edgekit.model import Model, TensorSpec, load_model
+from edgekit.model.line import line_of
 from edgekit.model.saved_model import reaches_out
 from edgekit.tf import import_keras, import_tensorflow
 
@@ -264,6 +265,21 @@ def test_signatures(tmp_path: Path) -> None:
         load_model(tmp_path / "none")
 
 
+def test_of_what_keras_says_the_innermost_cause_is_kept() -> None:
+    around = "Dense could not be deserialized properly.\n\nconfig={'a': 1}.\n\nException encountered: "
+    assert line_of(TypeError(f"{around}\x1b[1mno unit\x1b[0m\n\nArguments received by call():\n x=1")) == "no unit"
+    assert line_of(ValueError()) == "ValueError"
+
+
+def test_an_input_of_one_value_is_refused(tmp_path: Path) -> None:
+    tf = import_tensorflow()
+    module, specs = tf.Module(), [tf.TensorSpec([None, 2], name="x"), tf.TensorSpec([], name="gain")]
+    module.scale = tf.function(lambda x, gain: {"y": gain * x}, input_signature=specs)
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": module.scale})
+    with pytest.raises(ModelError, match="'gain' is a single value, without a batch axis"):
+        load_model(tmp_path / "m")
+
+
 def test_operations_that_reach_out() -> None:
     known = set(dir(import_tensorflow().raw_ops))
     refused = {
@@ -337,6 +353,15 @@ def sized():
     model = Sized(lambda x: 2 * x)
     model({"left": keras.ops.ones((1, 4)), "right": keras.ops.ones((1, 4))})
     return model
+class Narrow(keras.Model):
+    def call(self, x):
+        if x.shape[0] is None:
+            raise ValueError("the batch must be known")
+        return x
+def narrow():
+    model = Narrow()
+    model(keras.ops.ones((1, 4)))
+    return model
 def uncalled():
     return Own()
 def nothing():
@@ -387,6 +412,7 @@ def test_subclassed_model_that_keras_cannot_write_down(package: str) -> None:
     ("function", "words"),
     [
         ("unbuilt", "without input shape"),
+        ("narrow", "the batch must be known"),
         ("uncalled", "never called"),
         ("nothing", "NoneType, not a Keras model"),
         ("failing", "raised RuntimeError: no weights here"),

@@ -1,0 +1,18 @@
+"""What Keras and TensorFlow say when they refuse something, in one line."""
+
+from __future__ import annotations
+
+import re
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_MOST = 500
+
+
+def line_of(cause: BaseException) -> str:
+    """The words of an exception in one line, or its type where it has none.
+
+    What Keras writes around the innermost cause is left out: whole configurations, and lists of arguments.
+    """
+    innermost = _COLOUR.sub("", str(cause)).rpartition("\n\nException encountered: ")[2]
+    words = innermost.partition("\n\nArguments received by")[0].split()
+    return " ".join(words)[:_MOST] or type(cause).__name__
