@@ -178,8 +178,9 @@ def write_stamp(path: Path) -> None:
 def _made(order: Order, out: Path, key: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The manifest of a package that is made now, and what was written."""
     from edgekit.package.contents import bundle_of, manifest_of
-    from edgekit.package.sbom import package_sbom
+    from edgekit.package.sbom import package_sbom, require_cyclonedx
 
+    require_cyclonedx()
     kind: Kind = import_module(f"edgekit.package.{order.kind}").KIND
     bundle, notes = bundle_of(order, kind)
     options = order.options if order.options is not None or kind.options is None else kind.options()

@@ -26,14 +26,14 @@ def sbom(manifest: Manifest, licence: str | None = None) -> bytes:
     The packages are those that the manifest names with their versions, as tools: none is inside the model. Raises
     MissingDependency without cyclonedx-python-lib, InputError for a wrong SOURCE_DATE_EPOCH.
     """
-    _require()
+    require_cyclonedx()
     model, sources = _model(manifest, licence), _sources(manifest)
     return _bill(model, sources, manifest.versions, manifest.sha256)
 
 
 def package_sbom(bundle: Bundle, tools: Mapping[str, str]) -> bytes:
     """The bill of a package: its model files, and what artifacts say that they were made from; raises as `sbom`."""
-    _require()
+    require_cyclonedx()
     from cyclonedx.model.component import Component, ComponentType
 
     whole = Component(
@@ -49,7 +49,8 @@ def package_sbom(bundle: Bundle, tools: Mapping[str, str]) -> bytes:
     return _bill(whole, [*files, *sources.values()], tools, "".join(variant.sha256 for variant in bundle.variants))
 
 
-def _require() -> None:
+def require_cyclonedx() -> None:
+    """Raise MissingDependency where no bill can be written."""
     if find_spec("cyclonedx") is None:
         raise MissingDependency("a bill of materials needs cyclonedx-python-lib", "pip install 'edgekit[package]'")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ModelError
+from edgekit.magic import ZIP
 from edgekit.model import Model, load_model
 from edgekit.model.archive import check_archive
 from edgekit.model.legacy import load_hdf5
@@ -62,7 +63,7 @@ def _is_zip(path: Path) -> bool:
     if path.is_dir():
         return False
     with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
+        return file.read(4) == ZIP
 
 
 def _no_file(reference: Any, trust: bool) -> ModelError:

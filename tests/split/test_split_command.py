@@ -137,7 +137,7 @@ def test_integers_that_differ_are_not_accepted(model: Path, tmp_path: Path, monk
 def test_a_difference_of_floats_is_told_with_its_size() -> None:
     plan = split_model(chain(), Wish(2)).plan
     report = Report(Path("out"), plan, 8, "random samples", (Agreement("y", "float32", False, 1e-6, 15.0, True),))
-    assert "within 1e-06 of the whole (15)" in render(report)
+    assert "within 1e-06 of the whole (whose values reach 15)" in render(report)
 
 
 def test_samples_that_tell_nothing_apart_are_told_of(tmp_path: Path) -> None:
