@@ -190,6 +190,11 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     format_version: Annotated[Literal[1], Meta(description="Version of this format; may be left out.")] = 1
 
+    @property
+    def planner(self) -> Literal["litert", "micro"]:
+        """The runtime that lays its tensors out, as `edgekit.tflite.memory_plan` names it."""
+        return "micro" if "tflite-micro" in self.runtime.packages else "litert"
+
     def source_of(self, claim: str) -> str:
         """Source of a claim such as `memory.ram_bytes`, its own or that of its table; empty where there is none."""
         return self.sources.get(claim) or self.sources.get(claim.partition(".")[0], "")

@@ -15,7 +15,7 @@ from edgekit.forecast.units import TITLES
 from edgekit.target import Target
 from edgekit.tflite.graph import Graph
 from edgekit.tflite.inspect import ModelContents
-from edgekit.tflite.memory_plan import Planner, plan_memory
+from edgekit.tflite.memory_plan import plan_memory
 from edgekit.tflite.memory_savings import savings
 from edgekit.units import format_bytes, format_count
 
@@ -69,9 +69,8 @@ def _numbers(summary: ModelContents, target: Target) -> Iterator[Advice]:
     tensors = tuple(
         structs.replace(tensor, dtype="int8") if tensor.dtype == "float32" else tensor for tensor in summary.tensors
     )
-    planner = _planner(target)
-    after = plan_memory(structs.replace(summary, tensors=tensors), planner).arena_bytes
-    yield Advice(what, "tensors", plan_memory(summary, planner).arena_bytes, after)
+    after = plan_memory(structs.replace(summary, tensors=tensors), target.planner).arena_bytes
+    yield Advice(what, "tensors", plan_memory(summary, target.planner).arena_bytes, after)
 
 
 def _in_int8(summary: ModelContents) -> int:
@@ -83,8 +82,7 @@ def _in_int8(summary: ModelContents) -> int:
 def _order(summary: ModelContents, target: Target) -> Iterator[Advice]:
     """Where memory is what is scarce: the same operators in an order in which less lives at once."""
     if target.memory.flash_bytes is not None:
-        planner = _planner(target)
-        now, found = plan_memory(summary, planner).arena_bytes, savings(summary, planner)
+        now, found = plan_memory(summary, target.planner).arena_bytes, savings(summary, target.planner)
         yield Advice(
             "write its operators in an order in which less lives at once", "tensors", now, found.reordered_bytes
         )
@@ -124,10 +122,6 @@ class _Division:
         inside = {index for piece in chosen for index in piece}
         self.pieces, self.operators = len(chosen), len(inside)
         self.outside = sum(count for index, count in macs.items() if index not in inside)
-
-
-def _planner(target: Target) -> Planner:
-    return "micro" if "tflite-micro" in target.runtime.packages else "litert"
 
 
 def words(advice: Sequence[Advice]) -> list[str]:

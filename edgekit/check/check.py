@@ -82,7 +82,7 @@ def _decides(first: Forecast, target: Target) -> bool:
 
 
 def _memory(summary: ModelContents, target: Target, graph: Graph | None, units: tuple[Forecast, ...]) -> MemoryUse:
-    plan = plan_memory(summary, "micro" if "tflite-micro" in target.runtime.packages else "litert")
+    plan = plan_memory(summary, target.planner)
     held = MemoryUse(summary.file_bytes, summary.parameter_bytes, plan.arena_bytes, plan.persistent_bytes)
     chip = target.memory.accelerator_cache_bytes
     if graph is None or chip is None or not units or units[0].unit != "edgetpu":

@@ -9,7 +9,7 @@ from edgekit.finding import Finding, Level, grouped, named
 from edgekit.operators import OperatorTable
 from edgekit.target import Target
 from edgekit.tflite.inspect import ModelContents, OperatorInfo, TensorInfo
-from edgekit.tflite.memory_plan import Planner, plan_memory
+from edgekit.tflite.memory_plan import plan_memory
 from edgekit.units import format_bytes
 
 _CASTS = {"QUANTIZE", "DEQUANTIZE"}
@@ -94,8 +94,9 @@ def _types(summary: ModelContents, target: Target) -> Iterator[Finding]:
         level = _verdict(tables, lambda table, dtype=dtype: dtype in table.types)  # type: ignore[misc]
         if level:
             names = ", ".join(name for name, _ in Counter(op.name for op in ops).most_common(4))
-            place = f"run on {tables[1].title}" if level == "warn" else "do not run"
-            problem = f"{len(ops)} operators compute in {dtype} ({names}): they {place}"
+            who = "1 operator computes" if len(ops) == 1 else f"{len(ops)} operators compute"
+            runner = tables[1].title if level == "warn" else "nothing there"
+            problem = f"{who} in {dtype} ({names}): {runner} runs that"
             mend = f"make the file again, all of it quantized: `--recipe {target.numerics.recommended}`"
             yield Finding(level, "unsupported-type", dtype, problem, mend, tables[0].source)
 
@@ -107,7 +108,8 @@ def _dimensions(summary: ModelContents, target: Target) -> Iterator[Finding]:
         return
     large = [op for op in summary.operators if any(size > 1 for size in op.output_shape[: -table.dimensions])]
     if large:
-        problem = f"{len(large)} tensors are larger than 1 outside of the {table.dimensions} innermost dimensions"
+        what = "1 tensor is" if len(large) == 1 else f"{len(large)} tensors are"
+        problem = f"{what} larger than 1 outside of the {table.dimensions} innermost dimensions"
         mend = "use batch 1, and reshape what has more dimensions"
         yield Finding("warn", "too-many-dimensions", named(large), problem, mend, table.source)
 
@@ -180,8 +182,7 @@ def _sizes(summary: ModelContents, target: Target) -> Iterator[Finding]:
 
 def _arena(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """The tensors between operators, and states, fit the memory, and their budget."""
-    planner: Planner = "micro" if "tflite-micro" in target.runtime.packages else "litert"
-    plan, main = plan_memory(summary, planner), _main(summary)
+    plan, main = plan_memory(summary, target.planner), _main(summary)
     needed = plan.arena_bytes + plan.persistent_bytes
     for claim, place, limit in (
         ("budget.arena_bytes", "the budget", target.budget.arena_bytes),

@@ -142,8 +142,10 @@ def render(report: SensitivityReport, bound: float | None) -> str:
 
 
 def _hint(report: SensitivityReport) -> str:
+    from edgekit.metrics import is_share
+
     word = "scope" if report.kind == "weights" else "allocation"
-    drop = "1%" if report.metric in ("accuracy", "auc", "mean_iou") else "0.01"
+    drop = "1%" if report.metric and is_share(report.metric) else "0.01"
     return (
         f'hint: --max-drop {drop} makes budgets for a recipe of it; {word} = "sensitivity" in a stage '
         f"prune_{report.kind} divides one budget among all layers"

@@ -37,7 +37,7 @@ def forecasts(graph: Graph, target: Target) -> tuple[Forecast, ...]:
     NNAPI is asked only where the target names an API level, on which everything depends, and XNNPACK where LiteRT is
     the preferred runtime: the rules are those of its version.
     """
-    asked = (*target.runtime.delegates, *(["micro"] if "tflite-micro" in target.runtime.packages else []))
+    asked = (*target.runtime.delegates, *(["micro"] if target.planner == "micro" else []))
     known = _FORECASTS | {"edgetpu": partial(forecast_edgetpu, runtime_version=target.runtime.edgetpu_runtime)}
     if target.runtime.packages[0] != "ai-edge-litert":
         del known["xnnpack"]

@@ -87,8 +87,8 @@ def x_axis(axis: Axis, scale: Scale, top: float, bottom: float) -> Iterator[Mark
     for tick in (log_ticks if scale.log else linear_ticks)(scale.low / size, scale.high / size):
         at = digits(scale(tick * size))
         yield Markup('<line class="grid" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(at, digits(top), digits(bottom))
-        yield _text("tick", scale(tick * size), bottom + 15, "middle", f"{tick:g}")
-    yield _text("axis", scale.end, bottom + 33, "end", axis.words(unit, scale.log))
+        yield text("tick", scale(tick * size), bottom + 15, f"{tick:g}", "middle")
+    yield text("axis", scale.end, bottom + 33, axis.words(unit, scale.log), "end")
 
 
 def y_axis(axis: Axis, scale: Scale, left: float, right: float) -> Iterator[Markup]:
@@ -98,13 +98,14 @@ def y_axis(axis: Axis, scale: Scale, left: float, right: float) -> Iterator[Mark
         at = scale(tick * size)
         line = Markup('<line class="grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>')
         yield line.format(digits(left), digits(right), digits(at))
-        yield _text("tick", left - 6, at + 4, "end", f"{tick:g}".replace("-", "−"))
-    yield _text("axis", 0, 12, "start", axis.words(unit, scale.log))
+        yield text("tick", left - 6, at + 4, f"{tick:g}".replace("-", "−"), "end")
+    yield text("axis", 0, 12, axis.words(unit, scale.log))
 
 
-def _text(kind: str, x: float, y: float, anchor: str, words: str) -> Markup:
-    text = Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>')
-    return text.format(kind, digits(x), digits(y), anchor, words)
+def text(kind: str, x: float, y: float, words: str, anchor: str = "start") -> Markup:
+    """Words in a drawing, of a class of the style."""
+    element = Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>')
+    return element.format(kind, digits(x), digits(y), anchor, words)
 
 
 def digits(value: float) -> str:

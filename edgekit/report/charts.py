@@ -94,7 +94,7 @@ def _against_size(run: Run, files: list[File]) -> Chart:
     points = [_point(run, file, float(file.file_bytes)) for file in files]
     drawing = plots.scatter(points, Axis("file size", BYTES), axis, _rules(run))
     caption = "Up and to the left is better." if _upwards(run) else "Down and to the left is better."
-    return Chart(f"{_capital(axis.title)} against file size", caption + _whiskers(run), drawing)
+    return Chart(f"{words.capital(axis.title)} against file size", caption + _whiskers(run), drawing)
 
 
 def _against_latency(run: Run, files: list[File]) -> Chart:
@@ -106,7 +106,7 @@ def _against_latency(run: Run, files: list[File]) -> Chart:
             points.append(_point(run, file, p50.value, (p50.low, p50.high)))
     drawing = plots.scatter(points, Axis("median latency", SECONDS), axis, _rules(run))
     caption = f"Measured on {_where(run)}." + _whiskers(run)
-    return Chart(f"{_capital(axis.title)} against latency", caption, drawing)
+    return Chart(f"{words.capital(axis.title)} against latency", caption, drawing)
 
 
 def _latency(run: Run, files: list[File]) -> Chart:
@@ -167,7 +167,7 @@ def _rules(run: Run) -> list[Rule]:
 
 
 def _upwards(run: Run) -> bool:
-    return not run.reference.scores or words.more_is_better(run)
+    return not run.reference.scores or words.more_is_better(run.reference.scores[0].name)
 
 
 def _whiskers(run: Run) -> str:
@@ -180,7 +180,3 @@ def _whiskers(run: Run) -> str:
 
 def _where(run: Run) -> str:
     return " and ".join(dict.fromkeys(map(words.place, run.measurements.values())))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from edgekit.errors import RecipeError
+from edgekit.metrics import is_share
 from edgekit.recipe import Recipe
+from edgekit.report import words
 
 if TYPE_CHECKING:
     from edgekit.artifact import Manifest
+    from edgekit.metrics import Score
     from edgekit.report.words import Verdict
     from edgekit.run import Run
 
@@ -62,12 +66,30 @@ def _mend(run: Run, manifest: Manifest, file: str) -> Iterator[Step]:
 
 
 def _judge(run: Run, manifest: Manifest) -> Iterator[Step]:
+    again, out = ["optimize", "MODEL", "--data", "DATA", "-t", manifest.target], ["-o", "OUT"]
     if run.data is None:
-        words = ["optimize", "MODEL", "--data", "DATA", "-t", manifest.target, "--max-drop", "1%", "-o", "OUT"]
-        yield step("Judge it on data of yours before you rely on it", *words)
+        yield step("Judge it on data of yours before you rely on it", *again, *out)
     elif run.reference.scores and run.max_drop is None and not run.head_drops:
-        words = ["optimize", "MODEL", "--data", "DATA", "-t", manifest.target, "--max-drop", "1%", "-o", "OUT"]
-        yield step("Bound what it may lose, so that a build fails beyond it", *words)
+        bound = ["--max-drop", _drops(run.reference.scores)]
+        yield step("Bound what it may lose, so that a build fails beyond it", *again, *bound, *out)
+
+
+def _drops(scores: Sequence[Score]) -> str:
+    """A greatest drop for each judged output, by name where they differ."""
+    each = {words.output_of(one.name): drop(words.metric_of(one.name), one.value, 0.01) for one in scores}
+    if len(set(each.values())) == 1:
+        return next(iter(each.values()))
+    return ",".join(f"{output}={bound}" for output, bound in each.items())
+
+
+def drop(metric: str, value: float, part: float) -> str:
+    """A greatest drop: points of a metric that is a share, of any other that part of the value it has, `0.012`."""
+    return f"{part:.0%}" if is_share(metric) else _plain(abs(part * value), 2)
+
+
+def _plain(value: float, figures: int = 6) -> str:
+    """A number as `--max-drop` takes it: `0.00005`, not `5e-05`."""
+    return f"{Decimal(f'{value:.{figures}g}'):f}"
 
 
 def _measure(family: str, file: str) -> Iterator[Step]:
@@ -80,17 +102,17 @@ def _measure(family: str, file: str) -> Iterator[Step]:
 def _ship(family: str, file: str, target: str) -> Iterator[Step]:
     what = f"Package it for {_INTO.get(family, 'the device, with a service and a self-test')}"
     models = [f"edgetpu=compiled/{_compiled(file)}", f"cpu={file}"] if family == "edgetpu" else [file]
-    words = ["package", *models, "--for", _PACKAGE.get(family, "linux"), "-o", "package"]
-    yield step(what, *words, *(["-t", target] if family == "microcontroller" else []))
+    package = ["package", *models, "--for", _PACKAGE.get(family, "linux"), "-o", "package"]
+    yield step(what, *package, *(["-t", target] if family == "microcontroller" else []))
 
 
 def _compiled(file: str) -> str:
     return file.rpartition("/")[2].removesuffix(".tflite") + "_edgetpu.tflite"
 
 
-def step(what: str, *words: str) -> Step:
+def step(what: str, *command: str) -> Step:
     """A step with the words of its command behind `edgekit`."""
-    return Step(what, shlex.join(["edgekit", *words]))
+    return Step(what, shlex.join(["edgekit", *command]))
 
 
 def reproduce(run: Run) -> list[str]:
@@ -115,8 +137,8 @@ def _optimize(run: Run, targets: list[str], recipes: tuple[str, ...], number: in
     parts += ["--data", "DATA"] if run.data else []
     parts += [word for target in targets for word in ("--target", target)]
     parts += [word for recipe in recipes for word in ("--recipe", recipe)]
-    drops = [f"{name}={drop:g}" for name, drop in run.head_drops.items()]
-    drops += [f"{run.max_drop:g}"] if run.max_drop is not None else []
+    drops = [f"{name}={_plain(most)}" for name, most in run.head_drops.items()]
+    drops += [_plain(run.max_drop)] if run.max_drop is not None else []
     parts += ["--max-drop", ",".join(drops)] if drops else []
     parts += [] if run.measurements else ["--no-benchmark"]
     return shlex.join([*parts, "--out", f"OUT{number or ''}"])

@@ -69,7 +69,7 @@ def scores(
     said, title = words.change(name, change.value), words.metric_title(name)
     drawing = _interval(change, bound, f"{title}: {said}, 95 % interval {ends}")
     return Compared(
-        title[:1].upper() + title[1:],
+        words.capital(title),
         words.number(name, before.value),
         words.number(name, after.value),
         said,
@@ -84,8 +84,8 @@ def _scores(run: Run, manifest: Manifest) -> Iterator[Compared]:
     if found is None:
         return
     for before, after, change in zip(run.reference.scores, found.scores, found.differences, strict=False):
-        drop = run.head_drops.get(before.name.rpartition(":")[2], run.max_drop)
-        sign = -1 if words.more_is_better(run) else 1
+        drop = words.accepted_loss(run, before.name)
+        sign = -1 if words.more_is_better(before.name) else 1
         bound = None if drop is None else sign * drop
         yield scores(before, after, change, bound, sign * change.value > 0 and not change.low <= 0 <= change.high)
     if not found.scores:

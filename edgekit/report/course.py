@@ -14,7 +14,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from edgekit.report import labels
-from edgekit.report.axes import SECONDS, Axis, Scale, digits, span, x_axis, y_axis
+from edgekit.report.axes import SECONDS, Axis, Scale, digits, span, text, x_axis, y_axis
 from edgekit.report.labels import Box, Place
 
 COLUMNS = 300
@@ -125,11 +125,10 @@ def _strip(strip: Strip, across: Scale, top: float) -> Markup:
         )
         for (x, y), value in zip(spots, values, strict=True)
     )
-    text = Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>')
     return Markup('<g class="strip">{}{}{}<path d="{}"/>{}</g>').format(
-        text.format("axis", "0", digits(top - 8), "start", strip.axis.words(unit)),
-        text.format("tick", digits(_LEFT - 6), digits(up(max(values)) + 4), "end", f"{max(values) / size:.4g}"),
-        text.format("tick", digits(_LEFT - 6), digits(up(min(values)) + 4), "end", f"{min(values) / size:.4g}")
+        text("axis", 0, top - 8, strip.axis.words(unit)),
+        text("tick", _LEFT - 6, up(max(values)) + 4, f"{max(values) / size:.4g}", "end"),
+        text("tick", _LEFT - 6, up(min(values)) + 4, f"{min(values) / size:.4g}", "end")
         if up(min(values)) - up(max(values)) > labels.LINE
         else "",
         path,

@@ -20,7 +20,7 @@ from edgekit.doctor.layer_error import LayerError
 from edgekit.doctor.pairing import brief
 from edgekit.finding import Finding
 from edgekit.report import labels
-from edgekit.report.axes import Scale, digits, linear_ticks
+from edgekit.report.axes import Scale, digits, linear_ticks, text
 from edgekit.report.doctor import decibels
 from edgekit.report.labels import Box
 from edgekit.report.layers import short_name
@@ -80,17 +80,12 @@ def _height(value: float | None, up: Scale) -> float:
     return up(QUIET if value is None else min(max(value, up.low), QUIET))
 
 
-def _text(kind: str, x: float, y: float, words: str, anchor: str = "start") -> Markup:
-    text = Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>')
-    return text.format(kind, digits(x), digits(y), anchor, words)
-
-
 def _legend() -> Iterator[Markup]:
-    yield _text("axis", 0, 11, "signal to noise, dB: up is better")
+    yield text("axis", 0, 11, "signal to noise, dB: up is better")
     yield Markup('<g class="run"><path d="M304 7H326"/></g>')
-    yield _text("axis", 331, 11, "as the file runs")
+    yield text("axis", 331, 11, "as the file runs")
     yield _alone(438, 7, 7)
-    yield _text("axis", 447, 11, "operator alone, its tail down to small channels")
+    yield text("axis", 447, 11, "operator alone, its tail down to small channels")
 
 
 def _levels(up: Scale) -> Iterator[Markup]:
@@ -98,7 +93,7 @@ def _levels(up: Scale) -> Iterator[Markup]:
     line = Markup('<line class="{}" x1="{}" x2="{}" y1="{y}" y2="{y}"/>')
     for tick in linear_ticks(up.low, up.high, 6):
         yield line.format("harm" if tick == HARM else "grid", digits(_LEFT), digits(_RIGHT), y=digits(up(tick)))
-        yield _text("tick", _LEFT - 6, up(tick) + 4, f"{tick:g}".replace("-", "−"), "end")
+        yield text("tick", _LEFT - 6, up(tick) + 4, f"{tick:g}".replace("-", "−"), "end")
 
 
 def _noise(columns: _Columns, up: Scale) -> Iterator[Markup]:
@@ -124,7 +119,7 @@ def _alone(x: float, top: float, end: float, size: float = 4.5) -> Markup:
 def _bars(columns: _Columns, title: str, value: Callable[[LayerError], float], top: float) -> Iterator[Markup]:
     """A strip of shares, from zero to the greatest, at least one per cent."""
     most = max(0.01, *(value(one) for one in columns.layers))
-    yield _text("axis", 0, top - 8, f"{title}, at most {max(map(value, columns.layers)):.1%}")
+    yield text("axis", 0, top - 8, f"{title}, at most {max(map(value, columns.layers)):.1%}")
     bar, width = Markup('<rect x="{}" y="{}" width="{}" height="{}"/>'), max(0.8, min(18.0, columns.width * 0.7))
     shares = [(columns(n), value(one) / most * _STRIP) for n, one in enumerate(columns.layers)]
     drawn = [bar.format(*map(digits, (x - width / 2, top + _STRIP - h, width, h))) for x, h in shares if h >= 0.05]
@@ -141,8 +136,8 @@ def _numbers(columns: _Columns, last: float) -> Iterator[Markup]:
     )
     for number, one in enumerate(columns.layers):
         if number % step == 0:
-            yield _text("tick", columns(number), last + 15, str(one.index), "middle")
-    yield _text("axis", _RIGHT, last + 33, "operators in the order of execution", "end")
+            yield text("tick", columns(number), last + 15, str(one.index), "middle")
+    yield text("axis", _RIGHT, last + 33, "operators in the order of execution", "end")
 
 
 def _flags(columns: _Columns, findings: Sequence[Finding], last: float) -> Iterator[Markup]:
@@ -161,7 +156,7 @@ def _flags(columns: _Columns, findings: Sequence[Finding], last: float) -> Itera
                 '<rect x="{left}" y="20" width="16" height="16" rx="3"/>{}</g>'
             ).format(
                 f"{finding.code}: {finding.problem}",
-                _text("letter", left + 8, 32, letter, "middle"),
+                text("letter", left + 8, 32, letter, "middle"),
                 x=digits(x),
                 last=digits(last),
                 left=digits(left),

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from edgekit.metrics import Difference, higher_is_better
 from edgekit.report import plots, words
 from edgekit.report.axes import BYTES, PERCENT, SECONDS, Axis
-from edgekit.report.commands import Step, found_steps, step
+from edgekit.report.commands import Step, drop, found_steps, step
 from edgekit.report.comparison import FILE, LATENCY, Compared, amounts, scores
 from edgekit.report.plots import Limit, Point, Rule
 from edgekit.report.template import css, template
@@ -73,7 +73,8 @@ def search_page(found: Found, family: str = "host") -> str:
         effects=list(effects(found)),
         importances=found.importances,
         loss=lambda value: "-" if value is None else words.change(found.metric, value).removeprefix("+"),
-        pace=lambda value: _pace(found, value),
+        pace_of=lambda cost: _pace_of(found, cost),
+        pace=format_count if found.latency == "unknown" else words.seconds,
         bar=plots.bar,
     )
 
@@ -104,26 +105,13 @@ def _costs(before: Cost, after: Cost) -> Iterator[Compared]:
 
 
 def _steps(found: Found, family: str) -> tuple[Step, ...]:
-    again = ["optimize", "MODEL", "--data", "DATA", "-t", found.target, "-o", "OUT"]
+    given = ["MODEL", "--data", "DATA", "-t", found.target]
     if found.best is None:
-        wider = [
-            "search",
-            "MODEL",
-            "--data",
-            "DATA",
-            "-t",
-            found.target,
-            "--max-drop",
-            "5%",
-            "--time",
-            "1h",
-            "-o",
-            "OUT",
-        ]
-        return (step("Search longer, or with a wider budget", *wider),)
+        wider = ["--max-drop", drop(found.metric, found.reference[0].value, 0.05), "--time", "1h", "-o", "OUT"]
+        return (step("Search longer, or with a wider budget", "search", *given, *wider),)
     return (
         *found_steps(family, found.target),
-        step("Or make it again, and alone", *again[:-2], "-r", found.best, *again[-2:]),
+        step("Or make it again, and alone", "optimize", *given, "-r", found.best, "-o", "OUT"),
     )
 
 
@@ -139,6 +127,7 @@ def effects(found: Found) -> Iterator[Effect]:
 def _effect(found: Found, name: str, value: object, took: list[Tried]) -> Effect:
     judged = [point for one in took if (point := one.point or one.proxy)]
     costs = [one.cost for one in took if one.cost]
+    paces = [pace for cost in costs if (pace := _pace_of(found, cost)) is not None]
     accepted = sum(one.point is not None and not one.reason for one in took)
     return Effect(
         name,
@@ -147,14 +136,13 @@ def _effect(found: Found, name: str, value: object, took: list[Tried]) -> Effect
         accepted,
         fmean(point.loss.value for point in judged) if judged else None,
         fmean(cost.file_bytes for cost in costs) if costs else None,
-        fmean(cost.latency or cost.macs for cost in costs) if costs else None,
+        fmean(paces) if paces else None,
     )
 
 
-def _pace(found: Found, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{format_count(value)} MACs" if found.latency == "unknown" else words.seconds(value)
+def _pace_of(found: Found, cost: Cost) -> float | None:
+    """Seconds of one inference, None where they are not known; multiply-accumulates where no file's are."""
+    return cost.macs if found.latency == "unknown" else cost.latency
 
 
 def _drawings(found: Found) -> Iterator[Drawing]:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from edgekit.metrics import higher_is_better
-from edgekit.report import labels
-from edgekit.report.axes import PERCENT, Axis, Scale, digits, span, x_axis
-from edgekit.report.commands import Step, step
+from edgekit.report import labels, words
+from edgekit.report.axes import PERCENT, Axis, Scale, digits, span, text, x_axis
+from edgekit.report.commands import Step, drop, step
 from edgekit.report.template import css, template
 from edgekit.stages.sensitivity import LayerSensitivity, SensitivityReport
 from edgekit.units import format_count
@@ -34,12 +34,13 @@ def drawing(report: SensitivityReport, max_drop: float | None = None) -> Markup:
     )
     across = Scale(*span([start, *values, *([] if bound is None else [bound])], 0.04), _START, _END)
     bottom = _TOP + _ROW * len(report.layers)
-    title = f"{report.metric or 'change of the outputs'} of {report.samples} {report.part} samples"
-    percent = report.metric in (None, "accuracy", "auc", "mean_iou")
+    measure = words.metric_title(report.metric) if report.metric else "change of the outputs"
+    title = f"{measure} of {report.samples} {report.part} samples"
+    percent = report.metric is None or words.is_share(report.metric)
     parts = [*x_axis(Axis(title, PERCENT if percent else ((1.0, ""),)), across, _TOP - 8, bottom)]
     parts += [_rule(across(start), bottom, "reference", "as it is" if report.metric else "unchanged")]
     parts += [] if bound is None else [_rule(across(bound), bottom, "gate", "greatest drop")]
-    parts += [*_legend(report), _text("weights", _WIDTH, _TOP - 14, "words", "end")]
+    parts += [*_legend(report), text("words", _WIDTH, _TOP - 14, "weights", "end")]
     parts += [_row(report, layer, number, across, start) for number, layer in enumerate(report.layers)]
     svg = Markup('<svg class="chart sensitivity" viewBox="-10 -6 {} {}" role="img" aria-label="{}">{}</svg>')
     return svg.format(digits(_WIDTH + 20), digits(bottom + _UNDER + 12), f"{title}, by layer", Markup("").join(parts))
@@ -66,8 +67,9 @@ def page(report: SensitivityReport, max_drop: float | None = None) -> str:
 
 def _steps(report: SensitivityReport) -> tuple[Step, ...]:
     recipe = f"{'prune50-int8' if report.kind == 'weights' else 'channels50-int8'}:by-sensitivity"
-    words = ["optimize", "MODEL", "--data", "DATA", "-r", recipe, "--max-drop", "1%", "-o", "OUT"]
-    return (step("Prune, train and judge by a recipe", *words),)
+    bound = ["--max-drop", drop(report.metric, report.baseline, 0.01)] if report.metric and report.baseline else []
+    command = ["optimize", "MODEL", "--data", "DATA", "-r", recipe, *bound, "-o", "OUT"]
+    return (step("Prune, train and judge by a recipe", *command),)
 
 
 def _value(report: SensitivityReport, layer: LayerSensitivity, place: int) -> float:
@@ -91,8 +93,8 @@ def _row(report: SensitivityReport, layer: LayerSensitivity, number: int, across
         layer.name,
         said,
         band if number % 2 else "",
-        _text(labels.clip(layer.name, _LETTERS), _NAME, y + 4, "name", "end"),
-        _text(format_count(layer.weights), _WIDTH, y + 4, "words", "end"),
+        text("name", _NAME, y + 4, labels.clip(layer.name, _LETTERS), "end"),
+        text("words", _WIDTH, y + 4, format_count(layer.weights), "end"),
         line,
         Markup("").join(reversed(dots)),
     )
@@ -109,23 +111,18 @@ def _strength(place: int, count: int) -> float:
 
 
 def _legend(report: SensitivityReport) -> Iterator[Markup]:
-    yield _text("share that goes", 0, 14, "words", "start")
+    yield text("words", 0, 14, "share that goes")
     for place, share in enumerate(report.shares):
         x = 100 + 56.0 * place
         yield _dot(x, 10, place, len(report.shares))
-        yield _text(f"{share:.0%}", x + 9, 14, "words", "start")
+        yield text("words", x + 9, 14, f"{share:.0%}")
 
 
-def _rule(x: float, bottom: float, kind: str, words: str) -> Markup:
+def _rule(x: float, bottom: float, kind: str, name: str) -> Markup:
     line = Markup('<g class="rule {}"><line x1="{x}" x2="{x}" y1="{}" y2="{}"/>{}</g>')
     height = _TOP - (30 if kind == "gate" else 14)
-    text = _text(words, min(x + 30, _END + 20), height, "words", "end")
-    return line.format(kind, digits(height + 4), digits(bottom), text, x=digits(x))
-
-
-def _text(words: str, x: float, y: float, kind: str, anchor: str) -> Markup:
-    text = Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>')
-    return text.format(kind, digits(x), digits(y), anchor, words)
+    said = text("words", min(x + 30, _END + 20), height, name, "end")
+    return line.format(kind, digits(height + 4), digits(bottom), said, x=digits(x))
 
 
 def _style() -> str:

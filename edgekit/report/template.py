@@ -22,6 +22,7 @@ def template(name: str) -> Template:
         loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"bytes": words.size, "seconds": words.seconds, "count": format_count}
+    environment.filters["capital"] = words.capital
     environment.globals |= {"words": words, "link": _link}
     return environment.get_template(name)
 

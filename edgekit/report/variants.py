@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from edgekit.estimate import Estimate, Forecast
     from edgekit.run import Run
 
+_RANK = {"good": 0, "warn": 1, "bad": 2}
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -38,7 +40,6 @@ class Variant:
     headline: str
     brief: str
     measured: Summary | None
-    measurement: Measurement | None
     twin: str
     layers: Layers | None
     float_line: StageRecord
@@ -61,7 +62,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Card:
-    """One target: the smallest variant that passed (or the first), the others, and what to do next."""
+    """One target: the smallest variant of those with the best verdict, the others, and what to do next."""
 
     target: str
     best: Variant
@@ -111,10 +112,9 @@ def _variant(run: Run, index: int, known: Known) -> Variant:
         anchor=f"variant-{index + 1}",
         manifest=manifest,
         verdict=words.verdict(run, manifest),
-        headline=words.headline(run, manifest, measured.p50_seconds.value if measured else None, where),
-        brief=words.brief(run, manifest, [one.change for one in compared if one.title in (FILE, LATENCY)]),
+        headline=words.headline(manifest, measured.p50_seconds.value if measured else None, where),
+        brief=words.brief(manifest, [one.change for one in compared if one.title in (FILE, LATENCY)]),
         measured=measured,
-        measurement=measurement,
         twin=next((m.name for m in run.artifacts[:index] if m.sha256 == manifest.sha256), ""),
         layers=layers(own, known.summaries.get(digest)) if own else None,
         float_line=line,
@@ -135,6 +135,6 @@ def _on(manifest: Manifest, measurement: Measurement | None) -> str:
 
 
 def _card(run: Run, target: str, made: list[Variant], family: str) -> Card:
-    best = min(made, key=lambda variant: (variant.verdict.kind != "good", variant.manifest.file_bytes))
+    best = min(made, key=lambda variant: (_RANK[variant.verdict.kind], variant.manifest.file_bytes))
     steps = next_steps(run, best.manifest, best.verdict, family)
     return Card(target, best, tuple(variant for variant in made if variant is not best), steps)

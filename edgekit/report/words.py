@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgekit.metrics import Difference, Score
     from edgekit.run import Run
 
-NARROW = "\u00a0"
+NO_BREAK = "\u00a0"
 """Stands between a number and its unit: a space at which no line breaks."""
 
 
@@ -61,6 +61,16 @@ def metric_title(metric: str) -> str:
     return f"{words} ({output})" if output else words
 
 
+def metric_of(score: str) -> str:
+    """The metric of a score: `accuracy:kind` -> `accuracy`, `package.module:function:kind` without its last word."""
+    return ":".join(score.split(":")[: 1 if _known(score) else 2])
+
+
+def output_of(score: str) -> str:
+    """The output that a score judges, where several are judged: `accuracy:kind` -> `kind`."""
+    return score.rpartition(":")[2]
+
+
 def _known(metric: str) -> bool:
     return metric.partition(":")[0] in ("accuracy", "auc", "mae", "mse", "rmse", "mean_iou") or is_share(metric)
 
@@ -77,7 +87,7 @@ def change(metric: str, value: float) -> str:
     if not math.isfinite(value):
         return "unknown"
     value = value if abs(value) > 1e-12 else 0.0
-    text = f"{100 * value:+.2f}{NARROW}pp" if is_share(metric) else f"{value:+.3g}"
+    text = f"{100 * value:+.2f}{NO_BREAK}pp" if is_share(metric) else f"{value:+.3g}"
     return _signs(text.replace("+", "±") if value == 0 else text)
 
 
@@ -85,7 +95,7 @@ def interval(metric: str, found: Score | Difference, as_change: bool = False) ->
     """`96.10 to 98.40 %`: the ends of the 95 % interval."""
     say = change if as_change else number
     low, high = say(metric, found.low), say(metric, found.high)
-    unit = next((unit for unit in (f"{NARROW}%", f"{NARROW}pp") if low.endswith(unit) and high.endswith(unit)), "")
+    unit = next((unit for unit in (f"{NO_BREAK}%", f"{NO_BREAK}pp") if low.endswith(unit) and high.endswith(unit)), "")
     return f"{low.removesuffix(unit)} to {high}"
 
 
@@ -106,17 +116,22 @@ def ratio(before: float, after: float, less: str, more: str, same: str) -> str:
 
 def seconds(value: float | None) -> str:
     """A time, with a proper micro sign."""
-    return format_seconds(value).replace(" us", " µs").replace(" ", NARROW)
+    return format_seconds(value).replace(" us", " µs").replace(" ", NO_BREAK)
 
 
 def size(count: float | None) -> str:
     """A number of bytes that does not break before its unit."""
-    return format_bytes(count).replace(" ", NARROW)
+    return format_bytes(count).replace(" ", NO_BREAK)
 
 
 def share(value: float) -> str:
     """A share in percent."""
-    return f"{100 * value:.2f}{NARROW}%"
+    return f"{100 * value:.2f}{NO_BREAK}%"
+
+
+def capital(text: str) -> str:
+    """The text with a capital at its beginning, and all else as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def sentence(text: str) -> str:
@@ -139,20 +154,20 @@ def machine(measurement: Measurement) -> str:
     return " · ".join((*parts, f"{measurement.runtime.name} {measurement.runtime.version}", delegate, threads))
 
 
-def headline(run: Run, manifest: Manifest, latency: float | None, where: str) -> str:
+def headline(manifest: Manifest, latency: float | None, where: str) -> str:
     """One sentence: what was made, how much smaller, what it lost and how sure that is, how fast it ran and where."""
     float_bytes = manifest.history[0].file_bytes or 0
     parts = [f"{_article(manifest.numeric)} {manifest.numeric} file of {size(manifest.file_bytes)}"]
     if manifest.recipe.quantize.scheme != "float32":
         compared = times(float_bytes, manifest.file_bytes)
         parts[0] += f", {compared} {'as' if compared == 'as large' else 'than'} float32,"
-    parts.append(f"that {_lost(run, manifest)}")
+    parts.append(f"that {_lost(manifest)}")
     if latency is not None:
         parts.append(f"and takes {seconds(latency)} for one inference on {where}")
     return " ".join(parts).rstrip(",") + "."
 
 
-def _lost(run: Run, manifest: Manifest) -> str:
+def _lost(manifest: Manifest) -> str:
     found = manifest.verification
     if found is None:
         return "was not verified"
@@ -160,41 +175,54 @@ def _lost(run: Run, manifest: Manifest) -> str:
         return f"agrees with the float model on {share(found.agreement.rate)} of {found.samples} unlabelled samples"
     metric, difference = found.scores[0].name, found.differences[0]
     title, ends = metric_title(metric), interval(metric, difference, as_change=True)
-    between = f"(95{NARROW}% interval {ends}, {found.samples} test samples)"
+    between = f"(95{NO_BREAK}% interval {ends}, {found.samples} test samples)"
     if difference.low <= 0 <= difference.high:
         return f"shows no measurable change of {title}: {change(metric, difference.value)} {between},"
-    verb = "gains" if (difference.value > 0) == more_is_better(run) else "loses"
-    amount = change(metric, abs(difference.value)).lstrip("+").replace(f"{NARROW}pp", " percentage points")
+    verb = "gains" if (difference.value > 0) == more_is_better(metric) else "loses"
+    amount = change(metric, abs(difference.value)).lstrip("+").replace(f"{NO_BREAK}pp", " percentage points")
     return f"{verb} {amount} of {title} {between}"
 
 
-def brief(run: Run, manifest: Manifest, changes: Sequence[str]) -> str:
+def brief(manifest: Manifest, changes: Sequence[str]) -> str:
     """What the file saves and costs in a few words; `changes` are those of size and speed against float32."""
     saved = [change for change in changes if "×" in change]
     told = f"{' and '.join(saved)} than float32, " if saved else ""
-    return f"{manifest.numeric}: {told}{_cost(run, manifest)}."
+    return f"{manifest.numeric}: {told}{_cost(manifest)}."
 
 
-def _cost(run: Run, manifest: Manifest) -> str:
+def _cost(manifest: Manifest) -> str:
     found = manifest.verification
     if found is None:
         return "not verified"
     if not found.differences or not found.scores:
         return f"{share(found.agreement.rate)} of the decisions are those of the float model"
-    title, difference = metric_title(found.scores[0].name), found.differences[0]
+    metric, difference = found.scores[0].name, found.differences[0]
     if difference.low <= 0 <= difference.high:
-        return f"no measurable change of {title}"
-    verb = "gains" if (difference.value > 0) == more_is_better(run) else "loses"
-    return f"{verb} {change(found.scores[0].name, abs(difference.value)).lstrip('+')} of {title}"
+        return f"no measurable change of {metric_title(metric)}"
+    verb = "gains" if (difference.value > 0) == more_is_better(metric) else "loses"
+    return f"{verb} {change(metric, abs(difference.value)).lstrip('+')} of {metric_title(metric)}"
 
 
-def more_is_better(run: Run) -> bool:
-    """Direction of the run's first metric; a function that cannot be imported any more is taken to want more."""
-    first = run.metric or (run.reference.scores[0].name.rpartition(":")[0] if run.reference.scores else None)
+def more_is_better(score: str) -> bool:
+    """Direction of a score's metric; a function that cannot be imported any more is taken to want more."""
     try:
-        return first is None or metrics.higher_is_better(first)
+        return metrics.higher_is_better(metric_of(score))
     except InputError:
         return True
+
+
+def accepted_loss(run: Run, score: str) -> float | None:
+    """The greatest loss of a score that the gate accepts; None without a gate."""
+    return run.head_drops.get(output_of(score), run.max_drop)
+
+
+def accepted_losses(run: Run) -> str:
+    """What each output may lose, in the unit of its own score."""
+    losses = {one.name: loss for one in run.reference.scores if (loss := accepted_loss(run, one.name)) is not None}
+    said = {output_of(name): f"at most {change(name, loss).lstrip('+')} worse" for name, loss in losses.items()}
+    if len(set(said.values())) > 1:
+        return ", ".join(f"{output}: {one}" for output, one in said.items())
+    return f"{next(iter(said.values()))} than float" if said else "no bound on what may be lost"
 
 
 def least_accepted(run: Run) -> float | None:
@@ -202,8 +230,8 @@ def least_accepted(run: Run) -> float | None:
     if not run.reference.scores:
         return None
     first = run.reference.scores[0]
-    drop = run.head_drops.get(first.name.rpartition(":")[2], run.max_drop)
-    return None if drop is None else first.value - drop if more_is_better(run) else first.value + drop
+    drop = accepted_loss(run, first.name)
+    return None if drop is None else first.value - drop if more_is_better(first.name) else first.value + drop
 
 
 def _article(word: str) -> str:

@@ -15,7 +15,7 @@ from edgekit.search.point import Cost, Timing
 from edgekit.search.pool import Pool
 from edgekit.target import Target
 from edgekit.tflite.inspect import ModelContents, inspect_model
-from edgekit.tflite.memory_plan import Planner, plan_memory
+from edgekit.tflite.memory_plan import plan_memory
 from edgekit.workspace import Workspace
 
 _PLAN = Plan(min_seconds=0.5, max_seconds=5.0)
@@ -45,8 +45,7 @@ class Clock:
         Raises what `measure` raises: a file that does not run has no cost.
         """
         summary = inspect_model(file)
-        planner: Planner = "micro" if "tflite-micro" in self.target.runtime.packages else "litert"
-        arena = plan_memory(summary, planner).arena_bytes if plans_memory(self.target) else None
+        arena = plan_memory(summary, self.target.planner).arena_bytes if plans_memory(self.target) else None
         return Cost(
             file_bytes=summary.file_bytes,
             deflated_bytes=summary.deflated_bytes,

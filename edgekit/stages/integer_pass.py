@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.stages.integer_graph import LEVELS, MOVES, Constant, Operator
+from edgekit.stages.integer_graph import BIAS_PLACE, DATA_PLACE, LEVELS, MOVES, Constant, Operator
 from edgekit.stages.integer_ops import channel_axes, compute, file_layout, kernel_layout, step_of
 from edgekit.tf import import_tensorflow
 
@@ -144,7 +144,7 @@ class Pass:
         return self._rounded(value, scale, 0.0, constant)
 
     def _input_scale(self, operator: Operator) -> Any:
-        source = operator.inputs[2 if operator.name == "TRANSPOSE_CONV" else 0]
+        source = operator.inputs[DATA_PLACE[operator.name]]
         return self.scales[self.graph.group_of[source]]
 
     def _kernel_scale(self, constant: Constant) -> Any:
@@ -174,7 +174,7 @@ class Pass:
 
     def _bias_reach(self, operator: Operator, shape: Any, per_channel: bool) -> Any:
         tf = import_tensorflow()
-        place = 3 if operator.name == "TRANSPOSE_CONV" else 2
+        place = BIAS_PLACE[operator.name]
         index = operator.inputs[place] if len(operator.inputs) > place else -1
         if index not in self.graph.constants:
             return 0.0

@@ -113,6 +113,13 @@ def test_operator_that_no_schema_knows_is_an_error_everywhere() -> None:
     assert found(model(operator("BUILTIN_999")), "raspberry-pi-4") == {"unsupported-operator": "error"}
 
 
+def test_one_operator_or_tensor_is_one() -> None:
+    batch = operator("ADD", "float32", output_shape=(2, 8, 8, 3))
+    for count, words in ((1, ("1 operator computes", "1 tensor is")), (2, ("2 operators compute", "2 tensors are"))):
+        found = check(model(*[batch] * count, numeric="mixed"), load_target("coral-usb")).findings
+        assert all(any(said in finding.problem for finding in found) for said in words)
+
+
 def test_documented_limit_is_told_with_its_own_source() -> None:
     (finding,) = check(model(operator("SOFTMAX")), load_target("coral-usb")).findings
     assert (finding.level, finding.code) == ("info", "documented-limit")

@@ -161,6 +161,15 @@ def test_the_bound_is_drawn_on_the_side_where_things_get_worse() -> None:
         assert gate > reference
 
 
+@pytest.mark.parametrize(("metric", "bound"), [("top5", "1%"), ("mae", "0.009"), (None, None)])
+def test_a_bound_is_suggested_in_the_unit_of_the_metric(metric: str | None, bound: str | None) -> None:
+    assert re.findall(r"--max-drop</span> <span>([^<]+)<", page(_report(3, metric))) == ([bound] if bound else [])
+
+
+def test_shares_are_drawn_in_percent_under_their_title() -> None:
+    assert "top-5 accuracy of 512 validation samples, %" in svg(_report(3, "top5"))
+
+
 def test_what_was_found_is_shown_though_the_bound_does_not_fit(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgekit.compress.sensitivity_of", lambda *words, **others: _report(2, metric="mae"))
     done = _run(digits, "--max-drop", "1%")

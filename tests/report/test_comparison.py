@@ -78,6 +78,19 @@ def test_a_loss_is_worse_where_its_interval_leaves_no_doubt(metric: str, value: 
     assert found[-1].title == "File"
 
 
+def test_each_output_has_the_direction_and_the_unit_of_its_own_metric() -> None:
+    both = judged(0.9, 0.05)
+    names = ("accuracy:kind", "mae:age")
+    found = replace(both, scores=tuple(replace(both.scores[0], name=name) for name in names))
+    one = manifest("host", "int8", int8_file(), replace(found, differences=both.differences * 2))
+    run = run_of([one])
+    run = replace(run, metric=None, max_drop=None, head_drops={"kind": 0.01, "age": 0.2})
+    run = replace(run, reference=replace(run.reference, scores=found.scores))
+    assert [row.worse for row in comparison(run, one, LINE, None, None, "")][:2] == [False, True]
+    said = words.accepted_losses(run).replace(words.NO_BREAK, " ")
+    assert said == "kind: at most 1.00 pp worse, age: at most 0.2 worse"
+
+
 def test_latency_is_there_where_both_were_measured_and_memory_where_it_grew() -> None:
     one = manifest("host", "int8", int8_file(), None)
     slow, fast = (summarize(measured(int8_file(), middle)) for middle in (40_000, 10_000))

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import msgspec
 import numpy as np
 import pytest
 from browser import probed
@@ -107,4 +108,5 @@ def test_a_sound_file_and_one_that_does_not_run_have_a_page() -> None:
     dead = Diagnosis("test", 30, "accuracy", 0.9, None, (cause("a", "unsound-scale"),), (), True)
     words = page("x", dead)
     assert "Accuracy in int8</dt><dd>does not run</dd>" in words
+    assert "AUC in int8</dt>" in page("x", msgspec.structs.replace(dead, metric="auc"))
     assert "<svg" not in words

@@ -202,6 +202,14 @@ def test_without_data_and_measurements_it_says_so_and_draws_nothing() -> None:
     assert '<svg class="chart' not in page
 
 
+def test_what_was_not_judged_is_not_said_to_have_missed_a_gate() -> None:
+    made = [manifest("host", phrase, file, None) for phrase, file in (("int8", int8_file()), ("float32", float_file()))]
+    said = Page(render_report(run_of(made, None))).words
+    assert "int8 is the smallest of 2 variants, and none was judged. The others: float32 (not verified)." in said
+    refused = run_of(made, None, (f"{made[0].name} cannot run on its target",))
+    assert "float32 is the smallest of 2 variants" in Page(render_report(refused)).words
+
+
 def test_errors_are_not_percent_and_less_is_better() -> None:
     one = manifest("host", "int8", int8_file(), judged(2.5, 0.5, "mae"))
     run = run_of([one])
