@@ -40,13 +40,14 @@ def load_npz(path: Path) -> Raw:
     return Raw(parts_by_key(read_arrays(path), str(path)))
 
 
-def read_arrays(path: Path) -> dict[str, Array]:
+def read_arrays(path: Path, stream: IO[bytes] | None = None) -> dict[str, Array]:
     """The arrays of an archive by name, without unpickling anything and without believing its headers.
 
-    Raises DataError for damaged archives, object arrays and sizes that cannot be true.
+    The bytes are those of `stream` where no file has them. Raises DataError for damaged archives, object arrays and
+    sizes that cannot be true.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(stream or path) as archive:
             for entry in archive.infolist():
                 _check_entry(path, entry)
             check_memory(str(path), sum(entry.file_size for entry in archive.infolist()))

@@ -6,7 +6,6 @@ app in Java needs no Kotlin library for them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from edgekit.finding import named
 from edgekit.package import java_text
 from edgekit.package.android_aar import Jar, aar_bytes, compiled
 from edgekit.package.android_java import java_facts
-from edgekit.package.build import Kind
+from edgekit.package.build import IN_RUNTIME, Kind
 from edgekit.package.bundle import Built, Bundle
+from edgekit.package.description import label_lines
 from edgekit.package.source import Source
 from edgekit.package.templating import filled
 from edgekit.tflite.inspect import ModelContents
@@ -30,7 +30,6 @@ LITERT = "1.4.2"
 """The last LiteRT whose Interpreter has a GPU delegate: that of 2.x runs on the CPU alone."""
 PLAY_SERVICES = "16.5.0"
 
-_IN_RUNTIME = {"TFLite_Detection_PostProcess"}
 _TYPES = {"float32", "int8", "uint8", "int16", "int32", "int64", "bool"}
 _LEAST_SDK = 21
 _MOST_SDK = 99
@@ -72,7 +71,7 @@ def refuse(source: Source, contents: ModelContents) -> None:
             f"{named(flex)}: an operator of TensorFlow, which LiteRT for Android is without",
             "rewrite the layer; or build by hand with the AAR org.tensorflow:tensorflow-lite-select-tf-ops",
         )
-    if custom := [op for op in contents.operators if op.custom and op.name not in _IN_RUNTIME]:
+    if custom := [op for op in contents.operators if op.custom and op.name not in IN_RUNTIME]:
         raise ModelError(
             f"{named(custom)}: a custom operator, whose kernel only an AAR of its maker has",
             "replace the layer; or build LiteRT for Android with the kernel, and the app by hand",
@@ -190,19 +189,12 @@ def _assets(bundle: Bundle) -> dict[str, bytes]:
     files = {variant.file: variant.model for variant in bundle.variants}
     files["contract.json"] = msgspec.json.format(msgspec.json.encode(bundle.description()), indent=2) + b"\n"
     if labels := bundle.variants[0].contract.labels:
-        files["labels.txt"] = _lines(labels)
+        files["labels.txt"] = label_lines(labels)
     for variant in bundle.variants:
         if variant.golden is not None:
             raw = variant.golden.raw().items()
             files |= {f"golden/{Path(variant.file).stem}/{name}": data for name, data in raw}
     return files
-
-
-def _lines(labels: tuple[str, ...]) -> bytes:
-    for label in labels:
-        if re.search(r"[\r\n]", label):
-            raise InputError(f"the label {label!r} has a line break", "give each label on one line")
-    return ("\n".join(labels) + "\n").encode()
 
 
 def _notices(bundle: Bundle, names: _Names) -> tuple[str, ...]:

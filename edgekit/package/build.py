@@ -32,6 +32,8 @@ KINDS = ("android", "firmware", "ios", "linux")
 _MADE_BY = ("edgekit", "ai-edge-litert", "tflite-runtime", "tflite-micro", "cyclonedx-python-lib")
 """The packages that decide what the files hold."""
 _EDGETPU = b"edgetpu-custom-op"
+IN_RUNTIME = frozenset({"TFLite_Detection_PostProcess"})
+"""Custom operators that LiteRT has kernels for."""
 _VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}")
 _CONSTANT = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _SMALLEST, _LARGEST = 1.17549435e-38, 3.4028234e38  # of a float in C
@@ -216,10 +218,11 @@ def _sources(models: Sequence[str | Path]) -> dict[str, Source]:
     """{unit: source} in the order of choice. Raises InputError for two of a unit."""
     found: dict[str, Source] = {}
     for model in models:
-        word, _, path = str(model).partition("=")
-        source = open_source(Path(path if word in UNITS else model))
+        word, equals, path = str(model).partition("=")
+        told = bool(equals) and word in UNITS
+        source = open_source(Path(path if told else model))
         flatbuffer.refuse_others(source.model, str(source.files[0]))
-        unit = word if word in UNITS else ("edgetpu" if _EDGETPU in source.model else "cpu")
+        unit = word if told else ("edgetpu" if _EDGETPU in source.model else "cpu")
         if unit in found:
             raise InputError(
                 f"{found[unit].name} and {source.name} are both for the {unit}",

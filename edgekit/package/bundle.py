@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,12 @@ class Contract(Struct, frozen=True):
     preprocessing: Preprocessing = Preprocessing()
     labels: tuple[str, ...] = ()
     task: str = ""
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the output of the only input is one number for each label."""
+        places = math.prod(max(size, 1) for size in self.outputs[0].shape) if len(self.outputs) == 1 else 0
+        return len(self.inputs) == 1 and bool(self.labels) and places == len(self.labels)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from msgspec import structs
 from edgekit.check.check import check
 from edgekit.errors import GateError, InputError
 from edgekit.finding import Finding
-from edgekit.package.build import Kind, Order
+from edgekit.package.build import IN_RUNTIME, Kind, Order
 from edgekit.package.bundle import Built, Bundle, Contract, Variant
 from edgekit.package.description import contract_of, metadata_of
 from edgekit.package.folder import digest
@@ -26,7 +26,6 @@ from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.metadata import read_metadata, write_metadata
 from edgekit.tflite.metadata_edit import changed, read_labels
 
-_RUN_HERE = {"TFLite_Detection_PostProcess"}
 _MOST_SAMPLES = 4
 _MOST_ELEMENTS = 1 << 16
 
@@ -158,7 +157,7 @@ def _golden(model: bytes, contents: ModelContents, kind: Kind, given: GoldenVect
     if given is not None:
         head = structs.replace(given.head, model_sha256=digest(model))
         return GoldenVectors(head, given.inputs, given.outputs)
-    if kind.bare and any(op.custom and op.name not in _RUN_HERE for op in contents.operators):
+    if kind.bare and any(op.custom and op.name not in IN_RUNTIME for op in contents.operators):
         return None
     elements = sum(tensor.elements for tensor in (*contents.inputs, *contents.outputs))
     count = max(1, min(_MOST_SAMPLES, _MOST_ELEMENTS // max(elements, 1)))

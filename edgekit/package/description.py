@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from edgekit.artifact import contract
+from edgekit.artifact import Tensor, contract
 from edgekit.data.spec import Preprocessing
 from edgekit.errors import InputError, ModelError
 from edgekit.package.bundle import Contract
@@ -38,7 +38,12 @@ def describe(folder: Path) -> Description:
         note = f"{folder}: made without data, so it knows no preprocessing and no classes"
         return Description(Changes(name=name), (note,))
     found, notes = contract_of(source, read_contents(source.model))
-    return Description(structs.replace(metadata_of(found), name=name), notes)
+    changes, steps = structs.replace(metadata_of(found), name=name), found.preprocessing
+    if changes.normalization is None and (steps.mean or steps.scale):
+        notes += (
+            "mean and scale are left out: TFLite Metadata has them for one input of real numbers, by its last axis",
+        )
+    return Description(changes, notes)
 
 
 def contract_of(
@@ -46,7 +51,8 @@ def contract_of(
 ) -> tuple[Contract, tuple[str, ...]]:
     """What an artifact records, or else what the file's metadata say; and what had to be left out, with its reason.
 
-    `labels` are the user's own, and go before. Raises InputError where they do not fit the output.
+    `labels` are the user's own, and go before. Raises InputError where they do not fit the output, or mean or scale
+    the inputs.
     """
     tensors = Contract(*contract(contents))
     artifact = source.artifact()
@@ -55,22 +61,50 @@ def contract_of(
         known = structs.replace(tensors, preprocessing=data.preprocessing, labels=data.class_names, task=data.task)
     else:
         known = _from_metadata(tensors, read_metadata(source.model, source.name))
+    for tensor in known.inputs:
+        _refuse_misfit(known.preprocessing, tensor)
     if labels:
         _refuse_labels(labels, known)
         return structs.replace(known, labels=labels), ()
     if known.labels and len(known.labels) != (places := _places(known)):
-        note = f"the {len(known.labels)} class names are left out: the output has {places} places"
+        names, verb = _count(len(known.labels), "class name"), "is" if len(known.labels) == 1 else "are"
+        note = f"the {names} {verb} left out: the output has {_count(places, 'place')}"
         return structs.replace(known, labels=()), (note,)
     return known, ()
 
 
+def in_words(found: Preprocessing) -> str:
+    """What is done to a raw sample; empty for nothing."""
+    steps = [
+        *([f"minus {_numbers(found.mean)}"] if found.mean else []),
+        *([f"times {_numbers(found.scale)}"] if found.scale else []),
+        *(["from channels first to channels last"] if found.layout == "channels_first" else []),
+    ]
+    return ", then ".join(steps)
+
+
+def label_lines(labels: tuple[str, ...]) -> bytes:
+    """Each label on a line. Raises InputError for one of several lines."""
+    for label in labels:
+        if "\n" in label or "\r" in label:
+            raise InputError(f"the label {label!r} has a line break", "give each label on one line")
+    return ("\n".join(labels) + "\n").encode()
+
+
 def metadata_of(known: Contract) -> Changes:
-    """The labels and the normalization of a contract, where it has them."""
-    real = all(tensor.dtype == "float32" or tensor.scale is not None for tensor in known.inputs)
+    """The labels and the normalization of a contract, where it has them and the metadata have a place for them."""
+    told = len(known.inputs) == 1 and _tells(known.inputs[0], known.preprocessing)
     return Changes(
         labels=Labels(known.labels) if known.labels else None,
-        normalization=_normalization(known.preprocessing) if real and len(known.inputs) == 1 else None,
+        normalization=_normalization(known.preprocessing) if told else None,
     )
+
+
+def _tells(tensor: Tensor, found: Preprocessing) -> bool:
+    """Whether the metadata can say it: they normalize real numbers, by the last axis."""
+    channels = tensor.shape[-1] if len(tensor.shape) > 1 else 1
+    real = tensor.dtype == "float32" or tensor.scale is not None
+    return real and all(len(values) in (0, 1, channels) for values in (found.mean, found.scale))
 
 
 def _normalization(preprocessing: Preprocessing) -> Normalization:
@@ -107,10 +141,24 @@ def _preprocessing_in(entry: TensorMetadata) -> Preprocessing:
     return Preprocessing()
 
 
+def _refuse_misfit(found: Preprocessing, tensor: Tensor) -> None:
+    if (tensor.dtype != "float32" and tensor.scale is None) or -1 in tensor.shape[-1:]:
+        return
+    shape = [max(size, 1) for size in tensor.shape]
+    channels = next((size for size in reversed(shape[1:]) if size > 1), 1)
+    for name, values in (("mean", found.mean), ("scale", found.scale)):
+        if len(values) not in (0, 1, shape[-1] if shape else 1, channels):
+            raise InputError(
+                f"preprocessing.{name} has {len(values)} numbers, and {tensor.name!r} is {shape}",
+                "give one number, or one for each channel",
+            )
+
+
 def _refuse_labels(labels: tuple[str, ...], known: Contract) -> None:
     if len(labels) != (places := _places(known)):
         raise InputError(
-            f"{len(labels)} labels, and the output has {places} places", "give one label for each place, in its order"
+            f"{_count(len(labels), 'label')}, and the output has {_count(places, 'place')}",
+            "give one label for each place, in its order",
         )
 
 
@@ -119,3 +167,11 @@ def _places(known: Contract) -> int:
     if len(known.outputs) != 1:
         return 0
     return known.outputs[0].shape[-1] if known.outputs[0].shape else 1
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.9g}" for value in values) + (" by channel" if len(values) > 1 else "")

@@ -14,6 +14,7 @@ from edgekit.forecast.micro import forecast_micro
 from edgekit.operators import load_table
 from edgekit.package import c_text
 from edgekit.package.bundle import Built, Bundle
+from edgekit.package.description import in_words
 from edgekit.package.golden_file import Array, GoldenTensor, GoldenVectors
 from edgekit.package.micro_arena import find_arena, planned_arena
 from edgekit.package.micro_operators import registrations
@@ -75,7 +76,7 @@ def firmware_files(bundle: Bundle, options: None = None) -> Built:
         "numeric": contents.numeric,
         "arena": arena,
         "tensors": ports,
-        "preprocessing": variant.contract.preprocessing,
+        "preparation": in_words(variant.contract.preprocessing),
         "inputs": contents.inputs,
         "outputs": contents.outputs,
         "constants": [(key.upper(), c_text.number(value)) for key, value in bundle.constants.items()],

@@ -26,6 +26,7 @@ from edgekit.real_inputs import RealInputs
 from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
 from edgekit.verify import quantum
 
+_OWN_SAMPLES = "give your own: edgekit vectors MODEL --data D -o v.npz, which edgekit package takes with --vectors"
 _MADE_UP = {
     "float16",
     "float32",
@@ -122,7 +123,7 @@ def _random_input(tensor: TensorInfo, count: int, state: np.random.RandomState) 
     if tensor.dtype not in _MADE_UP or -1 in shape:
         raise InputError(
             f"no numbers can be made up for the input {tensor.name!r}, {tensor.dtype}{list(tensor.shape)}",
-            "give samples with --data, or a file with fixed sizes",
+            f"{_OWN_SAMPLES}; or give a file with fixed sizes",
         )
     dtype = np.dtype(tensor.dtype)
     if dtype.kind == "f":
@@ -137,9 +138,7 @@ def _refuse_unreal(array: Array, tensor: TensorInfo) -> None:
     if array.dtype.kind == "c":
         raise ModelError(f"the output {tensor.name!r} is complex", "split it into two real outputs")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ModelError(
-            f"the output {tensor.name!r} is not finite for these samples", "give samples of your own with --data"
-        )
+        raise ModelError(f"the output {tensor.name!r} is not finite for these samples", _OWN_SAMPLES)
 
 
 def _tensor(tensor: TensorInfo, array: Array, tolerance: float) -> GoldenTensor:

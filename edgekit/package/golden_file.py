@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from edgekit.errors import InputError, OutputError
+from edgekit.data.npz import read_arrays
+from edgekit.errors import DataError, InputError, OutputError
 from edgekit.new_file import write_new
 from edgekit.package.archive import archive_bytes, archive_suffix, zip_bytes
 from edgekit.tflite.inspect import TensorInfo
@@ -24,8 +24,8 @@ Array = npt.NDArray[Any]
 
 # What a file that is none, or was edited, makes the readers of JSON, zip and arrays raise.
 _DAMAGE = (
-    *(OSError, ValueError, KeyError, TypeError, OverflowError, EOFError, MemoryError, RecursionError),
-    *(zipfile.BadZipFile, msgspec.MsgspecError),
+    *(DataError, ValueError, KeyError, TypeError, OverflowError, MemoryError, RecursionError),
+    msgspec.MsgspecError,
 )
 
 
@@ -142,9 +142,10 @@ def load_vectors(path: Path) -> GoldenVectors:
 def read_vectors(data: bytes, name: str) -> GoldenVectors:
     """The golden vectors in the bytes of a `.json` or `.npz`. Raises InputError, with the name, for others."""
     try:
-        return _from_npz(data) if data.startswith(b"PK") else _from_json(data)
+        return _from_npz(data, name) if data.startswith(b"PK") else _from_json(data)
     except _DAMAGE as cause:
-        raise InputError(f"{name}: no golden vectors ({cause})", "give a .json or .npz of `edgekit vectors`") from None
+        reason = cause.problem if isinstance(cause, DataError) else cause
+        raise InputError(f"{name}: no golden vectors ({reason})", "give a .json or .npz of `edgekit vectors`") from None
 
 
 def apart(one: Array, other: Array, tensor: TensorInfo) -> float:
@@ -184,11 +185,11 @@ def _from_json(data: bytes) -> GoldenVectors:
     return GoldenVectors(document.head, inputs, outputs)
 
 
-def _from_npz(data: bytes) -> GoldenVectors:
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        head = msgspec.json.decode(str(arrays["head"]), type=GoldenHead)
-        inputs = tuple(arrays[f"input{place}"] for place in range(len(head.inputs)))
-        outputs = tuple(arrays[f"output{place}"] for place in range(len(head.outputs)))
+def _from_npz(data: bytes, name: str) -> GoldenVectors:
+    arrays = read_arrays(Path(name), io.BytesIO(data))
+    head = msgspec.json.decode(str(arrays["head"]), type=GoldenHead)
+    inputs = tuple(arrays[f"input{place}"] for place in range(len(head.inputs)))
+    outputs = tuple(arrays[f"output{place}"] for place in range(len(head.outputs)))
     for array, tensor in zip((*inputs, *outputs), (*head.inputs, *head.outputs), strict=True):
         if (array.dtype.name, array.shape) != (tensor.dtype, (head.samples, *tensor.shape)):
             raise ValueError(f"{tensor.name!r} is {array.dtype.name} of shape {array.shape}, unlike the head says")

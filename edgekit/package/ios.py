@@ -16,9 +16,10 @@ import numpy as np
 
 from edgekit.artifact import Tensor
 from edgekit.data.spec import Preprocessing
-from edgekit.errors import InputError, ModelError
+from edgekit.errors import ModelError
 from edgekit.package.build import Kind
 from edgekit.package.bundle import Built, Bundle, Variant
+from edgekit.package.description import label_lines
 from edgekit.package.source import Source
 from edgekit.package.swift_text import comment, module_name, number, string
 from edgekit.package.templating import filled
@@ -53,6 +54,7 @@ def ios_files(bundle: Bundle, options: None = None) -> Built:
         "vectors": sorted(vectors),
         "gpu": any(one.unit == "gpu" for one in bundle.variants),
         "labels": first.labels,
+        "classifies": first.classifies,
         "mean": [float(np.float32(value)) for value in first.preprocessing.mean or (0.0,)],
         "scale": [float(np.float32(value)) for value in first.preprocessing.scale or (1.0,)],
         "channels_first": first.preprocessing.layout == "channels_first",
@@ -95,7 +97,7 @@ def _resources(bundle: Bundle) -> dict[str, bytes]:
     contract = json.dumps(bundle.description(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     files = {"contract.json": contract.encode()}
     if labels := bundle.variants[0].contract.labels:
-        files["labels.txt"] = _lines(labels)
+        files["labels.txt"] = label_lines(labels)
     return files | {variant.file: variant.model for variant in bundle.variants}
 
 
@@ -103,13 +105,6 @@ def _vectors(bundle: Bundle) -> dict[str, bytes]:
     """Golden vectors by name: for tests only, since the numbers as text are often larger than the model."""
     found = ((_stem(variant), variant.golden) for variant in bundle.variants)
     return {f"{stem}-golden.json": golden.to_json() for stem, golden in found if golden is not None}
-
-
-def _lines(labels: tuple[str, ...]) -> bytes:
-    for label in labels:
-        if "\n" in label or "\r" in label:
-            raise InputError(f"the label {label!r} has a line break", "give each label on one line")
-    return ("\n".join(labels) + "\n").encode()
 
 
 def _facts(variant: Variant) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from email.utils import format_datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from edgekit.data.spec import Preprocessing
 from edgekit.errors import InputError
 from edgekit.package.archive import tar_bytes
 from edgekit.package.bundle import Built, Bundle
 from edgekit.package.deb import Control, deb_bytes, gzip_stored, package_date
+from edgekit.package.description import in_words
 from edgekit.package.linux_names import module_name, package_name
 from edgekit.package.linux_runner.runtime import requirements
 from edgekit.package.templating import filled
@@ -74,10 +74,10 @@ def _facts(bundle: Bundle, options: LinuxOptions) -> dict[str, Any]:
         "variants": bundle.variants,
         "edgetpu": "edgetpu" in units,
         "count": last.golden.head.samples if last.golden else 0,
-        "labels": last.contract.labels,
+        "classifies": last.contract.classifies,
         "images": len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][3] in (1, 3),
         "constants": ", ".join(f"`{name}` = {value:.9g}" for name, value in bundle.constants.items()),
-        "preprocessing": _in_words(last.contract.preprocessing),
+        "preprocessing": in_words(last.contract.preprocessing) or "which changes nothing here",
         "runtimes": [_runtime(system, python, narrow, units[0]) for system, python, narrow in _SYSTEMS],
         "date": format_datetime(datetime.fromtimestamp(package_date(), timezone.utc)),
     }
@@ -87,16 +87,6 @@ def _runtime(system: str, python: tuple[int, int], narrow: bool, unit: str) -> d
     words = requirements(unit, python, narrow)
     told = " ".join(f"`'{word}'`" if "<" in word else f"`{word}`" for word in words) or "none: use 64 bits"
     return {"system": system, "python": f"{python[0]}.{python[1]}", "words": told}
-
-
-def _in_words(found: Preprocessing) -> str:
-    steps = [f"minus {_listed(found.mean)}"] * bool(found.mean) + [f"times {_listed(found.scale)}"] * bool(found.scale)
-    steps += ["channels moved last"] * (found.layout == "channels_first")
-    return ", ".join(steps) or "which changes nothing here"
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.9g}" for value in values)
 
 
 def _program(bundle: Bundle, facts: dict[str, Any]) -> dict[str, bytes]:

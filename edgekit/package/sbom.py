@@ -83,12 +83,20 @@ def _file(variant: Variant, licence: str | None) -> Any:
 
 def _sources(manifest: Manifest) -> list[Any]:
     """The model that came in, and the data that calibrated and judged it."""
-    came_in = _component(manifest.model.name, "source-model", manifest.model.sha256)
-    return [came_in, _component("data", "data", manifest.data.fingerprint)] if manifest.data else [came_in]
+    model, data = manifest.model, manifest.data
+    came_in = _component(model.name, f"source-model-{model.sha256}", model.sha256)
+    if data is None:
+        return [came_in]
+    return [came_in, _component("data", f"data-{data.fingerprint}", data.fingerprint, is_data=True)]
 
 
 def _component(
-    name: str, ref: str, sha256: str, licence: str | None = None, words: Mapping[str, str] | None = None
+    name: str,
+    ref: str,
+    sha256: str,
+    licence: str | None = None,
+    words: Mapping[str, str] | None = None,
+    is_data: bool = False,
 ) -> Any:
     """A model or data; without a hash where it had no file."""
     from cyclonedx.model import HashAlgorithm, HashType, Property
@@ -96,7 +104,7 @@ def _component(
 
     return Component(
         name=name,
-        type=ComponentType.DATA if ref == "data" else ComponentType.MACHINE_LEARNING_MODEL,
+        type=ComponentType.DATA if is_data else ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref=ref,
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=sha256)] if len(sha256) == _SHA256_DIGITS else [],
         licenses=_licences(licence),

@@ -37,12 +37,12 @@ def regions(flow: Flow) -> list[list[tuple[int, ...]]]:
 def side_by_side(flow: Flow, seconds: Mapping[int, float], parts: int, lanes: int = 2) -> list[Piece]:
     """Pieces for at most `parts` segments: the branches that save most are dealt to `lanes` lanes each.
 
-    `seconds` are those of each operator, or anything in proportion. What is saved is all that does not lie in the
-    longest lane. No region may be left: then there is one piece.
+    `seconds` are those of each operator, or anything in proportion; one without is free. What is saved is all that does
+    not lie in the longest lane. No region may be left: then there is one piece.
     """
 
     def weight(operators: Sequence[int]) -> float:
-        return sum(seconds[number] for number in operators)
+        return sum(seconds.get(number, 0.0) for number in operators)
 
     dealt = [_dealt(flow, branches, weight, lanes) for branches in regions(flow)]
     saved = [sum(map(weight, one)) - max(map(weight, one)) for one in dealt]

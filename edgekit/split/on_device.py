@@ -126,10 +126,9 @@ class Installed:
             asked = [*words, "--seconds", str(seconds), "--json", *units.words()]
             said = self._asked(asked, seconds * 20 + 120)
         try:
-            answer = msgspec.json.decode(said.encode(), type=_Answer)
+            return _speeds(self.device.name, msgspec.json.decode(said.encode(), type=_Answer))
         except (msgspec.DecodeError, ValueError, RecursionError) as cause:
             raise DeviceError(f"{self.device.name}: an answer that is none: {cause}", "run it again") from cause
-        return _speeds(self.device.name, answer)
 
     def _pushed(self, inputs: Sequence[Array], here: Path) -> list[str]:
         found = []
@@ -163,9 +162,17 @@ def agreements(
     given = [array.reshape(-1, *array.shape[2:]) if leads else array for array in inputs]
     outputs = infer(whole, given, device=device).outputs
     return tuple(
-        _compared(port, one.reshape(len(inputs[0]), -1), other.reshape(len(inputs[0]), -1))
+        _compared(port, *(_rows(array, len(inputs[0]), device.name) for array in (one, other)))
         for port, one, other in zip(plan.outputs, outputs, found, strict=True)
     )
+
+
+def _rows(array: Array, samples: int, device: str) -> Array:
+    """The numbers of each sample. Raises DeviceError for an output that is not of so many samples."""
+    if array.size % samples:
+        problem = f"{device}: an output of the shape {list(array.shape)} for {samples} samples"
+        raise DeviceError(problem, "run it again")
+    return array.reshape(samples, -1)
 
 
 def _compared(port: Port, whole: Array, parts: Array) -> Agreement:

@@ -68,5 +68,7 @@ def write_split(split: Split, out: Path, overwrite: bool = False, whole: bytes |
     except OSError as cause:
         raise OutputError(f"{out}: {cause.strerror}", "give a place that can be written") from cause
     finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
         for folder in (partial, old):
             shutil.rmtree(folder, ignore_errors=True)

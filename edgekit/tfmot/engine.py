@@ -19,6 +19,7 @@ from edgekit.data.parts import Dataset, Part
 from edgekit.errors import RecipeError, RunError
 from edgekit.model.legacy import load_hdf5
 from edgekit.model.tfmot_qat import fake_quantize
+from edgekit.new_file import write_new
 from edgekit.stages import cluster, prune_weights
 from edgekit.stages.centroids import centroids_of
 from edgekit.stages.cluster import Cluster
@@ -143,7 +144,7 @@ def _run(
         setting.say(f"{name}: kept from the interrupted run")
     else:
         done = process.run(job, _arrays(setting.data), setting.say)
-        out.with_suffix(".json").write_bytes(msgspec.json.encode(_Kept(job.key, done)))
+        write_new(out.with_suffix(".json"), msgspec.json.encode(_Kept(job.key, done)), overwrite=True)
     return Trained(out, load_hdf5(out, out.name, setting.trust)[0], detail_of(stage)), done
 
 
@@ -158,7 +159,10 @@ def _kept(out: Path, key: str) -> jobs.Done | None:
     said = out.with_suffix(".json")
     if not (said.is_file() and out.is_file()):
         return None
-    found = msgspec.json.decode(said.read_bytes(), type=_Kept)
+    try:
+        found = msgspec.json.decode(said.read_bytes(), type=_Kept)
+    except (msgspec.MsgspecError, ValueError):
+        return None
     return found.done if found.key == key else None
 
 

@@ -220,6 +220,13 @@ def test_what_an_artifact_records_is_repeated_in_the_sources(tmp_path: Path) -> 
     assert "model.classify(sample, 3)" in readme
 
 
+def test_classes_are_offered_only_where_the_output_is_one_number_for_each() -> None:
+    for shape, offered in (((1, 4), True), ((1, 2, 2, 4), False)):
+        files = android_files(bundle_of(tiny_models.negative(shape), labels=LABELS), AndroidOptions()).files
+        assert (b"classify(" in files["java/org/edgekit/pets/PetsModel.java"]) == offered
+        assert (b"classify(" in files["README.md"]) == offered
+
+
 def test_only_a_gpu_file_is_noted() -> None:
     both = bundle_of(tiny_models.negative(operators=3), tiny_models.negative())
     alone = dataclasses.replace(both, variants=both.variants[:1])

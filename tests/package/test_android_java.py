@@ -11,7 +11,6 @@ import tiny_models
 from android_api import AS_IT_IS, bundle_of, compiled, needs_java, plain_java_of, run, text
 
 from edgekit.data.spec import Preprocessing
-from edgekit.errors import InputError
 from edgekit.package import java_text
 from edgekit.package.android import AndroidOptions, android_files
 from edgekit.package.bundle import Bundle
@@ -149,12 +148,6 @@ def test_java_stores_and_reads_the_numbers_that_numpy_does(case: Case, stored: P
     assert (stored / f"{case.name}.stored").read_bytes() == expected.tobytes()
     real = to_real(expected, tensor).astype("<f4" if ready.dtype.kind == "f" else "<i8")
     assert (stored / f"{case.name}.real").read_bytes() == real.tobytes()
-
-
-def test_a_mean_that_fits_no_channel_is_refused() -> None:
-    case = Case("pixels", "float32", (1, 9, 7, 3))
-    with pytest.raises(InputError, match=r"mean has 2 numbers, and 'x' is \[1, 9, 7, 3\]"):
-        android_files(bundle_of(echo(case), prepared=Preprocessing(mean=(1.0, 2.0))), AndroidOptions())
 
 
 @needs_java

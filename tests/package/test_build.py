@@ -121,6 +121,8 @@ def test_labels_that_do_not_match_are_refused(tmp_path: Path, model: Path) -> No
         bundle_of(model, labels=(tmp_path / "labels.txt", b""))
     _, notes = bundle_of(artifact(tmp_path / "built", MODEL, ("no", "yes")))
     assert notes == ("the 2 class names are left out: the output has 4 places",)
+    _, notes = bundle_of(artifact(tmp_path / "single", tiny_models.negative((1, 1)), ("no", "yes")))
+    assert notes == ("the 2 class names are left out: the output has 1 place",)
 
 
 def _two_of_a_unit(model: Path, tmp_path: Path) -> object:
@@ -191,6 +193,21 @@ def _the_folder_above(model: Path, tmp_path: Path) -> object:
 def test_what_does_not_go_together_is_refused(order: Any, problem: str, model: Path, tmp_path: Path) -> None:
     with pytest.raises(EdgekitError, match=problem):
         order(model, tmp_path)
+
+
+@pytest.mark.parametrize("kind", build.KINDS)
+def test_a_mean_that_fits_no_channel_is_refused(kind: str, tmp_path: Path) -> None:
+    steps = Preprocessing(mean=(1.0, 2.0, 3.0))
+    source = artifact(tmp_path / "a", tiny_models.negative((1, 3, 5, 7)), (), steps)
+    with pytest.raises(InputError, match=r"mean has 3 numbers, and '.*' is \[1, 3, 5, 7\]"):
+        build.package_model([source], tmp_path / "out", kind=kind)
+
+
+def test_a_folder_with_the_name_of_a_unit_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact(tmp_path / "gpu", MODEL)
+    monkeypatch.chdir(tmp_path)
+    bundle, _ = bundle_of("gpu")
+    assert [one.unit for one in bundle.variants] == ["cpu"]
 
 
 def test_every_option_belongs_to_the_key(tmp_path: Path, model: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 
+from edgekit.package import c_text
 from edgekit.package.build import package_model
 from edgekit.package.folder import MANIFEST
 from edgekit.package.golden import golden_vectors
@@ -183,6 +184,18 @@ def test_cmake_says_what_it_lacks(tmp_path: Path) -> None:
     script.write_text(f'{nowhere}include({CMAKE}/edgekitConfig.cmake)\nmessage("${{edgekit_NOT_FOUND_MESSAGE}}")\n')
     lacking = subprocess.run(["cmake", "-P", script], capture_output=True, text=True, check=True)
     assert "give -DEDGEKIT_EXECUTABLE=" in lacking.stderr
+
+
+def test_cmake_refuses_the_name_of_a_header_of_c(tmp_path: Path) -> None:
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    source = (CMAKE / "edgekitConfig.cmake").read_text()
+    assert set(source.partition("set(headers ")[2].partition(")")[0].split()) == c_text._HEADERS
+    script = tmp_path / "named.cmake"
+    script.write_text(f"include({CMAKE}/edgekitConfig.cmake)\nadd_edgekit_model(TARGET Signal MODEL m.tflite)\n")
+    words = ["cmake", "-DEDGEKIT_EXECUTABLE=edgekit", "-P", script]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "Signal.h is a header of C: call it Signal_model" in " ".join(done.stderr.split())
 
 
 def test_cmake_takes_what_goes_with_the_model(tmp_path: Path) -> None:

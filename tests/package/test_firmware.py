@@ -19,6 +19,7 @@ import pytest
 import tiny_models
 from artifacts import artifact
 
+from edgekit.data.spec import Preprocessing
 from edgekit.errors import GateError, InputError, ModelError, OutputError
 from edgekit.package import build, folder
 from edgekit.package.build import Packaged, write_depfile
@@ -56,6 +57,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def package(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return package_firmware(model, tmp_path_factory.mktemp("firmware") / "curve", target="cortex-m7").folder
+
+
+def test_the_readme_tells_all_that_is_done_to_a_raw_sample(tmp_path: Path) -> None:
+    steps = Preprocessing(mean=(8.0,), scale=(0.5,), layout="channels_first")
+    made = package_firmware(artifact(tmp_path / "a", tiny_models.negative((1, 2, 2, 3)), (), steps), tmp_path / "out")
+    words = "minus 8, then times 0.5, then from channels first to channels last"
+    assert f"of a raw sample, before it is quantized: {words} |" in (made.folder / "README.md").read_text()
 
 
 def contents_of(place: Path) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ import tiny_models
 from edgekit.bench.run import infer
 from edgekit.errors import InputError, OutputError
 from edgekit.package.golden import check_vectors, golden_vectors
-from edgekit.package.golden_file import GoldenVectors, load_vectors
+from edgekit.package.golden_file import GoldenVectors, load_vectors, read_vectors
 from edgekit.real_inputs import RealInputs
 
 FLOAT = tiny_models.negative((1, 4))
@@ -149,6 +149,14 @@ def test_what_cannot_be_made_is_refused(model: bytes, words: dict[str, Any], pro
         golden_vectors(model, **words)
 
 
+def test_golden_vectors_that_claim_more_than_their_bytes_can_hold_are_not_inflated(vectors: GoldenVectors) -> None:
+    npz = bytearray(vectors.to_npz())
+    place = npz.index(b"PK\x01\x02") + 24
+    npz[place : place + 4] = (1 << 30).to_bytes(4, "little")
+    with pytest.raises(InputError, match="claims more than its bytes can hold"):
+        read_vectors(bytes(npz), "v.npz")
+
+
 def test_a_file_that_is_none_is_refused(vectors: GoldenVectors, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no format"):
         vectors.save(tmp_path / "v.txt")
@@ -157,7 +165,10 @@ def test_a_file_that_is_none_is_refused(vectors: GoldenVectors, tmp_path: Path) 
     large = json.loads(golden_vectors(_int8(), 1).to_json())
     large["inputs"][0][0][0] = 128
     other = replace(vectors, inputs=(vectors.inputs[0][:2],)).to_npz()
-    for text in (b"", b"PK\x03\x04", b"{}", other, *(json.dumps(one).encode() for one in (short, large))):
+    npz = vectors.to_npz()
+    place = npz.index(b"PK\x01\x02") + 8
+    encrypted = npz[:place] + b"\1" + npz[place + 1 :]
+    for text in (b"", b"PK\x03\x04", b"{}", other, encrypted, *(json.dumps(one).encode() for one in (short, large))):
         (tmp_path / "v.json").write_bytes(text)
         with pytest.raises(InputError, match="no golden vectors"):
             load_vectors(tmp_path / "v.json")

@@ -220,6 +220,14 @@ def test_names_of_tensors_are_text_in_code_and_in_the_readme(tmp_path: Path) -> 
         assert not tree(path.read_bytes()).has_error, path.name
 
 
+def test_classes_are_offered_only_where_the_output_is_one_number_for_each(tmp_path: Path) -> None:
+    source = artifact(tmp_path / "a", tiny_models.negative((1, 2, 2, 4)), HOSTILE)
+    made = package_model([source], tmp_path / "out", kind="ios", name="masks").folder
+    for path in (*swift_files(made), made / "README.md"):
+        assert "classify(" not in path.read_text()
+    assert not tree((made / "Sources/Masks/Masks.swift").read_bytes()).has_error
+
+
 def test_a_label_of_two_lines_is_refused(tmp_path: Path) -> None:
     source = artifact(tmp_path / "a", tiny_models.negative((1, 2)), ("one\ntwo", "three"))
     with pytest.raises(InputError, match="line break"):

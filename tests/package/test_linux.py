@@ -200,6 +200,20 @@ def test_requirements_txt_says_what_the_program_says(
     assert asked - {"numpy"} == {*requirements(unit, (3, minor), machine == "armv7l")}
 
 
+def test_the_readme_promises_classes_only_where_the_output_is_one_number_for_each(tmp_path: Path) -> None:
+    for shape, word in (((1, 3), "classes and scores"), ((1, 2, 2, 3), "outputs")):
+        source = artifact(tmp_path / word, curve(shape), ("one", "two", "three"))
+        assert (
+            f": {word}; --json" in (packaged(tmp_path / "out", source, name="masks").folder / "README.md").read_text()
+        )
+
+
+def test_the_readme_of_a_tar_says_what_its_unit_needs(made: Packaged) -> None:
+    at_boot = (made.folder / "README.md").read_text().partition("## At each boot")[2]
+    assert "From the .tar, first copy `my_curve` into the environment" in at_boot
+    assert "`my-curve.service` to `/etc/systemd/system/`" in at_boot
+
+
 def test_the_readme_has_the_commands_of_this_very_package(made: Packaged) -> None:
     text = (made.folder / "README.md").read_text()
     commands = re.findall(r"^(?:sudo|tar|cd|python3) .*", text, re.MULTILINE)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,18 @@ import pytest
 import tiny_models
 from artifacts import artifact
 from linux_device import Board, curve, packaged, unpacked
+from toys import Toy
 
 from edgekit.artifact import DataRecord, contract
 from edgekit.bench.run import infer
 from edgekit.data.spec import Images, Preprocessing
 from edgekit.package import linux_runner
-from edgekit.package.linux_runner import cli
+from edgekit.package.description import describe
+from edgekit.package.linux_runner import runtime
 from edgekit.package.linux_runner.contract import Package, Tensor, load
 from edgekit.package.linux_runner.problem import Problem
-from edgekit.package.linux_runner.samples import quantized, read, real
+from edgekit.package.linux_runner.runtime import enter_environment
+from edgekit.package.linux_runner.samples import prepared, quantized, read, real
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.numbers import to_real, to_stored
 
@@ -61,6 +65,12 @@ def known(board: Board) -> Package:
 
 def images(count: int, seed: int = 0) -> np.ndarray[Any, Any]:
     return np.random.RandomState(seed).randint(0, 256, (count, 4, 6, 3)).astype(np.uint8)
+
+
+def encrypted(data: bytes) -> bytes:
+    """An archive whose first file needs a password."""
+    place = data.index(b"PK\x01\x02") + 8
+    return data[:place] + b"\1" + data[place + 1 :]
 
 
 def test_the_selftest_passes_in_the_real_interpreter(board: Board) -> None:
@@ -103,6 +113,7 @@ def test_a_changed_file_is_told_before_anything_runs(own: Board, command: tuple[
         ("curve.tflite", lambda data: None),
         ("golden.npz", lambda data: data[:50]),
         ("golden.npz", lambda data: None),
+        ("golden.npz", lambda data: encrypted(data)),
     ],
 )
 def test_what_is_damaged_or_gone_is_named(own: Board, file: str, change: Callable[[bytes], bytes | None]) -> None:
@@ -159,6 +170,25 @@ def test_channels_that_come_first_are_moved(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", raw)
     (found,) = read(tmp_path / "x.npy", variant, False, pytest.fail)
     np.testing.assert_array_equal(found, to_stored(steps.apply(raw), read_contents(curve()).inputs[0]))
+
+
+def test_data_without_a_last_axis_of_one_has_its_own_channels(tmp_path: Path) -> None:
+    steps = Preprocessing(mean=tuple(map(float, range(6))), scale=(0.02, 0.01) * 3)
+    made = packaged(tmp_path / "out", artifact(tmp_path / "a", curve((1, 6, 1)), (), steps), name="curve")
+    variant = load(unpacked(made, tmp_path).program).variants[0]
+    raw = np.arange(24.0).reshape(4, 6) * 9
+    assert describe(tmp_path / "a").notes[0].startswith("mean and scale are left out")
+    wanted = to_stored(steps.apply(raw), read_contents(curve((1, 6, 1))).inputs[0])
+    for name, given in (("short", raw), ("whole", raw[..., None])):
+        np.save(tmp_path / f"{name}.npy", given)
+        (found,) = read(tmp_path / f"{name}.npy", variant, False, pytest.fail)
+        np.testing.assert_array_equal(found, wanted[..., None])
+
+
+def test_whole_numbers_that_stand_for_themselves_are_not_prepared(known: Package) -> None:
+    token = replace(known.variants[0], inputs=(Tensor("token", (1, 2), "int32", None, None),))
+    (found,) = prepared([np.array([[1, 7]])], token, pytest.fail)
+    np.testing.assert_array_equal(found, [[1, 7]])
 
 
 def test_stored_values_are_run_as_they_are(board: Board, tmp_path: Path) -> None:
@@ -329,20 +359,19 @@ def test_places_in_a_table_are_whole_numbers() -> None:
 def test_it_goes_on_in_the_environment_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this Python has no runtime, and only there."""
     calls: list[list[str]] = []
-    monkeypatch.setattr(cli, "environment", lambda: tmp_path)
-    monkeypatch.setattr(cli, "NAME", "curve")
+    monkeypatch.setattr(runtime, "environment", lambda: tmp_path)
     monkeypatch.setattr(os, "execv", lambda path, words: calls.append([path, *words]))
     (tmp_path / "bin").mkdir()
-    cli._enter_environment(["info"])
-    monkeypatch.setattr(cli, "has_runtime", lambda: False)
-    cli._enter_environment(["info"])
+    enter_environment(["-m", "curve", "info"])
+    monkeypatch.setattr(runtime, "has_runtime", lambda: False)
+    enter_environment(["-m", "curve", "info"])
     assert calls == []
     python = tmp_path / "bin/python3"
     python.touch()
-    cli._enter_environment(["run", "x y.npy"])
+    enter_environment(["-m", "curve", "run", "x y.npy"])
     assert calls == [[python, str(python), "-m", "curve", "run", "x y.npy"]]
     monkeypatch.setattr(sys, "executable", str(python))
-    cli._enter_environment(["info"])
+    enter_environment(["-m", "curve", "info"])
     assert len(calls) == 1
 
 
@@ -394,6 +423,25 @@ def test_a_model_that_fails_its_selftest_is_not_opened(own: Board, tmp_path: Pat
     done = served(own, images(1), tmp_path)
     assert (done.returncode, "curve.tflite does not compute here what it should" in done.stderr) == (1, True)
     assert not (tmp_path / "y.npy").exists()
+
+
+def remembering() -> bytes:
+    """An RNN that adds its last output to its input."""
+    toy = Toy()
+    x, y = toy.tensor([1, 1, 4]), toy.tensor([1, 1, 4])
+    weights = [toy.tensor([4, 4], data=np.eye(4)) for _ in range(2)]
+    bias, state = toy.tensor([4], data=np.zeros(4)), toy.tensor([1, 4])
+    toy.graph.tensors[state].isVariable = True
+    toy.operator("UNIDIRECTIONAL_SEQUENCE_RNN", [x, *weights, bias, state], [y], "SequenceRNNOptions")
+    return toy.bytes([x], [y])
+
+
+def test_an_opened_model_has_no_state_of_its_selftest(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(remembering())
+    board = unpacked(packaged(tmp_path / "out", tmp_path / "m.tflite", name="memory"), tmp_path)
+    done = served(board, np.ones((2, 1, 4), np.float32), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "y.npy").ravel().tolist() == [1.0] * 4 + [2.0] * 4
 
 
 def test_a_program_is_told_what_the_model_takes(own: Board, tmp_path: Path) -> None:

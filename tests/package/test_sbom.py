@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from artifacts import MANIFEST
+from artifacts import MANIFEST, artifact
+from tiny_models import negative
 
+from edgekit.artifact import DataRecord
+from edgekit.data.spec import Preprocessing
 from edgekit.errors import MissingDependency
+from edgekit.package.build import package_model
 from edgekit.package.sbom import sbom
 
 pytest.importorskip("cyclonedx", reason="cyclonedx-python-lib is not installed")
@@ -25,13 +30,23 @@ def test_it_names_the_model_its_sources_and_its_tools() -> None:
     assert (model["name"], model["type"]) == ("zoo.tflite", "machine-learning-model")
     assert model["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
     assert model["licenses"] == [{"license": {"id": "Apache-2.0"}}]
-    assert {one["bom-ref"]: one["hashes"][0]["content"][0] for one in found["components"]} == {
-        "source-model": "b",
+    sources = [f"data-{'c' * 64}", f"source-model-{'b' * 64}"]
+    assert sorted(one["bom-ref"] for one in found["components"]) == sources
+    assert {one["type"]: one["hashes"][0]["content"][0] for one in found["components"]} == {
+        "machine-learning-model": "b",
         "data": "c",
     }
     tools = {one["purl"] for one in found["metadata"]["tools"]["components"]}
     assert tools == {"pkg:pypi/numpy@2.4.6", "pkg:pypi/edgekit@0.1.0"}
-    assert {"ref": "model", "dependsOn": ["data", "source-model"]} in found["dependencies"]
+    assert {"ref": "model", "dependsOn": sources} in found["dependencies"]
+
+
+def test_a_package_names_the_data_of_each_of_its_models(tmp_path: Path) -> None:
+    for unit in "cd":
+        artifact(tmp_path / unit, negative(), data=DataRecord(unit * 64, "none", {}, Preprocessing(), ()))
+    out = package_model([f"gpu={tmp_path / 'c'}", f"cpu={tmp_path / 'd'}"], tmp_path / "out", kind="ios").folder
+    found = json.loads((out / "sbom.cdx.json").read_bytes())["components"]
+    assert sorted(one["hashes"][0]["content"] for one in found if one["type"] == "data") == ["c" * 64, "d" * 64]
 
 
 def test_a_licence_that_spdx_does_not_know_is_a_name() -> None:

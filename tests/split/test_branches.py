@@ -93,6 +93,15 @@ def test_the_region_that_saves_most_is_taken_where_there_is_room_for_one() -> No
     assert len(side_by_side(flow, dict.fromkeys(flow.order, 1.0), parts=7)) == 7
 
 
+def test_an_operator_that_was_not_timed_takes_no_time() -> None:
+    flow = read_flow(two_branches())
+    seconds = dict.fromkeys(flow.order, 1.0)
+    untimed = regions(flow)[0][0][0]
+    assert side_by_side(flow, {number: one for number, one in seconds.items() if number != untimed}, 4) == side_by_side(
+        flow, seconds | {untimed: 0.0}, 4
+    )
+
+
 def test_what_takes_no_time_is_worth_no_segment() -> None:
     flow = read_flow(two_branches())
     assert len(side_by_side(flow, dict.fromkeys(flow.order, 0.0), parts=9)) == 1

@@ -22,7 +22,7 @@ from edgekit.bench.run import infer
 from edgekit.split import runner
 from edgekit.split.make import Wish, split_model
 from edgekit.split.runner import cli
-from edgekit.split.runner.contract import load
+from edgekit.split.runner.contract import Port, load
 from edgekit.split.runner.pipeline import Channel, Closed, Pipeline
 from edgekit.split.runner.problem import Problem
 from edgekit.split.runner.runtime import open_runtime
@@ -269,10 +269,11 @@ def test_samples_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> No
         np.save(path, array)
         with pytest.raises(Problem, match=words):
             read_samples([path], plan)
-    path.write_bytes(b"no array")
-    with pytest.raises(Problem, match=r"give a \.npy") as refused:
-        read_samples([path], plan)
-    assert refused.value.code == 3
+    for damaged in (b"no array", b"PK\x03\x04"):
+        path.write_bytes(damaged)
+        with pytest.raises(Problem, match=r"give a \.npy") as refused:
+            read_samples([path], plan)
+        assert refused.value.code == 3
     with pytest.raises(Problem, match="2 files for 1 inputs"):
         read_samples([path, path], plan)
     np.save(path, np.zeros((3, 8), np.int8))
@@ -297,6 +298,19 @@ def test_the_shipped_runner_needs_no_edgekit(folder: Path, tmp_path: Path) -> No
     found = np.load(tmp_path / "y.npz")["output0"]
     np.testing.assert_array_equal(found[:, 0], infer(two_branches("int8"), [array[:, 0]]).outputs[0])
     assert run_alone(folder, "info").stdout.count("segment") == 8
+
+
+def test_it_goes_on_in_the_environment_that_its_mend_makes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(cli, "enter_environment", calls.append)
+    assert cli.main(["info"], folder) == 0
+    assert calls == [[str(folder / "run.py"), "info"]]
+
+
+def test_types_are_told_by_their_names_whatever_numpy_calls_the_class(folder: Path) -> None:
+    """numpy 1 calls that of flags `bool_`; `longlong` is a class of another name in each version."""
+    worker, port = Worker.__new__(Worker), Port(7, "x", (1,), "int64", None, None)
+    assert worker._places([{"shape": [1], "dtype": np.longlong, "index": 3}], (port,)) == [(7, 3)]
 
 
 def test_the_shipped_runner_measures_beside_the_whole(folder: Path, tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ from toy_networks import chain, skipping, two_branches
 
 from edgekit.cli.split import command
 from edgekit.cli.split_table import Report, render
-from edgekit.errors import DataError, GateError, InputError, ModelError, OutputError, RunError
+from edgekit.device.local import LocalDevice
+from edgekit.errors import DataError, DeviceError, GateError, InputError, ModelError, OutputError, RunError
 from edgekit.split import on_device
 from edgekit.split.make import Wish, split_model
 from edgekit.split.on_device import Agreement
 from edgekit.split.plan import Port
 from edgekit.split.samples import as_samples, random_samples
+from edgekit.split.write import write_split
 from edgekit.tf import import_keras
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -147,6 +149,39 @@ def test_samples_that_tell_nothing_apart_are_told_of(tmp_path: Path) -> None:
     words = ("--data", tmp_path / "x.npz", "--task", "regression", "--estimate")
     done = CliRunner().invoke(command, [str(path), "-n", "2", "-o", str(tmp_path / "parts"), *map(str, words)])
     assert "proves little" in done.stderr
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split, out, rename = split_model(chain(), Wish(2)), tmp_path / "parts", Path.rename
+    write_split(split, out)
+
+    def full(path: Path, to: Path) -> Path:
+        if path.name.endswith(".partial"):
+            raise OSError(28, "No space left on device")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_split(split, out, overwrite=True)
+    assert (out / "plan.json").is_file()
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_answers_of_a_device_that_do_not_fit_together_are_its_fault(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = split_model(model.read_bytes(), Wish(2))
+    write_split(split, tmp_path / "parts")
+    arrays = random_samples(split.plan.inputs, 3)
+    row = {"name": "a", "stream": [1.0, 1.0], "processor": [1.0], "single": [1.0]}
+    said = json.dumps({"runtime": "r", "cores": 1, "rows": [row, {**row, "stream": [1.0]}]})
+    with LocalDevice() as device:
+        installed = on_device.Installed(tmp_path / "parts", split.plan, device)
+        monkeypatch.setattr(installed, "_asked", lambda *words: said)
+        with pytest.raises(DeviceError, match="an answer that is none"):
+            installed.measure(model, arrays, on_device.Units(), 0.1)
+        with pytest.raises(DeviceError, match=r"an output of the shape \[2, 1, 4\] for 3 samples"):
+            on_device.agreements(model, arrays, [np.zeros((2, 1, 4), np.int8)], split.plan, device)
 
 
 def test_inputs_of_a_batch() -> None:

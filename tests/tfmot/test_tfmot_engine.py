@@ -64,6 +64,13 @@ def integer_kernels(file: bytes) -> list[np.ndarray]:
     return found
 
 
+def test_half_a_record_of_an_interrupted_run_is_none(tmp_path: Path) -> None:
+    (tmp_path / "prune.h5").touch()
+    for said in (b"", b'{"key": "k", "done"'):
+        (tmp_path / "prune.json").write_bytes(said)
+        assert engine._kept(tmp_path / "prune.h5", "k") is None
+
+
 # The whole way.
 
 

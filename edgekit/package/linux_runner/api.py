@@ -53,6 +53,7 @@ def open_model(unit: str = "auto", threads: int | None = None) -> OpenModel:
     def job(variant: Variant, model: Model) -> Model:
         if not selftest(package, model).passed:
             raise Problem(f"{variant.file} does not compute here what it should", "see `selftest`", FAILED)
+        model.reopen()
         return model
 
     chosen, model = with_best(package, unit, job, _warn, threads)

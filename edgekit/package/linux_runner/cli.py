@@ -12,7 +12,7 @@ from typing import Any
 
 from .contract import Package, load
 from .problem import FAILED, INPUT, Problem
-from .runtime import environment, has_runtime, numpy_version
+from .runtime import enter_environment, numpy_version
 
 NAME = __package__ or ""
 
@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> int:
     options = _parser().parse_args(words)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of classes, and any locale
-    _enter_environment(words)
+    enter_environment(["-m", NAME, *words])
     try:
         numpy_version()
         package = load()
@@ -33,15 +33,6 @@ def main(words: Sequence[str]) -> int:
     except BrokenPipeError:  # `| head` has read enough; what is left would fail again at the end of this process
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-
-
-def _enter_environment(words: Sequence[str]) -> None:
-    """Go on in the virtual environment of the README where this Python has no runtime and that one may."""
-    python = environment() / "bin/python3"
-    if has_runtime() or not python.exists() or sys.executable == str(python):
-        return
-    print(f"{NAME}: with {python}, because {sys.executable} has no TFLite runtime", file=sys.stderr)
-    os.execv(python, [str(python), "-m", NAME, *words])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,13 @@ class Model:
         self, runtime: Runtime, path: Path, unit: str, threads: int | None = None, xnnpack: bool = True
     ) -> None:
         self.runtime = runtime
-        options: dict[str, Any] = {"model_path": str(path), "num_threads": threads}
-        if unit == "edgetpu":
-            options["experimental_delegates"] = [_edgetpu(runtime)]
-        if not xnnpack:
-            plain = runtime.module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-            options["experimental_op_resolver_type"] = plain
-        self._interpreter = _asked(f"{path.name} cannot be loaded", runtime.module.Interpreter, **options)
+        self._open = partial(_opened, runtime, path, unit, threads, xnnpack)
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Load the file anew: a state that earlier runs left is gone."""
+        self._interpreter: Any = None  # lets an Edge TPU go before it is opened again
+        self._interpreter = self._open()
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Outputs `[samples, ...]` for inputs `[samples, ...]`, each as stored, samples in their order."""
@@ -70,6 +71,15 @@ def _part(array: Array, first: int, rows: int) -> Array:
 def _joined(pieces: Sequence[Array], step: int, samples: int) -> Array:
     leads = all(piece.ndim and len(piece) == step for piece in pieces)
     return np.concatenate(pieces)[:samples] if leads else np.stack(pieces)
+
+
+def _opened(runtime: Runtime, path: Path, unit: str, threads: int | None, xnnpack: bool) -> Any:
+    options: dict[str, Any] = {"model_path": str(path), "num_threads": threads}
+    if unit == "edgetpu":
+        options["experimental_delegates"] = [_edgetpu(runtime)]
+    if not xnnpack:
+        options["experimental_op_resolver_type"] = runtime.module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return _asked(f"{path.name} cannot be loaded", runtime.module.Interpreter, **options)
 
 
 def _edgetpu(runtime: Runtime) -> Any:

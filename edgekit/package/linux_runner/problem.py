@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
+import zipfile
+import zlib
+
 FAILED, INPUT, RUNTIME, REFUSED = 1, 3, 4, 5
+DAMAGE = (
+    *(OSError, ValueError, EOFError, RuntimeError, SyntaxError, TypeError, OverflowError, MemoryError),
+    *(struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What a damaged .npy, .npz or image makes its readers raise."""
 
 
 class Problem(Exception):  # noqa: N818 - it is told to the user as it is

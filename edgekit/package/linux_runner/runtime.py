@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -59,6 +61,15 @@ def _version(name: str) -> str:
 def environment() -> Path:
     """Where the README puts the virtual environment with the runtime."""
     return Path("/opt") / (__package__ or "")
+
+
+def enter_environment(words: Sequence[str]) -> None:
+    """Go on with `words` in that environment, where this Python has no runtime and that one may."""
+    python = environment() / "bin/python3"
+    if has_runtime() or not python.exists() or sys.executable == str(python):
+        return
+    print(f"with {python}, because {sys.executable} has no TFLite runtime", file=sys.stderr)
+    os.execv(python, [str(python), *words])
 
 
 def has_runtime() -> bool:

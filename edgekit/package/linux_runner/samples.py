@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from .contract import Tensor, Variant
-from .problem import INPUT, RUNTIME, Problem
+from .problem import DAMAGE, INPUT, RUNTIME, Problem
 
 Array = Any
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 _MOST_CLIPPED = 0.5
 
 
@@ -70,7 +68,7 @@ def _arrays(path: Path, variant: Variant) -> list[Array]:
         else:
             with loaded:
                 arrays = {name: loaded[name] for name in loaded.files}
-    except _DAMAGE as cause:
+    except DAMAGE as cause:
         raise _wrong(path, f"not readable: {cause}", f"give .npy, .npz, or an image ({', '.join(IMAGES)})") from None
     names = [tensor.name for tensor in variant.inputs]
     if len(names) == len(arrays) == 1:
@@ -95,7 +93,7 @@ def _image(path: Path, variant: Variant) -> Array:
             if opened.mode in ("I", "F") or opened.mode.startswith("I;"):
                 raise _wrong(path, "more than 8 bits a channel", "convert it to 8 bits, or give an .npy")
             image = ImageOps.exif_transpose(opened).convert("RGB" if shape[3] == 3 else "L")
-    except (*_DAMAGE, SyntaxError, Image.DecompressionBombError) as cause:
+    except (*DAMAGE, Image.DecompressionBombError) as cause:
         raise _wrong(path, f"not a readable image: {cause}", "give another file") from None
     image = image.resize((shape[2], shape[1]), Image.BILINEAR)  # type: ignore[attr-defined]
     return np.asarray(image, np.uint8).reshape(shape[1:])
@@ -111,6 +109,8 @@ def _stored(
         if x.dtype != np.dtype(tensor.dtype):
             raise _wrong(path, f"values of type {x.dtype}", f"with --raw give {tensor.dtype}")
         return _samples(x, tensor.shape, path)
+    if tensor.scale is None and np.dtype(tensor.dtype).kind != "f":  # places in a table, or flags
+        return quantized(_samples(x, tensor.shape, path), tensor, path.name, warn)
     first = variant.channels_first and not image and len(tensor.shape) > 2
     x = _samples(x, _moved(tensor.shape) if first else tensor.shape, path)
     return quantized(_prepared(x, variant, first), tensor, path.name, warn)
@@ -122,9 +122,15 @@ def _moved(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _samples(x: Array, shape: tuple[int, ...], path: Path) -> Array:
-    """`[samples, ...]` of one sample, or of several; a size of -1 fits any. A sample may be a whole tensor, too."""
-    for sample in (shape[1:], shape):
-        for several in (x, x[np.newaxis]):
+    """`[samples, ...]` of one sample, or of several; a size of -1 fits any.
+
+    A sample may be a whole tensor, or lack a last axis of one, which it gets.
+    """
+    ways = [(x, shape[1:]), (x, shape)]
+    if len(shape) > 2 and shape[-1] == 1:
+        ways.append((x[..., np.newaxis], shape[1:]))
+    for array, sample in ways:
+        for several in (array, array[np.newaxis]):
             fits = several.ndim == len(sample) + 1 and len(several)
             if fits and all(size in (-1, found) for size, found in zip(sample, several.shape[1:])):
                 return several
@@ -135,10 +141,13 @@ def _samples(x: Array, shape: tuple[int, ...], path: Path) -> Array:
 def _prepared(x: Array, variant: Variant, channels_first: bool) -> Array:
     """`(x - mean) * scale` by channel, then channels last."""
     x = np.moveaxis(x, 1, -1) if channels_first else x
-    x = x.astype(np.float32)
+    channels = max(len(variant.mean), len(variant.scale), 1)
+    flat = x.astype(np.float32).reshape(-1, channels)  # the data may have been without a last axis of one
     if variant.mean:
-        x = x - np.asarray(variant.mean, np.float32)
-    return x * np.asarray(variant.scale, np.float32) if variant.scale else x
+        flat = flat - np.asarray(variant.mean, np.float32)
+    if variant.scale:
+        flat = flat * np.asarray(variant.scale, np.float32)
+    return flat.reshape(x.shape)
 
 
 def quantized(x: Array, tensor: Tensor, name: str, warn: Callable[[str], None]) -> Array:

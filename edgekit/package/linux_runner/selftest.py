@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from .contract import Package, Tensor
 from .model import Model
-from .problem import FAILED, Problem
+from .problem import DAMAGE, FAILED, Problem
 from .samples import real
 
 
@@ -67,5 +66,5 @@ def _golden(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with np.load(path, allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
         return json.loads(str(arrays["head"])), arrays
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as cause:
+    except (*DAMAGE, KeyError) as cause:
         raise Problem(f"{path} is damaged: {cause}", "install the package again", FAILED) from None

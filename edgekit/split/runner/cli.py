@@ -13,7 +13,7 @@ from typing import Any
 
 from .contract import Plan, load
 from .problem import FAILED, INPUT, Problem
-from .runtime import numpy_version, open_runtime
+from .runtime import enter_environment, numpy_version, open_runtime
 
 HERE = Path(__file__).resolve().parent.parent
 _INTERRUPTED = 130
@@ -22,6 +22,7 @@ _INTERRUPTED = 130
 def main(words: Sequence[str], folder: Path = HERE) -> int:
     """Do a command; 0 if all is well, 1 if a file is not what was planned, 3 to 5 for other Problems, 130 on Ctrl-C."""
     options = _parser().parse_args(words)
+    enter_environment([str(folder / "run.py"), *words])
     try:
         numpy_version()
         plan = load(folder)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .contract import Plan, Port
-from .problem import INPUT, Problem
+from .problem import DAMAGE, INPUT, Problem
 
 Array = Any
 
@@ -49,7 +49,7 @@ def write_outputs(path: Path, outputs: Sequence[Sequence[Array]], plan: Plan) ->
 def _loaded(path: Path) -> Array:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as cause:
+    except DAMAGE as cause:
         raise Problem(f"{path}: {cause}", "give a .npy file", INPUT) from None
 
 

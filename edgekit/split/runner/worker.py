@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .contract import Port, Segment
 from .problem import INPUT, REFUSED, Problem
 from .runtime import Runtime
@@ -72,7 +74,7 @@ class Worker:
         return {tensor: self._interpreter.get_tensor(place) for tensor, place in self._outputs}
 
     def _places(self, details: Any, ports: tuple[Port, ...]) -> list[tuple[int, int]]:
-        found = [(tuple(int(size) for size in one["shape"]), one["dtype"].__name__) for one in details]
+        found = [(tuple(int(size) for size in one["shape"]), np.dtype(one["dtype"]).name) for one in details]
         if found != [(port.shape, port.dtype) for port in ports]:
             wanted = ", ".join(f"{port.dtype} {list(port.shape)}" for port in ports)
             raise Problem(f"{self.segment.title} takes or gives other tensors than {wanted}", "split it again", INPUT)
