@@ -83,7 +83,7 @@ def arenas(row: Row, path: Path) -> Arena:
     except EdgekitError as cause:
         found = replace(found, micro_failure=str(cause))
     try:
-        made = compile_for_ethos_u(path)
+        made, _ = compile_for_ethos_u(path)
     except EdgekitError as cause:
         return replace(found, vela_failure=str(cause))
     return replace(found, vela_sram_bytes=made.sram_bytes, vela_macs=made.macs, vela_cycles=made.estimated_cycles)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ def _module(place: str) -> ModuleType:
 def _of_file(path: Path) -> ModuleType:
     """The module in a file, run once as long as its text stays; the name tells it from others, and not where it is."""
     text = path.read_bytes()
-    path = path.resolve()
+    path = Path(os.path.abspath(path))  # a link stays one: its neighbours are those of the link
     name = f"{path.stem}_{hashlib.sha256(text).hexdigest()[:16]}"
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):

@@ -185,6 +185,10 @@ def _replace(partial: Path, out: Path) -> None:
         partial.rename(out)
         return
     old = tempfile.mkdtemp(prefix=".edgekit-", dir=out.parent)
-    out.rename(old)
-    partial.rename(out)
+    try:
+        out.rename(old)
+        partial.rename(out)
+    finally:
+        if not out.exists():
+            Path(old).rename(out)
     shutil.rmtree(old)

@@ -120,7 +120,7 @@ class Report(Struct, frozen=True):
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
-    help="Seconds for one measurement.  [default: 600 beyond the longest that its runs may take]",
+    help="Seconds for one measurement.  [default: 600, and --seconds more]",
 )
 @data_options()
 @click.option(
@@ -175,7 +175,7 @@ def command(
     refuse_unused_tool(places, benchmark_model)
     refuse_for_phones(places, {"--data": data is not None, "--retries": retries > 0, "--strict": strict})
     found: dict[str, list[Measurement | NativeMeasurement]] = {place.name: [] for place in places}
-    most = 600 + plan.max_seconds if timeout is None else timeout
+    most = timeout or 600 + (0 if plan.fixed_runs else plan.max_seconds)
 
     def work(place: Device) -> None:
         for model in models * gate.processes:

@@ -27,26 +27,23 @@ _BLOCK = 4  # windows that overlap are kept together in blocks of this many wind
 def load_csv(path: Path, settings: Csv, *, labelled: bool) -> Raw:
     """Read a file, or a folder with train.csv, test.csv ...
 
-    Without `labelled` every column is an input, unless a label column is named. Columns of several files go by name,
-    and labels are text in all of them if they are in one. Raises DataError naming column and line for cells that are no
-    numbers, for rows of another length, and for files of unlike columns.
+    Without `labelled` every column is an input, unless a label column is named. Columns of several files go by name, in
+    the order of the training part, and labels are text in all of them if they are in one. Raises DataError naming
+    column and line for cells that are no numbers, for rows of another length, and for files of unlike columns.
     """
     tables = {part: _read(file, settings) for part, file in _files(path).items()}
     labels = {part: _label(table, settings, labelled) for part, table in tables.items()}
     text = any(tables[part].is_text(label) for part, label in labels.items() if label)
-    parts: dict[str, RawPart] = {}
-    order: list[str] = []
+    features = {part: _features(table, settings, labels[part]) for part, table in tables.items()}
+    first = "train" if "train" in tables else next(iter(tables), "")  # a model knows the order that it was trained in
     for part, table in tables.items():
-        features = _features(table, settings, labels[part])
-        if order and set(features) != set(order):
+        if set(features[part]) != set(features[first]):
             raise DataError(
-                f"{table.path} has the inputs {', '.join(features)}, {next(iter(tables.values())).path.name} has "
-                f"{', '.join(order)}",
+                f"{table.path} has the inputs {', '.join(features[part])}, {tables[first].path.name} has "
+                f"{', '.join(features[first])}",
                 "give every file the same columns, or leave some out: csv.ignore = [...]",
             )
-        order = order or features
-        parts[part] = _part(table, settings, order, labels[part], text)
-    return Raw(parts)
+    return Raw({part: _part(tables.pop(part), settings, features[first], labels[part], text) for part in labels})
 
 
 def _files(path: Path) -> dict[str, Path]:

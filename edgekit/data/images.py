@@ -23,7 +23,8 @@ _LITTER = ("thumbs.db", "desktop.ini")
 def load_images(root: Path, settings: Images, classes: tuple[str, ...] = ()) -> Raw:
     """Read `root/<class>/*.png` or `root/<part>/<class>/*.png` as uint8 `[samples, height, width, channels]`.
 
-    Classes are numbered in the order of `classes`, else of their sorted names; files come in sorted order.
+    Folders are numbered in the order of `classes`, else of their sorted names, also where no folder is called as any
+    of as many classes: then these are other names for them. Files come in sorted order.
     Raises DataError naming the file that is damaged, of another size, or no image, or the folder that is not among the
     classes; MissingDependency without Pillow.
     """
@@ -38,7 +39,8 @@ def load_images(root: Path, settings: Images, classes: tuple[str, ...] = ()) -> 
     named = sorted({folder.name for each in found.values() for folder in each})
     if not named:
         raise DataError(f"{root}: no class folders", "put the images into root/<class>/ or root/train/<class>/")
-    names = list(classes) or named
+    only_names = len(classes) == len(named) and not set(classes) & set(named)  # `tench` for a folder n01440764
+    names = list(classes) if classes and not only_names else named
     if unknown := [name for name in named if name not in names]:
         raise DataError(f"{root}: the folder {unknown[0]!r} is not among the classes", did_you_mean(unknown[0], names))
     return Raw({part: _part(each, names, settings) for part, each in found.items()}, tuple(names))

@@ -98,14 +98,14 @@ def repair(
     rung trains it. Raises DataError without labels or calibration data, for a floor that
     the float model does not reach, or for data that it was not made for; ModelError where the files are no pair.
     """
-    graph = paired(quantized, source).int8
+    graph, state = paired(quantized, source).int8, State.of(quantized, source)
     inputs = [graph.tensors[index] for index in graph.inputs]
     shop = Workshop(source, data, model, say)
     for wrong in mismatches(source, data, shop.part, inputs, shop.float_outputs):
         raise DataError(wrong.problem, wrong.mend)
     bound = floor or default_floor(shop.metric, shop.float_score)
     bound.check(shop.metric, shop.float_score)
-    best, rungs = _climb(shop, quantized, bound, target, say)
+    best, rungs = _climb(shop, quantized, state, bound, target, say)
     held_out = _held_out(shop, data, quantized, best)
     name, count = shop.part.name, len(shop.part)
     done = Repair(shop.metric, name, count, shop.float_score, bound.bound, tuple(rungs), held_out, shop.seconds(source))
@@ -120,9 +120,11 @@ def default_floor(metric: str, score: float) -> Floor:
     return Floor(score - slack if higher_is_better(metric) else score + slack)
 
 
-def _climb(shop: Workshop, given: bytes, floor: Floor, target: Target | None, say: Say) -> tuple[bytes, list[Rung]]:
+def _climb(
+    shop: Workshop, given: bytes, state: State, floor: Floor, target: Target | None, say: Say
+) -> tuple[bytes, list[Rung]]:
     begun = time.monotonic()
-    state, best = State.of(given, shop.source), _as_given(shop, given)
+    best = _as_given(shop, given)
     name = "as given"
     rungs = [_billed(shop, name, best, begun, True) if best else _failed(name, begun, file_bytes=len(given))]
     for measure in measures(target):

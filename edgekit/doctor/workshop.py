@@ -75,7 +75,7 @@ def _rim(graph: Graph) -> Literal["float32", "int8", "uint8"]:
     if len(kinds) > 1:
         raise ModelError(
             f"repairs make all inputs and outputs of one type, and those of this file are {', '.join(sorted(kinds))}",
-            "give a file with one type of inputs and outputs, as `edgekit optimize` makes it",
+            "make it again with one type for both: `edgekit optimize ... -r int8:io=float32`, or io=uint8",
         )
     return next((kind for name, kind in _RIMS.items() if name in kinds), "int8")
 

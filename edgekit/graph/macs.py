@@ -166,16 +166,25 @@ def _matmul(operation: Any, ins: Sequence[Shape], outs: Sequence[Shape]) -> Foun
 
 
 def _dot(layer: Any, ins: Sequence[Shape], outs: Sequence[Shape]) -> Found:
+    if _open(ins):
+        return [], 0
     axis = layer.axes if isinstance(layer.axes, int) else layer.axes[0]
     return [], _elements(outs[0]) * _elements((None, ins[0][axis]))
 
 
 def _dot_attention(layer: Any, ins: Sequence[Shape], outs: Sequence[Shape]) -> Found:
     """Scores and weighted sum over all pairs of positions; scores that are no products count nothing."""
+    if _open(ins):
+        return [], 0
     query, value = ins[:2]
     scored = query[-1] if type(layer).__name__ == "Attention" and layer.score_mode == "dot" else 0
     pairs = _positions(query) * _positions(value)
     return [], pairs * (_elements((None, scored)) + _elements((None, value[-1])))
+
+
+def _open(shapes: Sequence[Shape]) -> bool:
+    """Whether a size but that of the batch is open: then products of two activations have no number."""
+    return any(size is None for shape in shapes for size in shape[1:])
 
 
 def _einsum(operation: Any, ins: Sequence[Shape], outs: Sequence[Shape]) -> Found:

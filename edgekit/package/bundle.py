@@ -33,10 +33,15 @@ class Contract(Struct, frozen=True):
     task: str = ""
 
     @property
-    def classifies(self) -> bool:
-        """Whether the output of the only input is one number for each label."""
+    def scores_labels(self) -> bool:
+        """Whether the only output is one number for each label."""
         places = math.prod(max(size, 1) for size in self.outputs[0].shape) if len(self.outputs) == 1 else 0
-        return len(self.inputs) == 1 and bool(self.labels) and places == len(self.labels)
+        return bool(self.labels) and places == len(self.labels)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether that is made of one input."""
+        return len(self.inputs) == 1 and self.scores_labels
 
 
 @dataclass(frozen=True)

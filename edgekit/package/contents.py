@@ -25,6 +25,7 @@ from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.metadata import read_metadata, write_metadata
 from edgekit.tflite.metadata_edit import changed, read_labels
+from edgekit.tflite.surgery import inline_buffers
 
 _MOST_SAMPLES = 4
 _MOST_ELEMENTS = 1 << 16
@@ -105,9 +106,14 @@ def _variant(
     if unit == "edgetpu":
         known, golden = _as_cpu(known, cpu)
         return Variant(unit, file, source.model, contents, known, golden, source)
-    model = source.model if kind.bare else _described(source.model, contents, known, order)
+    model = _bare(source.model) if kind.bare else _described(source.model, contents, known, order)
     golden = _golden(model, contents, kind, vectors.get(source.sha256))
     return Variant(unit, file, model, contents, known, golden, source, findings)
+
+
+def _bare(model: bytes) -> bytes:
+    """Without the files that are packed behind it, which firmware would hold and never read."""
+    return inline_buffers(model) if read_metadata(model).files else model
 
 
 def _judged(source: Source, contents: ModelContents, target: Target | None, force: bool) -> tuple[Finding, ...]:

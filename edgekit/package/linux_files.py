@@ -74,7 +74,7 @@ def _facts(bundle: Bundle, options: LinuxOptions) -> dict[str, Any]:
         "variants": bundle.variants,
         "edgetpu": "edgetpu" in units,
         "count": last.golden.head.samples if last.golden else 0,
-        "classifies": last.contract.classifies,
+        "classifies": last.contract.scores_labels and len(last.contract.labels) > 1,
         "images": len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][3] in (1, 3),
         "constants": ", ".join(f"`{name}` = {value:.9g}" for name, value in bundle.constants.items()),
         "preprocessing": in_words(last.contract.preprocessing) or "which changes nothing here",

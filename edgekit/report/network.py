@@ -15,7 +15,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from edgekit.doctor.diagnosis import LOOKED_AT
 from edgekit.doctor.layer_error import LayerError
 from edgekit.doctor.pairing import brief
 from edgekit.finding import Finding
@@ -207,5 +206,5 @@ def _hovers(columns: _Columns, last: float) -> Iterator[Markup]:
         yield rect.format(digits(left), digits(_TOP - 8), digits(columns.width), digits(last - _TOP + 8), words)
 
 
-DRAWN: dict[str, Any] = {"network": network, "letters": letters, "decibels": decibels, "looked_at": LOOKED_AT}
+DRAWN: dict[str, Any] = {"network": network, "letters": letters, "decibels": decibels}
 """What the templates of a diagnosis need."""

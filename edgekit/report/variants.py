@@ -69,6 +69,18 @@ class Card:
     others: tuple[Variant, ...]
     steps: tuple[Step, ...]
 
+    @property
+    def standing(self) -> str:
+        """Of which variants the best is the smallest."""
+        all_of_them = f"of {len(self.others) + 1} variants"
+        if self.best.verdict.kind == "good":
+            return f"that passed {all_of_them}"
+        if self.best.verdict.kind == "bad":
+            return f"{all_of_them}, and none passed"
+        if any(other.verdict.kind == "bad" for other in self.others):
+            return f"{all_of_them} that was not refused, and was not judged"
+        return f"{all_of_them}, and none was judged"
+
 
 @dataclass(frozen=True)
 class Known:

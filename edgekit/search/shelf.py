@@ -137,7 +137,8 @@ def shelf(out: Path) -> Iterator[Shelf]:
         except (FileExistsError, NotADirectoryError):
             raise OutputError(f"{out}: not a folder", "choose another with -o") from None
         except OSError as cause:
-            raise OutputError(f"{cause.filename}: {cause.strerror}", "choose a folder that you can write to") from None
+            mend = "choose a folder on a local disk that you can write to"
+            raise OutputError(f"{cause.filename or out}: {cause.strerror}", mend) from None
         yield Shelf(out, held=(lock,))
 
 

@@ -274,11 +274,11 @@ def _behind(raised: BaseException, broke: BaseException | None) -> BaseException
 
 
 def local(folder: Path) -> str:
-    """The database in the folder of a search, whatever signs are in its path."""
+    """The database in the folder of a search, whatever signs are in its path, as SQLAlchemy 2.1 reads it."""
     import_optuna()
-    import sqlalchemy
+    from sqlalchemy.engine import URL
 
-    return str(sqlalchemy.URL.create("sqlite", database=str(folder / "study.db")))
+    return str(URL.create("sqlite", database=str(folder / "study.db")))
 
 
 def _drawn(one: Any) -> dict[str, Any]:

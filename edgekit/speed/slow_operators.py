@@ -52,7 +52,8 @@ def counted(names: Counter[str]) -> str:
 
 
 def _profiled(makings: Makings, file: bytes) -> Profile:
-    return makings.work.remember("time each operator", sha256(file), lambda: _timed(file), Profile)
+    key = [sha256(file), makings.tools]
+    return makings.work.remember("time each operator", key, lambda: _timed(file), Profile)
 
 
 def _timed(file: bytes) -> Profile:

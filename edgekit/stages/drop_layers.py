@@ -11,6 +11,7 @@ might as well always give its mean. Branches go one by one, each time the one th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -94,10 +95,14 @@ class DropReport(Struct, frozen=True):
     def rows(self) -> list[tuple[str, ...]]:
         """Cells of a table under `HEADER`: the branches that went, then those that stay, by what they would cost."""
         return [
-            (branch.join, ", ".join(branch.layers), f"{branch.change:.2%}", note)
+            (branch.join, ", ".join(branch.layers), _percent(branch.change), note)
             for found, note in ((self.dropped, "dropped"), (self.kept, "stays"))
             for branch in found
         ]
+
+
+def _percent(change: float) -> str:
+    return f"{change:.2%}" if math.isfinite(change) else "no numbers"
 
 
 def branches(graph: Graph) -> tuple[Branch, ...]:
@@ -235,6 +240,11 @@ def _measure(graph: Graph, candidates: Sequence[Branch], samples: Sequence[Array
         return [np.concatenate([np.asarray(one) for one in output]) for output in zip(*parts, strict=True)]
 
     wanted = outputs()
+    if not all(np.isfinite(output).all() for output in wanted):
+        raise DataError(
+            "drop_layers: the network gives NaN or infinity for samples of the data",
+            "look for NaN or huge values in the data and the weights",
+        )
 
     def change(gone: set[str]) -> float:
         for name, gate in gates.items():

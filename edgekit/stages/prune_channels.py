@@ -439,7 +439,7 @@ def _layer_reasons(
     for group in channels.groups:
         if kept[group.classes].all():
             why = _reason(group, scored, reasons, stage) or (
-                f"rounded up to a multiple of {multiple}, all {group.size} channels stay"
+                f"the choice leaves all {group.size} channels" + (f", in multiples of {multiple}" * (multiple > 1))
             )
             found |= {name: why for name in group.makers if name not in found}
     return {name: why for name, why in found.items() if _whole(channels, name, kept)}

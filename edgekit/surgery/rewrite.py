@@ -61,6 +61,8 @@ def rules_for(target: Target) -> tuple[Rule, ...]:
 
 def rewrite(model: bytes, rules: Sequence[Rule] = RULES) -> Rewritten:
     """The file rewritten by the rules, in their order. Raises ModelError for bytes that are no sound TFLite file."""
+    if not rules:
+        return Rewritten(model)
     graph = read_graph(model)
     cutting = _cutting(graph, forecast_xnnpack(graph))
     edit, done = Edit(model), Counter[tuple[str, str]]()

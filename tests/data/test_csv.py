@@ -138,13 +138,14 @@ def test_a_file_that_is_no_part_is_named(tmp_path):
 
 
 def test_columns_of_several_files_go_by_name(tmp_path):
+    """In the order of the training part, which the model knows."""
     table(tmp_path / "test.csv", [f"{i},{-i},{i % 2}" for i in range(9)])
     table(tmp_path / "train.csv", [f"{-i},{i},{i % 2}" for i in range(40)], "b,a,kind")
     for part in load_dataset(tmp_path).parts:
-        assert (part.inputs[0][:, 0] >= 0).all()
-        assert (part.inputs[0][:, 1] <= 0).all()
+        assert (part.inputs[0][:, 0] <= 0).all()
+        assert (part.inputs[0][:, 1] >= 0).all()
     table(tmp_path / "train.csv", [f"{i},{i},{i % 2}" for i in range(40)], "a,c,kind")
-    with pytest.raises(DataError, match=r"train\.csv has the inputs a, c, test\.csv has a, b"):
+    with pytest.raises(DataError, match=r"test\.csv has the inputs a, b, train\.csv has a, c"):
         load_dataset(tmp_path)
 
 

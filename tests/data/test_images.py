@@ -144,3 +144,10 @@ def test_classes_of_the_specification_number_the_folders(animals):
     with pytest.raises(DataError, match="the folder 'ant' is not among the classes") as caught:
         load_dataset(animals, overrides={"classes": ["cat", "ants"]})
     assert "did you mean 'ants'" in caught.value.mend
+
+
+def test_as_many_classes_of_which_none_is_a_folder_are_other_names_for_them(animals):
+    dataset = load_dataset(animals, overrides={"classes": ["formica", "felis"], "test_fraction": 0})
+    assert dataset.class_names == ("formica", "felis")
+    for part in dataset.parts:
+        assert np.array_equal(part.labels[0], 1 - part.inputs[0][:, 0, 0, 1].astype(int))

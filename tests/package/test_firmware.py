@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from edgekit.package import build, folder
 from edgekit.package.build import Packaged, write_depfile
 from edgekit.package.golden import golden_vectors
 from edgekit.package.micro_run import micro_there
+from edgekit.tflite.metadata import FileMetadata, write_metadata
 
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-O1"]
 LOGISTIC = 14
@@ -64,6 +66,14 @@ def test_the_readme_tells_all_that_is_done_to_a_raw_sample(tmp_path: Path) -> No
     made = package_firmware(artifact(tmp_path / "a", tiny_models.negative((1, 2, 2, 3)), (), steps), tmp_path / "out")
     words = "minus 8, then times 0.5, then from channels first to channels last"
     assert f"of a raw sample, before it is quantized: {words} |" in (made.folder / "README.md").read_text()
+
+
+def test_label_files_behind_a_model_take_no_flash(model: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled.tflite"
+    labelled.write_bytes(write_metadata(model.read_bytes(), FileMetadata(files={"labels.txt": bytes(5000)})))
+    header = (package_firmware(labelled, tmp_path / "out").folder / "labelled.h").read_text()
+    (size,) = re.findall(r"#define LABELLED_BYTES (\d+)u", header)
+    assert model.stat().st_size <= int(size) < labelled.stat().st_size - 5000
 
 
 def contents_of(place: Path) -> dict[str, bytes]:

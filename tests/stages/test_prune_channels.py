@@ -235,7 +235,7 @@ def test_counts_are_rounded_up_to_what_the_target_likes() -> None:
 def test_a_group_that_rounding_would_restore_stays_and_says_so() -> None:
     found = plan(_two_convolutions(), PruneChannels(retain=0.5), multiple=8)
     assert found.counts == {"first": (4, 4), "second": (6, 6), "end": (3, 3)}
-    assert found.reasons["first"] == "rounded up to a multiple of 8, all 4 channels stay"
+    assert found.reasons["first"] == "the choice leaves all 4 channels, in multiples of 8"
     assert found.reasons["end"] == "output of the model"
 
 
