@@ -110,7 +110,7 @@ class Search:
             for name, share in self.budget.excess(cost).items():
                 trial.exceeds(name, share)
             return None
-        if not (trial.start or self.blind) and rungs.has_proxy(recipe):
+        if not (trial.start or trial.trained or self.blind) and rungs.has_proxy(recipe):
             proxy = rungs.point(recipe, "proxy", cost)
             trial.note("proxy", proxy)
             if reason := hopeful(proxy, found.front(), found.gains(), found.floor, found.download):

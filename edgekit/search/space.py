@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, product
 
 from msgspec import Struct
 
@@ -35,6 +35,8 @@ Choices = dict[str, Value]
 _SHARES = tuple(range(10, 95, 5))
 _METHODS = ("minmax", "percentile:99.99", "mse")
 _SCALES_PAY = 0.02  # share of an int8 file that one scale a tensor has to save
+_NETWORK = ("shrink", "smaller", "allocation", "zeros", "values")
+"""The decisions about the network itself, which is trained once for all number formats."""
 _EACH_SCALE = 12  # bytes of a scale and a zero point in the file
 
 
@@ -139,6 +141,20 @@ class Space(Struct, frozen=True):
             if fits and all(taken[one.name] in one.values for one in self.decisions if one.name in taken)
             else None
         )
+
+    def siblings(self, taken: Choices) -> list[Choices]:
+        """The network that these decisions train, in each other number format that takes no training of its own."""
+        if taken.get("shrink", "none") == "none" and not taken.get("zeros") and not taken.get("values"):
+            return []
+        values = {one.name: one.values for one in self.decisions}
+        kept = {name: value for name, value in taken.items() if name in _NETWORK}
+        found: dict[str, Choices] = {}
+        for scheme, scales in product(values["format"], values.get("granularity", ("per-channel",))):
+            said = {**kept, "format": scheme, "granularity": scales}
+            one = self.suggest(lambda decision, said=said: said.get(decision.name, decision.values[0]))  # type: ignore[misc]
+            found.setdefault(self.phrase(one), one)
+        found.pop(self.phrase(taken), None)
+        return list(found.values())
 
     def _with_epochs(self, phrase: str) -> str:
         return f"{phrase}:epochs={self.epochs}" if self.epochs and Recipe.parse(phrase).trained else phrase

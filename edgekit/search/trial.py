@@ -48,7 +48,10 @@ class Repeated(Exception):  # noqa: N818 - it says what happened
 
 
 class Trial:
-    """One trial in progress: its recipe, and where what is found of it is noted."""
+    """One trial in progress: its recipe, and where what is found of it is noted.
+
+    `trained` says that another trial has trained its network, in another number format.
+    """
 
     def __init__(self, trial: optuna.Trial, space: Space, known: Mapping[str, int]) -> None:
         self._trial = trial
@@ -56,6 +59,7 @@ class Trial:
         self.choices: Choices = {} if named else space.suggest(self._suggest)
         self.recipe: str = named or space.phrase(self.choices)
         self.start = bool(trial.user_attrs.get("start"))
+        self.trained = "trained_by" in trial.user_attrs
         if known.get(self.recipe, trial.number) != trial.number:
             trial.set_user_attr("repeats", known[self.recipe])
             raise Repeated(self.recipe)

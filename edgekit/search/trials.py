@@ -64,6 +64,7 @@ class Trials:
         self._repeats = 0
         self._view: list[Any] | None = None
         self._starts: tuple[tuple[str, Choices | None], ...] = ()
+        self._mine: set[int] = set()
 
     def begin(self, asked: Mapping[str, str], starts: Sequence[tuple[str, Choices | None]]) -> bool:
         """Start a new study with these starting points, or go on with one that was asked the same; whether it goes on.
@@ -106,6 +107,7 @@ class Trials:
                     raise cause from None
                 self.say(Line(f"trial {once.number}: nothing was heard of it for long, and others try it again"))
                 return None
+        self._mine.add(once.number)
         done = self._all()[once.number]
         self._repeats = self._repeats + 1 if "repeats" in done.user_attrs else 0
         return tried(done) if done.state.name in ("COMPLETE", "PRUNED") else None
@@ -243,19 +245,38 @@ class Trials:
         for one in trials:
             lost = one.state.name == "FAIL" and "repeats" not in one.user_attrs and one.number not in again
             if lost and _attempt(one) < _MOST_DEATHS:
-                kept = {key: one.user_attrs[key] for key in ("named", "start") if key in one.user_attrs}
+                kept = {key: one.user_attrs[key] for key in ("named", "start", "trained_by") if key in one.user_attrs}
                 deaths = _attempt(one) + ("interrupted" not in one.user_attrs)
                 again_as = {**kept, "retry_of": one.number, "attempt": deaths}
                 self._study.enqueue_trial(_drawn(one), user_attrs=again_as)
 
     def _offer(self) -> None:
-        """Enqueue the first starting point that nobody tried, unless something waits, such as a trial to be retried."""
+        """Enqueue the first starting point that nobody tried, or else a sibling of what was accepted.
+
+        Nothing where something waits, such as a trial to be retried.
+        """
+        if self.waiting():
+            return
         known = self._known()
         rest = [(phrase, taken) for phrase, taken in self._starts if phrase not in known]
-        if rest and not self.waiting():
+        if rest:
             phrase, taken = rest[0]
             named = {} if taken is not None else {"named": phrase}
             self._study.enqueue_trial(taken or {}, user_attrs={"start": True, **named})
+        elif self.sampler != "random" and (found := self._sibling(known)):
+            self._study.enqueue_trial(found[1], user_attrs={"trained_by": found[0]})
+
+    def _sibling(self, known: Mapping[str, int]) -> tuple[int, Choices] | None:
+        """A trial that was accepted, and its network in a number format that nobody tried: seconds, and no training.
+
+        What a network took to train is on the disk of who did it, so each worker looks at its own.
+        """
+        for one in self.finished():
+            if one.point and not one.reason and (self.alone or one.number in self._mine):
+                for taken in self.space.siblings(one.choices):
+                    if self.space.phrase(taken) not in known:
+                        return one.number, taken
+        return None
 
     def _fresh_sampler(self) -> Any:
         """A sampler whose numbers depend on how many trials are finished, so that a resumed search draws the same."""

@@ -43,6 +43,21 @@ def test_everything_in_it_is_a_recipe_that_says_what_was_decided(space: Space) -
             )
 
 
+def test_siblings_are_one_network_in_every_format_that_takes_no_training(space: Space) -> None:
+    taken = space.decisions_of("channels50-qat-int8")
+    assert taken is not None
+    found = [space.phrase(one) for one in space.siblings(taken)]
+    assert {"channels50-float32", "channels50-float16", "channels50-dynamic-int8", "channels50-int8"} <= set(found)
+    assert len(set(found)) == len(found)
+    for phrase in found:
+        recipe = Recipe.parse(phrase).resolve(HOST)
+        assert recipe.compression == Recipe.parse("channels50-float32").resolve(HOST).compression
+        assert recipe.quantize_aware is None
+    plain = space.decisions_of("int8")
+    assert plain is not None
+    assert space.siblings(plain) == []
+
+
 def test_no_two_ways_to_decide_share_a_phrase(space: Space) -> None:
     phrases = [space.phrase(taken) for taken in space.everything(20_000)]
     assert len(set(phrases)) == len(phrases)

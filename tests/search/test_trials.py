@@ -15,6 +15,7 @@ import optuna
 import pytest
 
 from edgekit.errors import OutputError
+from edgekit.search.point import Cost, Loss, Point
 from edgekit.search.space import Choices, Decision, Space
 from edgekit.search.trial import TimeUp, Trial, Tried
 from edgekit.search.trials import Trials, local
@@ -204,3 +205,30 @@ def test_decisions_that_matter_are_told_from_those_that_do_not(tmp_path: Path) -
     found = trials.importances()
     assert set(found) == {"loss", "bytes", "pace", "ram"}
     assert found["ram"]["format"] > found["ram"]["shrink"]
+
+
+def test_a_network_that_was_accepted_is_tried_in_the_other_formats_before_anything_else_is_drawn(
+    tmp_path: Path,
+) -> None:
+    """And one that was not accepted is left."""
+    drawn: list[Trial] = []
+
+    def judge(trial: Trial) -> Sequence[float]:
+        drawn.append(trial)
+        good = int(trial.choices.get("smaller", 0)) < 60
+        trial.note("point", Point("r", "0" * 64, Cost(1, 1, 1), Loss(0.0, 0.0, 0.0, 10), (), "full"))
+        trial.note("reason", "" if good else "loses 0.02, more than 0.01")
+        return judged(trial)
+
+    trials = opened(tmp_path)
+    while len(trials.finished()) < 30:
+        trials.run(judge)
+    for place, one in enumerate(drawn):
+        if one.choices.get("shrink", "none") == "none" or one.trained:
+            continue
+        network = {key: one.choices[key] for key in ("shrink", "smaller")}
+        others = [later for later in drawn[place + 1 :] if later.trained and network.items() <= later.choices.items()]
+        tried = {str(other.choices["format"]) for other in (one, *others)}
+        complete = place + 4 < len(drawn)
+        assert not others if int(one.choices["smaller"]) >= 60 else not complete or len(tried) == 3
+    assert sum(one.trained for one in drawn) > 5
