@@ -101,7 +101,8 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done, 1 a gate or check failed, 2 wrong usage, 3 unusable input,
-    4 something is not installed, 5 the model could not be run, 130 interrupted, 141 nobody reads what it prints.
+    4 something is not installed, 5 the model could not be run, 130 interrupted,
+    141 nobody reads what it prints.
     """
 
 
