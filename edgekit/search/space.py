@@ -7,7 +7,7 @@ shrinking share one number, the share of the multiply-accumulates to take away; 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 
 from msgspec import Struct
@@ -134,7 +134,7 @@ class Space(Struct, frozen=True):
     def decisions_of(self, preset: str) -> Choices | None:
         """The decisions that make a preset, all others taken plainly; None where the space has not all of them."""
         said = _said(preset)
-        taken = self.suggest(lambda one: said.get(one.name, one.values[0]))
+        taken = self._plainly(said)
         fits = all(taken.get(name) == value for name, value in said.items())
         return (
             taken
@@ -142,19 +142,40 @@ class Space(Struct, frozen=True):
             else None
         )
 
-    def siblings(self, taken: Choices) -> list[Choices]:
-        """The network that these decisions train, in each other number format that takes no training of its own."""
-        if taken.get("shrink", "none") == "none" and not taken.get("zeros") and not taken.get("values"):
+    def siblings(self, taken: Choices, qat: bool = False) -> list[Choices]:
+        """The network of these decisions in each other number format.
+
+        Those that take no training of their own, and none of a network that took none; or those that `qat` trains.
+        """
+        trained = taken.get("shrink", "none") != "none" or taken.get("zeros") or taken.get("values")
+        if not (taken and (trained or qat)):
             return []
         values = {one.name: one.values for one in self.decisions}
         kept = {name: value for name, value in taken.items() if name in _NETWORK}
-        found: dict[str, Choices] = {}
-        for scheme, scales in product(values["format"], values.get("granularity", ("per-channel",))):
-            said = {**kept, "format": scheme, "granularity": scales}
-            one = self.suggest(lambda decision, said=said: said.get(decision.name, decision.values[0]))  # type: ignore[misc]
-            found.setdefault(self.phrase(one), one)
-        found.pop(self.phrase(taken), None)
-        return list(found.values())
+        ways = product(values["format"], values.get("granularity", ("per-channel",)))
+        found = [
+            self._plainly({**kept, "qat": qat, "format": scheme, "granularity": scales}) for scheme, scales in ways
+        ]
+        return self._others([one for one in found if one.get("qat", False) == qat], taken)
+
+    def neighbours(self, taken: Choices) -> list[Choices]:
+        """Each way to decide one thing otherwise: the next number, or another word."""
+        found = []
+        for decision in (one for one in self.decisions if one.name in taken):
+            values = decision.values
+            place, numbers = values.index(taken[decision.name]), all(type(value) is int for value in values)
+            near = values[max(place - 1, 0) : place + 2] if numbers else values
+            found += [self._plainly({**taken, decision.name: value}) for value in near]
+        return self._others(found, taken)
+
+    def _plainly(self, said: Choices) -> Choices:
+        """These decisions, where they are asked, and all others taken plainly."""
+        return self.suggest(lambda one: said.get(one.name, one.values[0]))
+
+    def _others(self, found: Sequence[Choices], taken: Choices) -> list[Choices]:
+        """Those that make another recipe than `taken`, each once."""
+        by_phrase = {self.phrase(one): one for one in found}
+        return [one for phrase, one in by_phrase.items() if phrase != self.phrase(taken)]
 
     def _with_epochs(self, phrase: str) -> str:
         return f"{phrase}:epochs={self.epochs}" if self.epochs and Recipe.parse(phrase).trained else phrase

@@ -18,6 +18,7 @@ import numpy as np
 
 from edgekit.errors import OutputError
 from edgekit.search.database import open_storage
+from edgekit.search.front import nondominated
 from edgekit.search.owner import dead
 from edgekit.search.quiet_optuna import import_optuna, quiet
 from edgekit.search.space import Choices, Space
@@ -178,9 +179,15 @@ class Trials:
             return not self._refilled()
 
     def _refilled(self) -> bool:
-        """Enqueue a recipe that nobody tried; False where there is none."""
+        """Enqueue a recipe that nobody tried, a neighbour of the front before others; False where there is none."""
         known = self._known()
-        fresh = [taken for taken in self.space.everything(_MOST_LISTED) if self.space.phrase(taken) not in known]
+        front = [] if self.sampler == "random" else self._front()
+        near = (taken for one in front for taken in self.space.neighbours(one.params))
+        untried = (
+            [taken for taken in ways if self.space.phrase(taken) not in known]
+            for ways in (near, self.space.everything(_MOST_LISTED))
+        )
+        fresh = next(filter(None, untried), [])
         if fresh:
             chosen = fresh[int(np.random.default_rng([self.seed, len(self._ended())]).integers(len(fresh)))]
             self._study.enqueue_trial(chosen)
@@ -267,16 +274,27 @@ class Trials:
             self._study.enqueue_trial(found[1], user_attrs={"trained_by": found[0]})
 
     def _sibling(self, known: Mapping[str, int]) -> tuple[int, Choices] | None:
-        """A trial that was accepted, and its network in a number format that nobody tried: seconds, and no training.
+        """A trial that was accepted, and its network in a number format that nobody tried.
 
-        What a network took to train is on the disk of who did it, so each worker looks at its own.
+        First what takes seconds and no training; then, of what nothing beats, what is trained as integers. What a
+        network took to train is on the disk of who did it, so each worker looks at its own.
         """
-        for one in self.finished():
-            if one.point and not one.reason and (self.alone or one.number in self._mine):
-                for taken in self.space.siblings(one.choices):
-                    if self.space.phrase(taken) not in known:
-                        return one.number, taken
-        return None
+        mine = [one for one in self._accepted() if self.alone or one.number in self._mine]
+        best = {one.number for one in self._front()}
+        offers = [(one.number, taken) for one in mine for taken in self.space.siblings(one.params)]
+        trained = [one for one in mine if one.number in best]
+        offers += [(one.number, taken) for one in trained for taken in self.space.siblings(one.params, qat=True)]
+        return next((offer for offer in offers if self.space.phrase(offer[1]) not in known), None)
+
+    def _accepted(self) -> list[Any]:
+        """Trials taken to the end whose files are within floor and budgets."""
+        done = (one for one in self._ended() if one.state.name == "COMPLETE" and "point" in one.user_attrs)
+        return [one for one in done if not one.user_attrs.get("reason")]
+
+    def _front(self) -> list[Any]:
+        """Those of them that no other dominates."""
+        kept = self._accepted()
+        return [kept[place] for place in nondominated([one.values for one in kept])]
 
     def _fresh_sampler(self) -> Any:
         """A sampler whose numbers depend on how many trials are finished, so that a resumed search draws the same."""

@@ -58,6 +58,28 @@ def test_siblings_are_one_network_in_every_format_that_takes_no_training(space: 
     assert space.siblings(plain) == []
 
 
+def test_siblings_that_are_trained_as_integers_are_asked_for_apart(space: Space) -> None:
+    taken, plain = space.decisions_of("channels50-int8"), space.decisions_of("float32")
+    assert taken is not None
+    assert plain is not None
+    found = [space.phrase(one) for one in space.siblings(taken, qat=True)]
+    assert found == ["channels50-qat-int8", "channels50-qat-int8:per-tensor"]
+    assert [space.phrase(one) for one in space.siblings(taken | {"qat": True}, qat=True)] == found[1:]
+    assert [space.phrase(one) for one in space.siblings(plain, qat=True)] == ["qat-int8", "qat-int8:per-tensor"]
+    assert space.siblings({}, qat=True) == []  # a preset whose decisions the space has not
+
+
+def test_a_neighbour_decides_one_thing_otherwise(space: Space) -> None:
+    taken = space.decisions_of("channels50-int8")
+    assert taken is not None
+    found = {space.phrase(one) for one in space.neighbours(taken)}
+    assert {"channels45-int8", "channels55-int8", "channels50-qat-int8", "channels50-int8:by-sensitivity"} <= found
+    assert {"int8", "student71-int8", "channels50-float16", "channels50-int8:calibration=mse"} <= found
+    assert not found & {"channels50-int8", "channels40-int8", "channels60-int8"}
+    lowest = taken | {"smaller": 10}
+    assert "channels15-int8" in {space.phrase(one) for one in space.neighbours(lowest)}
+
+
 def test_no_two_ways_to_decide_share_a_phrase(space: Space) -> None:
     phrases = [space.phrase(taken) for taken in space.everything(20_000)]
     assert len(set(phrases)) == len(phrases)

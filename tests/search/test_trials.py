@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +205,44 @@ def test_decisions_that_matter_are_told_from_those_that_do_not(tmp_path: Path) -
     found = trials.importances()
     assert set(found) == {"loss", "bytes", "pace", "ram"}
     assert found["ram"]["format"] > found["ram"]["shrink"]
+
+
+def accepting(drawn: list[Trial]) -> Callable[[Trial], Sequence[float]]:
+    """A judge that accepts all, and remembers what it was given."""
+
+    def judge(trial: Trial) -> Sequence[float]:
+        drawn.append(trial)
+        trial.note("point", Point("r", "0" * 64, Cost(1, 1, 1), Loss(0.0, 0.0, 0.0, 10), (), "full"))
+        trial.note("reason", "")
+        return judged(trial)
+
+    return judge
+
+
+def test_what_nothing_beats_is_trained_as_integers_after_all_formats_were_tried(tmp_path: Path) -> None:
+    integers = Decision("qat", (False, True), ("format", ("int8",)))
+    trials = Trials(local(tmp_path), "search", Space("host", (*SPACE.decisions[:1], integers), {}))
+    trials.begin({"model": "m"}, [("float32", {"format": "float32"}), ("int8", {"format": "int8", "qat": False})])
+    drawn: list[Trial] = []
+    judge = accepting(drawn)
+    for _ in range(3):
+        trials.run(judge)
+    assert [one.recipe for one in drawn] == ["float32", "int8", "qat-int8"]
+    assert [one.trained for one in drawn] == [False, False, True]
+
+
+def test_where_the_sampler_repeats_itself_a_neighbour_of_the_front_is_tried(tmp_path: Path) -> None:
+    trials = Trials(local(tmp_path), "search", Space("host", SPACE.decisions[1:3], {}))
+    best: Choices = {"format": "float32", "shrink": "channels", "smaller": 50}
+    trials.begin({"model": "m"}, [("channels50-float32", best)])
+    drawn: list[Trial] = []
+    trials.space = Space("host", SPACE.decisions, {})
+    trials.run(accepting(drawn))
+    assert trials._refilled()
+    trials.run(accepting(drawn))
+    assert drawn[0].recipe == "channels50-float32"
+    changed = {name for name, value in drawn[1].choices.items() if best.get(name, "minmax") != value}
+    assert len(changed) == 1
 
 
 def test_a_network_that_was_accepted_is_tried_in_the_other_formats_before_anything_else_is_drawn(
