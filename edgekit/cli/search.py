@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--max-download", metavar="SIZE", help="Largest accepted file, deflated; pruning and clustering pay here."
 )
 @click.option("--max-latency", metavar="TIME", help="Slowest accepted inference: 10ms.")
-@click.option("--max-ram", metavar="SIZE", help="Most memory for the tensors between operators: 128K.")
+@click.option("--max-ram", metavar="SIZE", help="Most memory for the tensors between operators and states: 128K.")
 @click.option(
     "--prefer",
     type=click.Choice(["score", "bytes", "latency", "ram"]),
@@ -134,14 +134,15 @@ def _header(found: Found) -> list[str]:
 
 
 def _row(found: Found, kept: Kept) -> list[str]:
-    from edgekit.report.words import change, number
+    from edgekit.report.words import change, number, output_of
     from edgekit.units import format_bytes, format_count, format_seconds
 
     point, metric = kept.point, found.metric
     cost, loss = point.cost, point.loss
+    output = f" ({output_of(point.score.name)})" if len(point.scores) > 1 else ""
     return [
         point.recipe,
-        number(metric, point.scores[0].value),
+        number(metric, point.score.value) + output,
         change(metric, loss.value),
         f"{change(metric, loss.low)} to {change(metric, loss.high)}",
         change(metric, kept.test.value) if kept.test else "-",

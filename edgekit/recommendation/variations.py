@@ -12,6 +12,7 @@ from edgekit.graph.walk import walk
 from edgekit.recommendation.technique import Need
 from edgekit.stages import cluster, drop_layers, factorize, prune_channels, prune_weights, xnnpack_sparse
 from edgekit.stages.cluster import Cluster
+from edgekit.stages.distill import Distill
 from edgekit.stages.factorize import Factorize
 from edgekit.stages.kernels import kernels_of
 from edgekit.stages.prune_channels import PruneChannels
@@ -73,7 +74,7 @@ def _factorize(model: Any, name: str, percent: int, target: Target) -> Variation
 
 
 def _student(model: Any, name: str, percent: int, target: Target) -> Variation:
-    small = narrowed(model, percent / 100, multiple=target.numerics.channel_multiple)
+    small = narrowed(model, percent / 100, multiple=Distill(width=percent / 100).multiple)
     risk = "high: it learns everything anew from its teacher, and needs the most training"
     return Variation(name, TRAINING, risk, total(costs(walk(small))), lambda: small)
 

@@ -84,11 +84,11 @@ def _compared(found: Found) -> Iterator[Compared]:
     best = found.recommended
     if best is None:
         return
-    loss, sign = best.point.loss, -1 if higher_is_better(found.metric) else 1
+    loss, sign = best.point.loss, _sign(found)
     ends = sorted((sign * loss.low, sign * loss.high))
     change = Difference(sign * loss.value, ends[0], ends[1], "paired", loss.samples)
     note = "on the validation part"
-    yield scores(found.reference[0], best.point.scores[0], change, sign * found.floor, loss.low > 0, note)
+    yield scores(found.reference[loss.head], best.point.score, change, sign * found.floor, loss.low > 0, note)
     before = next((one.cost for one in found.tried if one.recipe == "float32"), None)
     if before and before is not best.point.cost:
         yield from _costs(before, best.point.cost)
@@ -159,19 +159,25 @@ def _sides(found: Found) -> list[Side]:
     metric, budget = found.metric, found.budget
     share = words.is_share(metric)
     how = {"measured": "measured latency", "estimated": "estimated latency"}.get(found.latency)
-    scores = Axis(words.metric_title(metric), PERCENT, 1.0) if share else Axis(words.metric_title(metric))
+    title = words.metric_title(metric) + (", by the output that loses most" if len(found.reference) > 1 else "")
+    scores = Axis(title, PERCENT, 1.0) if share else Axis(title)
     size = Side("size", Axis("file size", BYTES), lambda one: float(one.cost.file_bytes), budget.max_bytes)
     load = Side("download", Axis("deflated size", BYTES), lambda one: one.cost.deflated_bytes, budget.max_download)
     work = Side("work", Axis("multiply-accumulates", ((1.0, ""), (1e3, "K"), (1e6, "M"), (1e9, "G"))), _macs)
     time = Side("latency", Axis(how or "", SECONDS), lambda one: one.cost.latency, budget.max_latency)
     ram = Side("memory", Axis("working memory", BYTES), lambda one: one.cost.arena_bytes, budget.max_ram)
     return [
-        Side("score", scores, lambda one: one.scores[0].value),
+        Side("score", scores, lambda one: found.reference[0].value + _sign(found) * one.loss.value),
         size,
         time if how else work,
         ram,
         *([load] if budget.max_download else []),
     ]
+
+
+def _sign(found: Found) -> int:
+    """Which way a loss changes the score."""
+    return -1 if higher_is_better(found.metric) else 1
 
 
 def _macs(point: Judged) -> float:
@@ -182,7 +188,7 @@ def _rules(found: Found, y: Side) -> list[Rule]:
     if y.key != "score":
         return [Rule(y.budget, "budget", "gate")] if y.budget else []
     reference = found.reference[0].value
-    least = reference - found.floor if higher_is_better(found.metric) else reference + found.floor
+    least = reference + _sign(found) * found.floor
     return [Rule(reference, "float model"), Rule(least, "floor", "gate")]
 
 
@@ -208,7 +214,7 @@ def _drawn(
 
 def _interval(found: Found, point: Judged) -> tuple[float, float] | None:
     """The paired interval of the loss, put where the float model's value is its zero."""
-    zero, sign = found.reference[0].value, -1 if higher_is_better(found.metric) else 1
+    zero, sign = found.reference[0].value, _sign(found)
     ends = sorted((zero + sign * point.loss.low, zero + sign * point.loss.high))
     return (ends[0], ends[1]) if all(map(math.isfinite, ends)) else None
 
@@ -216,7 +222,8 @@ def _interval(found: Found, point: Judged) -> tuple[float, float] | None:
 def note(found: Found, one: Tried, point: Judged) -> str:
     """What the tooltip of a point says."""
     cost = point.cost
-    said = [f"{one.recipe}: {words.metric_title(found.metric)} {words.number(found.metric, point.scores[0].value)}"]
+    score = point.score
+    said = [f"{one.recipe}: {words.metric_title(score.name)} {words.number(score.name, score.value)}"]
     said += [words.size(cost.file_bytes), f"{words.size(cost.deflated_bytes)} deflated"]
     if cost.latency:
         said.append(f"{words.seconds(cost.latency)} {'measured' if cost.timing else 'estimated'}")

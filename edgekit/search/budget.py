@@ -22,8 +22,8 @@ _ELSEWHERE = {"edgetpu", "gpu", "nnapi", "ethos-u"}
 class Budget(Struct, frozen=True):
     """The floor of the metric and the most of each resource; None where anything goes.
 
-    `max_bytes` is the file as it lies on the device, `max_download` deflated, `max_ram` the tensors between operators,
-    `max_latency` seconds of one inference. `min_score` is a floor in the metric itself.
+    `max_bytes` is the file as it lies on the device, `max_download` deflated, `max_ram` the tensors between operators
+    and states, `max_latency` seconds of one inference. `min_score` is a floor in the metric itself.
     """
 
     max_drop: Gate | None = None
@@ -109,7 +109,10 @@ class Budget(Struct, frozen=True):
         return min(found)
 
     def excess(self, cost: Cost) -> dict[str, float]:
-        """By how large a share of itself each budget is exceeded, for those that are; an unknown latency by all."""
+        """By how large a share of itself each budget is exceeded, for those that are.
+
+        By all of it are an unknown latency, and `target` by what cannot run there.
+        """
         pairs = {
             "bytes": (cost.file_bytes, self.max_bytes),
             "download": (cost.deflated_bytes, self.max_download),
@@ -117,7 +120,8 @@ class Budget(Struct, frozen=True):
             "ram": (cost.arena_bytes, self.max_ram),
         }
         found = {name: have / most - 1 for name, (have, most) in pairs.items() if have and most and have > most}
-        return found | ({"latency": 1.0} if self.max_latency and cost.latency is None else {})
+        found |= {"latency": 1.0} if self.max_latency and cost.latency is None else {}
+        return found | ({"target": 1.0} if cost.faults else {})
 
     def over(self, cost: Cost) -> str:
         """What of a file is over budget, in words; empty where nothing is."""
@@ -128,7 +132,9 @@ class Budget(Struct, frozen=True):
             "ram": (cost.arena_bytes, self.max_ram, format_bytes),
         }
         return ", ".join(
-            f"{name} is not known"
+            f"the target does not run it: {'; '.join(cost.faults)}"
+            if name == "target"
+            else f"{name} is not known"
             if said[name][0] is None
             else f"{name} {said[name][2](said[name][0])} is over {said[name][2](said[name][1])}"
             for name in self.excess(cost)
@@ -153,6 +159,11 @@ def sure(loss: Loss, floor: float) -> bool:
 def plans_memory(target: Target) -> bool:
     """Whether the arena of a file says what working memory it takes on the target."""
     return not _ELSEWHERE & set(target.runtime.delegates)
+
+
+def timed_by_devices(target: Target) -> bool:
+    """Whether a board that answers runs a file as the target does: on its processor, under Linux or Android."""
+    return plans_memory(target) and target.family != "microcontroller"
 
 
 def _larger(option: str, asked: int, target: Target, have: int) -> InputError:

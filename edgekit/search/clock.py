@@ -13,6 +13,7 @@ from edgekit.estimate import Estimate, estimate_latency
 from edgekit.search.budget import plans_memory
 from edgekit.search.point import Cost, Timing
 from edgekit.search.pool import Pool
+from edgekit.source_check import check_file
 from edgekit.target import Target
 from edgekit.tflite.inspect import ModelContents, inspect_model
 from edgekit.tflite.memory_plan import plan_memory
@@ -45,14 +46,16 @@ class Clock:
         Raises what `measure` raises: a file that does not run has no cost.
         """
         summary = inspect_model(file)
-        arena = plan_memory(summary, self.target.planner).arena_bytes if plans_memory(self.target) else None
+        plan = plan_memory(summary, self.target.planner) if plans_memory(self.target) else None
+        found = check_file(file, [self.target])[0].findings
         return Cost(
             file_bytes=summary.file_bytes,
             deflated_bytes=summary.deflated_bytes,
             macs=summary.macs,
-            arena_bytes=arena,
+            arena_bytes=plan.arena_bytes + plan.persistent_bytes if plan else None,
             timing=self._timing(self.pool, file, digest, work) if self.pool else None,
             estimate=None if self.timed else self.estimate_of(summary),
+            faults=tuple(one.problem for one in found if one.level == "error"),
         )
 
     def estimate_of(self, contents: ModelContents) -> Estimate | None:

@@ -39,7 +39,7 @@ class Deadline:
     def too_short(self) -> InputError:
         """What to raise where nothing was finished."""
         return InputError(
-            f"the time was over before one trial was finished: {format_seconds(self.taken)} went by",
+            f"the time was over before one trial of this call was finished: {format_seconds(self.taken)} went by",
             "give more --time; the same command goes on where this one ended",
         )
 

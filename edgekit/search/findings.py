@@ -14,7 +14,7 @@ from edgekit.errors import InputError
 from edgekit.job import Job, runtime_for
 from edgekit.recipe import Recipe
 from edgekit.report.search_page import search_page
-from edgekit.search.budget import Budget, blurred, keeps, sure
+from edgekit.search.budget import Budget, blurred, keeps, sure, timed_by_devices
 from edgekit.search.exchange import forget, give, take
 from edgekit.search.found import Found, Kept
 from edgekit.search.front import Prefer, accepted, front, pick, preference
@@ -60,9 +60,10 @@ class Findings:
         if "drop" in self.trials.space.left_out:
             self.budget.refuse_file(contents)
         if self.budget.max_latency and not clock.tells(contents):
+            measure = "measure on one with --device, or " if timed_by_devices(self.rungs.target) else ""
             raise InputError(
                 f"--max-latency: latency on {self.rungs.target.name} can neither be measured nor estimated here",
-                f"{clock.unknown(contents)}; measure on one with --device, or leave --max-latency out",
+                f"{clock.unknown(contents)}; {measure}leave --max-latency out",
             )
 
     def front(self) -> tuple[Point, ...]:
@@ -89,8 +90,11 @@ class Findings:
 
     def shelve(self, recipe: Recipe, point: Point) -> None:
         """Write the artifact of a point before the trial counts, if nothing beats it."""
-        if not accepted(point, self.budget, self.floor) or point not in front([*self._points(), point], *self._limits):
-            return
+        if accepted(point, self.budget, self.floor) and point in front([*self._points(), point], *self._limits):
+            self._lay(recipe)
+
+    def _lay(self, recipe: Recipe) -> None:
+        """Make the artifact of a recipe of what its stages left on the disk, and write it."""
         makings = self.rungs.makings(recipe)
         job = Job(makings)
         manifest = job.manifest(self.rungs.target, recipe, self.reference)
@@ -107,9 +111,12 @@ class Findings:
                 found, before = self.found(), found
                 if found.front == before.front:
                     raise lacking
+            for kept in found.front:
+                if not self.place.holds(Path(kept.folder).name):  # moved away, or removed by a search beside this one
+                    self._lay(Recipe.parse(kept.point.recipe).resolve(self.rungs.target))
             best = found.recommended
             self.place.recommend(Path(best.folder).name if best else None)
-            self.place.write("front.json", msgspec.json.encode(found))
+            self._write(found)
             slugs = [Path(kept.folder).name for kept in found.front]
             self.place.keep_only(slugs, (_slug(point) for point in self._points()))
             if self.exchange:
@@ -153,9 +160,13 @@ class Findings:
         if data.test is not None:
             found = structs.replace(found, front=tuple(self._tested(kept, data) for kept in found.front))
         done = structs.replace(found, importances=self.trials.importances(), finished=True)
-        self.place.write("front.json", msgspec.json.encode(done))
-        self.place.write("report.html", search_page(done, self.rungs.target.family).encode())
+        self._write(done)
         return done
+
+    def _write(self, found: Found) -> None:
+        """Write it as numbers and as a page."""
+        self.place.write("front.json", msgspec.json.encode(found))
+        self.place.write("report.html", search_page(found, self.rungs.target.family).encode())
 
     def _tested(self, kept: Kept, data: Dataset) -> Kept:
         """The point with what the test part says, which its manifest then tells, too."""

@@ -85,6 +85,5 @@ class Found(Struct, frozen=True):
         over = [(one.recipe, one.cost) for one in self.tried if one.cost and self.budget.excess(one.cost)]
         if over:
             recipe, cost = min(over, key=lambda pair: sum(self.budget.excess(pair[1]).values()))
-            return f"none was made within the budgets; nearest is {recipe}, whose {self.budget.over(cost)}"
-        last = self.tried[-1]
-        return f"{last.recipe} {last.reason}"
+            return f"none was made within the budgets; nearest is {recipe}: {self.budget.over(cost)}"
+        return f"{self.tried[-1].recipe} {self.tried[-1].reason}" if self.tried else "none was tried yet"

@@ -122,7 +122,7 @@ class Search:
         trial.note("cost", point.cost)
         trial.note("point", point)
         trial.note("reason", found.refused(point))
-        for name in ("bytes", "download", "latency", "ram"):
+        for name in ("bytes", "download", "latency", "ram", "target"):
             trial.exceeds(name, self.budget.excess(point.cost).get(name, 0.0))
         trial.exceeds("loss", point.loss.value - found.floor)
         return point.objectives(found.download)
@@ -132,7 +132,7 @@ class Search:
         words = [f"trial {one.number}: {one.recipe}"]
         judged = one.point or one.proxy
         if judged:
-            words.append(f"{judged.scores[0].name} {judged.scores[0].value:.4g}")
+            words.append(f"{judged.score.name} {judged.score.value:.4g}")
         words += _cost_words(one.cost) if one.cost else []
         kept = one.point is not None and any(one.recipe == point.recipe for point in self.findings.front())
         words.append("kept" if kept else one.reason or "beaten")

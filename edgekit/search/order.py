@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from edgekit.artifact import sha256
 from edgekit.errors import InputError, did_you_mean
-from edgekit.search.budget import Budget
+from edgekit.search.budget import Budget, timed_by_devices
 from edgekit.search.front import Prefer
 from edgekit.search.pool import Pool
 from edgekit.search.rungs import Rungs
@@ -64,6 +64,11 @@ class Order(Struct, frozen=True):
             self.max_drop, self.min_score, self.max_bytes, self.max_download, self.max_latency, self.max_ram
         )
         budget.refuse(target)
+        if self.device and not timed_by_devices(target):
+            raise InputError(
+                f"--device times a file on the processor of a board, and {target.name} runs it elsewhere",
+                "leave --device out; `edgekit benchmark` times what is found, by its --delegate where it has one",
+            )
         self._refuse_words()
         if self.workers < 1:
             raise InputError(f"{self.workers} workers do nothing", "give --workers 2")

@@ -29,10 +29,10 @@ class Timing(Struct, frozen=True):
 
 
 class Cost(Struct, frozen=True):
-    """What a file takes. `arena_bytes` are the tensors between operators, None where a delegate keeps them elsewhere.
+    """What a file takes. `arena_bytes` are the tensors between operators and states, None where a delegate has them.
 
     Latency is `timing` where a device measured it, or `estimate` where figures of others say something, never both;
-    where there is neither, multiply-accumulates rank.
+    where there is neither, multiply-accumulates rank. `faults` are what keeps the file from running on the target.
     """
 
     file_bytes: int
@@ -41,6 +41,7 @@ class Cost(Struct, frozen=True):
     arena_bytes: int | None = None
     timing: Timing | None = None
     estimate: Estimate | None = None
+    faults: tuple[str, ...] = ()
 
     @property
     def latency(self) -> float | None:
@@ -63,21 +64,24 @@ class Cost(Struct, frozen=True):
 class Loss(Struct, frozen=True):
     """How much worse than the float model on the same samples, in the unit of the metric, with its 95 % interval.
 
-    Below zero the file is better. Of several outputs it is the one that loses most.
+    Below zero the file is better. Of several outputs it is the one that loses most, `head` by its place.
     """
 
     value: float
     low: float
     high: float
     samples: int
+    head: int = 0
 
     @classmethod
     def of(cls, found: Verification, metric: str) -> Loss:
         """The loss that a verification found; it must have scores."""
         sign = -1.0 if higher_is_better(metric) else 1.0
-        worst = max(found.differences, key=lambda one: sign * one.value)
+        losses = [sign * one.value for one in found.differences]
+        head = losses.index(max(losses))
+        worst = found.differences[head]
         low, high = sorted((sign * worst.low, sign * worst.high))
-        return cls(sign * worst.value, low, high, found.samples)
+        return cls(losses[head], low, high, found.samples, head)
 
 
 class Point(Struct, frozen=True):
@@ -89,6 +93,11 @@ class Point(Struct, frozen=True):
     loss: Loss
     scores: tuple[Score, ...]
     rung: Rung = "full"
+
+    @property
+    def score(self) -> Score:
+        """That of the output that loses most."""
+        return self.scores[self.loss.head]
 
     def objectives(self, download: bool) -> tuple[float, float, float, float]:
         """What the search makes small: loss, bytes (deflated ones if `download`), latency or work, working memory."""

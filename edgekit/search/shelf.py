@@ -70,6 +70,10 @@ class Shelf:
         """Whether the artifact with a file of this sha256 is on the shelf."""
         return self.place(slug).exists() and self.artifact(slug).manifest.sha256 == digest
 
+    def holds(self, slug: str) -> bool:
+        """Whether there is an artifact in this folder."""
+        return (self.place(slug) / "manifest.json").is_file()
+
     def put(self, artifact: Artifact) -> Path:
         """Lay an artifact on the shelf, if it is not there; gives its folder."""
         place = self.place(artifact.manifest.recipe.slug)
@@ -125,7 +129,8 @@ def shelf(out: Path) -> Iterator[Shelf]:
     """
     with ExitStack() as opened:
         try:
-            if strange := [path.name for path in out.iterdir() if not _ours(path.name)] if out.is_dir() else []:
+            known = (out / ".lock").exists() or not out.is_dir()  # whatever a user puts into the folder of a search
+            if strange := [] if known else [path.name for path in out.iterdir() if not _ours(path.name)]:
                 raise OutputError(f"{out} holds {strange[0]}, which no search wrote", "choose another folder with -o")
             for folder in (out / FRONT, out / "work" / "stages"):
                 folder.mkdir(parents=True, exist_ok=True)

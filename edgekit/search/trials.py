@@ -252,7 +252,8 @@ class Trials:
         for one in trials:
             lost = one.state.name == "FAIL" and "repeats" not in one.user_attrs and one.number not in again
             if lost and _attempt(one) < _MOST_DEATHS:
-                kept = {key: one.user_attrs[key] for key in ("named", "start", "trained_by") if key in one.user_attrs}
+                keys = ("named", "start", *(("trained_by",) if self.alone else ()))  # others have not trained it
+                kept = {key: one.user_attrs[key] for key in keys if key in one.user_attrs}
                 deaths = _attempt(one) + ("interrupted" not in one.user_attrs)
                 again_as = {**kept, "retry_of": one.number, "attempt": deaths}
                 self._study.enqueue_trial(_drawn(one), user_attrs=again_as)

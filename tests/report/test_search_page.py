@@ -12,6 +12,7 @@ from edgekit.artifact import ModelRecord
 from edgekit.gate import Gate
 from edgekit.metrics import Score
 from edgekit.report.search_page import effects, search_page
+from edgekit.report.words import number
 from edgekit.search.budget import Budget
 from edgekit.search.found import Found, Kept
 from edgekit.search.point import Cost, Loss, Point, Timing
@@ -58,6 +59,20 @@ def test_the_wider_floor_that_is_suggested_goes_with_the_metric(metric: str, val
     (said,) = re.findall(r"--max-drop</span> <span>([^<]+)<", search_page(nothing))
     assert said == drop
     Gate.parse(said).check(metric)
+
+
+def test_of_several_outputs_the_score_beside_a_loss_is_that_of_the_same_output() -> None:
+    plain = found()
+    scores = tuple(
+        Score(f"accuracy:{name}", value, value, value, 100, "Wilson") for name, value in [("kind", 0.95), ("hue", 0.71)]
+    )
+    points = [replace(kept.point, scores=scores, loss=Loss(0.02, 0.01, 0.03, 100, 1)) for kept in plain.front]
+    tried = tuple(replace(one, point=point) for one, point in zip(plain.tried, points, strict=True))
+    front = tuple(replace(kept, point=point) for kept, point in zip(plain.front, points, strict=True))
+    page = search_page(replace(plain, reference=(scores[0], replace(scores[1], value=0.73)), front=front, tried=tried))
+    assert f"Accuracy (hue) {number('accuracy', 0.71)} on the validation part" in page
+    assert "<small>hue</small>" in page
+    assert "by the output that loses most" in page
 
 
 def test_the_title_of_a_metric_keeps_its_capitals() -> None:

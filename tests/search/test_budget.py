@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from edgekit.errors import DataError, InputError
 from edgekit.gate import Gate
-from edgekit.metrics import Score
+from edgekit.metrics import Agreement, Difference, Score
 from edgekit.search.budget import Budget, blurred, keeps, sure
-from edgekit.search.point import Cost, Loss, Timing
+from edgekit.search.clock import Clock
+from edgekit.search.order import Order
+from edgekit.search.point import Cost, Loss, Point, Timing
 from edgekit.target import load_target
 from edgekit.tflite.inspect import read_contents
 from edgekit.units import parse_seconds
+from edgekit.verify import Verification
+from edgekit.workspace import Workspace
 
 REFERENCE = (Score("accuracy", 0.9, 0.88, 0.92, 500, "Wilson"),)
 
@@ -94,6 +100,39 @@ def test_what_is_over_is_named_with_its_share() -> None:
     assert budget.over(cost) == "bytes 1.46 KiB is over 1000 B, latency 2.00 ms is over 1.00 ms"
     assert budget.over(Cost(1, 1, 10)) == "latency is not known"
     assert not Budget(Gate(0.01), max_ram=1).excess(Cost(1, 1, 10))
+
+
+def test_what_the_target_cannot_run_is_over_every_budget() -> None:
+    cost = Cost(1, 1, 10, faults=("the file is float32; coral-usb runs int8",))
+    assert Budget(Gate(0.01)).excess(cost) == {"target": 1.0}
+    assert Budget(Gate(0.01)).over(cost) == "the target does not run it: the file is float32; coral-usb runs int8"
+
+
+def test_a_clock_names_what_keeps_a_file_from_running_and_counts_states(float_file: bytes, tmp_path: Path) -> None:
+    work = Workspace(tmp_path, print)
+    assert Clock(load_target("host")).cost(float_file, "0", work).faults == ()
+    small = load_target("cortex-m4")
+    memory = replace(small.memory, flash_bytes=1000)
+    (fault,) = Clock(replace(small, memory=memory)).cost(float_file, "0", work).faults
+    assert "1000 B" in fault
+
+
+@pytest.mark.parametrize("target", ["coral-usb", "android-gpu", "cortex-m4"])
+def test_a_device_that_would_time_another_processor_is_refused(target: str) -> None:
+    order = Order("m.keras", "d.npz", "out", target, max_drop="1%", device=("ssh://pi",))
+    with pytest.raises(InputError, match=f"{target} runs it elsewhere"):
+        order.checked()
+
+
+def test_of_several_outputs_the_loss_and_the_score_are_those_of_one() -> None:
+    scores = tuple(
+        Score(f"accuracy:{name}", value, value, value, 10, "Wilson") for name, value in [("a", 1.0), ("b", 0.8)]
+    )
+    losses = tuple(Difference(value, value - 0.1, value + 0.1, "paired", 10) for value in (0.0, -0.2))
+    found = Verification(10, "ai-edge-litert", 1, scores, losses, Agreement(1.0, 0.0, 0.0, None))
+    loss = Loss.of(found, "accuracy")
+    assert (loss.value, loss.head) == (0.2, 1)
+    assert Point("int8", "0" * 64, Cost(1, 1, 1), loss, scores).score.name == "accuracy:b"
 
 
 def test_a_loss_may_equal_the_floor_and_is_sure_only_with_its_whole_interval() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,7 +170,7 @@ def test_another_question_under_the_same_name_is_refused(searched: tuple[Found, 
 
 
 def test_a_time_that_is_over_before_one_trial_is_an_error(blobs: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="before one trial was finished"):
+    with pytest.raises(InputError, match="before one trial of this call was finished"):
         search_recipes(blobs / "blobs.keras", data=blobs / "blobs.npz", out=tmp_path / "o", time=1e-6, **SETTINGS)
 
 
@@ -213,9 +214,30 @@ def test_a_worker_is_furnished_where_files_cannot_be_linked(tmp_path: Path, monk
         assert (place.work / "worker1" / "stages" / "one").read_bytes() == b"done"
 
 
+def test_what_a_user_puts_into_the_folder_of_a_search_does_not_end_it(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(OutputError, match="no search wrote"), shelf(tmp_path):
+        pass
+    for _ in range(2):
+        with shelf(tmp_path / "out"):
+            (tmp_path / "out" / "package").mkdir(exist_ok=True)
+
+
+def test_an_artifact_that_was_moved_away_is_laid_again(
+    searched: tuple[Found, Path], blobs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(searched[1], out, symlinks=True)
+    gone = out / searched[0].front[0].folder
+    shutil.rmtree(gone)
+    again = search_recipes(blobs / "blobs.keras", data=blobs / "blobs.npz", out=out, trials=TRIALS, **SETTINGS)
+    assert Artifact.load(gone).manifest.sha256 == searched[0].front[0].point.sha256
+    assert again.front == searched[0].front
+
+
 def test_where_nothing_is_accepted_the_nearest_is_named(searched: tuple[Found, Path]) -> None:
     small = msgspec.structs.replace(searched[0], budget=Budget(max_bytes=5000), front=(), best=None)
-    with pytest.raises(GateError, match="nearest is channels50-int8:epochs=1, whose bytes"):
+    with pytest.raises(GateError, match="nearest is channels50-int8:epochs=1: bytes"):
         small.accept()
     failed = Tried(0, "int8", {}, 1.0, reason="cannot be made: no kernel")
     for cost in (None, searched[0].front[0].point.cost):
