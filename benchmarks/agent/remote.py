@@ -127,7 +127,7 @@ def packages():
 def listing(folder):
     """Names in a folder, newest first, not more than 2000."""
     rows = [(entry.stat().st_mtime, entry.name) for entry in os.scandir(folder)]
-    return [name for _, name in sorted(rows, reverse=True)[:2000] if not name.endswith(".partial")]
+    return [name for _, name in sorted(rows, reverse=True)[:2000]]
 
 
 # ---------------------------------------------------------------- the session
@@ -191,7 +191,7 @@ class Session:
         """Keep a file under its hash, or put it into the scratch folder; whole or not at all."""
         keep, digest = request["keep"], request["sha256"]
         path = os.path.join(self.files if keep else self.scratch, digest)
-        sink = Sink(f"{path}.{os.getpid()}.partial")
+        sink = Sink(os.path.join(self.scratch, f"{digest}.partial"))  # a cut leaves nothing among the kept ones
         for piece in self.line.payload(request["size"]):
             sink.write(piece)
         sink.keep(path, digest, lasting=keep)
