@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from edgekit.cli.split_table import Report, doubts, render
 from edgekit.device.find import find_device
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
-from edgekit.errors import GateError
+from edgekit.errors import GateError, InputError
 from edgekit.source_check import is_source
 from edgekit.split.costs import Costs, estimated, measured
 from edgekit.split.flow import read_flow
@@ -27,6 +28,7 @@ from edgekit.split.plan import Balance, Plan
 from edgekit.split.samples import Array, as_samples, random_samples
 from edgekit.split.write import refuse_place, write_split
 from edgekit.target import Target, load_target
+from edgekit.tflite.artifact_folder import tflite_path
 from edgekit.tflite.flatbuffer import read_bytes
 
 _SAMPLES, _MOST_SECONDS = 8, 600.0
@@ -83,7 +85,7 @@ class PartsType(click.ParamType[Parts]):
     "--units",
     default="",
     metavar="LIST",
-    help="What each segment runs on when it is verified and measured: cpu, cpu:CORE or edgetpu:NUMBER, with commas.",
+    help="What each segment runs on when it is verified and measured: cpu or cpu:CORE, with commas.",
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Threads of each segment.")
 @click.option(
@@ -139,22 +141,23 @@ def command(
     to its float32 file first, which is put into the folder; for int8 give the file that `edgekit optimize` makes.
     """
     refuse_place(out, overwrite)
-    goal = None if target is None else load_target(target)
+    run = Units(tuple(word for word in units.split(",") if word), threads, depth)
+    _refuse_words(run)
+    goal, options = None if target is None else load_target(target), collect(metric, task, pairs)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         source = is_source(model)
-        whole = _converted(model, Path(folder), trust) if source else Path(model)
+        whole = _converted(model, Path(folder), trust) if source else tflite_path(Path(model))
         file = bytes(read_bytes(whole))
         with find_device(device or "local", say=progress, native=False) as place:
             wish = Wish(parts, balance, _cache(goal), branches, _cores(goal, place))
             count_segments(read_flow(whole), wish, Path(model).name)  # before anything is measured
             costs = _costs(whole, goal, place if device or goal is None else None, estimate, threads, wish)
             split = split_model(file, wish, costs, Path(model).name)
+            run.refuse_count(len(split.plan.segments))
+            fed = [] if no_verify and not measure else _samples(whole, split.plan, data, options, trust)
             write_split(split, out, overwrite, file if source else None)
             report = Report(out, split.plan, notes=() if costs is None else costs.notes)
-            if not no_verify or measure:
-                options = collect(metric, task, pairs)
-                fed = _samples(whole, split.plan, data, options, trust)
-                run = Units(tuple(word for word in units.split(",") if word), threads, depth)
+            if fed:
                 report = _seen(report, whole, place, fed, data, run, not no_verify, seconds if measure else None)
     progress("")
     emit(report, as_json, render)
@@ -162,6 +165,18 @@ def command(
         for words in (*report.notes, *doubts(report, _cache(goal))):
             say(f"warning: {words}")
     _accept(report)
+
+
+def _refuse_words(units: Units) -> None:
+    """Raise InputError for what is no unit, and for an Edge TPU: nobody has compiled segments before the split."""
+    if any(name.startswith("edgetpu") for name in units.names):
+        raise InputError(
+            "--units: an Edge TPU runs compiled segments, which there are only after the split",
+            "split without --units, then `edgekit compile OUT/segment0.tflite --for edgetpu -o OUT` for each segment, "
+            "and on the board `python3 OUT/run.py measure input.npy --units edgetpu:0,edgetpu:1`",
+        )
+    if wrong := [name for name in units.names if not re.fullmatch(r"cpu(:\d+)?", name)]:
+        raise InputError(f"--units: {wrong[0]!r} is no unit", "write cpu or cpu:CORE for each segment, with commas")
 
 
 def _converted(model: str, folder: Path, trust: bool) -> Path:

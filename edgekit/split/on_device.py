@@ -32,6 +32,11 @@ class Units(Struct, frozen=True):
     threads: int = 1
     depth: int | None = None
 
+    def refuse_count(self, segments: int) -> None:
+        """Raise InputError where some segments would have no unit, or some units no segment."""
+        if len(self.names) not in (0, segments):
+            raise InputError(f"--units: {len(self.names)} units for {segments} segments", "name one for each segment")
+
     def words(self) -> list[str]:
         """The options of the runner."""
         named = ["--units", ",".join(self.names)] if self.names else []

@@ -57,6 +57,7 @@ def refuse_place(out: Path, overwrite: bool) -> None:
 def write_split(split: Split, out: Path, overwrite: bool = False, whole: bytes | None = None) -> None:
     """Write the folder, whole or not at all. Raises OutputError if it exists (without `overwrite`) or cannot be."""
     refuse_place(out, overwrite)
+    out = out.absolute()  # `.` has no name
     partial, old = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("partial", "old"))
     try:
         (partial / "runner").mkdir(parents=True)
