@@ -57,7 +57,8 @@ def _churn(found: Answers) -> Finding:
         "answers",
         f"{found.churn:.1%} of the answers differ from those of the float model ({found.broken:.1%} were right and are "
         f"wrong, {found.mended:.1%} the other way), while the accuracy changes by {100 * found.difference:+.2f} points",
-        "compare layer by layer with edgekit doctor; keep the worst layers in float, or train as the file computes",
+        "compare layer by layer with `edgekit doctor`, whose `--repair` keeps the worst in float; or train as the file "
+        "computes (`-r qat-int8`)",
         "Wilson's interval of the churn beyond the difference of the accuracies; the bound is 5 %",
     )
 

@@ -11,6 +11,7 @@ from edgekit.bench.result import Measurement
 from edgekit.bench.statistics import Interval
 from edgekit.doctor.diagnosis import Diagnosis
 from edgekit.errors import GateError
+from edgekit.gate import unrunnable
 from edgekit.metrics import Score
 from edgekit.step import StageReport
 from edgekit.verify import Verification
@@ -71,5 +72,14 @@ class Run(Struct, frozen=True):
     def accept(self) -> None:
         """Raise GateError if a gate was not met."""
         if self.gates:
-            repair = "edgekit doctor FILE --float MODEL --data D --repair" if self.diagnoses else "loosen the gate"
-            raise GateError("not accepted: " + "; ".join(self.gates), f"see the report; {repair}; or change the recipe")
+            raise GateError("not accepted: " + "; ".join(self.gates), f"see the report; {self._way_out}")
+
+    @property
+    def _way_out(self) -> str:
+        """What may help against the gates that were missed: a target that cannot run a file is moved by no bound."""
+        explained = next((one for one in self.artifacts if one.name in self.diagnoses), None)
+        if explained:
+            repair = f"edgekit doctor FILE --float MODEL --data D -t {explained.target} --repair -o repaired.tflite"
+            return f"{repair}; or change the recipe"
+        refused = {fault for one in self.artifacts for fault in unrunnable(one)}
+        return f"{'change the target' if refused.issuperset(self.gates) else 'loosen the gate'}; or change the recipe"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import complete
-from edgekit.cli.common import emit, json_option, progress, refuse_place, results_only
+from edgekit.cli.common import emit, json_option, progress, refuse_place, results_only, say
 from edgekit.cli.model_options import collect, data_options, trust_option
 from edgekit.errors import GateError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgekit.doctor.diagnosis import Diagnosis
     from edgekit.doctor.floor import Floor
     from edgekit.doctor.repair import Repair
+    from edgekit.target import Target
 
 
 @click.command("doctor")
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("-o", "out", type=click.Path(path_type=Path), metavar="OUT", help="Where the repaired file goes.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with the plots, too.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
-@click.option("--target", "-t", shell_complete=complete.targets, help="What says which repairs are permitted.")
+@click.option("--target", "-t", shell_complete=complete.targets, help="What permits repairs; else the artifact's.")
 @trust_option
 @json_option
 def command(
@@ -59,7 +60,7 @@ def command(
 
     Without MODEL: Python, packages, runtimes, tools; exit code 1 if edgekit itself cannot work. The default floor of a
     repair is half a point below the float score. Its last measure, a short training, needs a Keras model as --float and
-    a train part.
+    a train part. What an artifact's target does not permit is left out; of any other MODEL, name it with --target.
     """
     if model is None:
         if any((source, data, floor, repair, out, html, target)):
@@ -81,7 +82,7 @@ def command(
     with results_only():
         case = open_case(model, source, data, trust=trust, data_options=collect(metric, task, pairs))
     if out:
-        _repair(case, bound, out, target, as_json, html)
+        _repair(case, bound, out, _target(model, target), as_json, html)
     else:
         _explain(case, bound, as_json, model, html)
 
@@ -116,10 +117,10 @@ def _explain(case: Case, floor: Floor | None, as_json: bool, model: str, html: P
     from edgekit.report.doctor import diagnosis_text
 
     found = _diagnosed(case)
-    if floor:
-        floor.check(found.metric, found.float_score)
     emit(found, as_json, diagnosis_text)
     _write_page(html, model, found)
+    if floor:
+        floor.check(found.metric, found.float_score)
     if floor and not floor.met(found.metric, found.int8_score):
         scored = "does not run" if found.int8_score is None else f"scores {found.int8_score:.4f}"
         raise GateError(f"the int8 file {scored}, and the floor is {floor.bound:g}", "see the causes, or --repair")
@@ -133,16 +134,38 @@ def _write_page(html: Path | None, name: str, found: Diagnosis, repair: Repair |
         write_new(html, page(Path(name).name, found, repair).encode(), overwrite=True)
 
 
-def _repair(case: Case, floor: Floor | None, out: Path, target: str | None, as_json: bool, html: Path | None) -> None:
-    from edgekit.doctor.repair import repair
-    from edgekit.new_file import write_new
-    from edgekit.report.doctor import repair_text
+def _target(model: str, named: str | None) -> Target | None:
+    """The target that is named, else the one that an artifact was made for; None for any other file."""
+    from edgekit.errors import TargetError
+    from edgekit.evaluate import recorded
     from edgekit.target import load_target
 
-    board = load_target(target) if target else None
+    if named:
+        return load_target(named)
+    if (manifest := recorded(Path(model))) is None:
+        return None
+    try:
+        found = load_target(manifest.target)
+    except TargetError as cause:
+        problem = f"{model} was made for a target that cannot be read: {cause.problem}"
+        raise TargetError(problem, "name one by --target, or give the TOML file of this one") from None
+    say(f"repairs are those that {found.name} permits, which {model} was made for; -t names another target")
+    return found
+
+
+def _repair(
+    case: Case, floor: Floor | None, out: Path, target: Target | None, as_json: bool, html: Path | None
+) -> None:
+    from edgekit.doctor.repair import refuse_early, repair
+    from edgekit.new_file import write_new
+    from edgekit.report.doctor import repair_text
+
+    refuse_early(case.quantized, case.source, case.data)
     found = _diagnosed(case)
     with results_only():
-        file, done = repair(case.quantized, case.source, case.data, floor, target=board, model=case.model, say=progress)
+        file, done = repair(
+            case.quantized, case.source, case.data, floor, target=target, model=case.model, say=progress
+        )
     progress("")
     write_new(out, file, overwrite=True)
     result: dict[str, Any] = {"diagnosis": found, "repair": done, "file": str(out)}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from edgekit.bench.plan import Plan
+from edgekit.data.match import match
 from edgekit.data.parts import Dataset, Part
 from edgekit.device.protocol import Device
 from edgekit.doctor.agreement import Agreements, Leg, leg, operators_compared
@@ -15,9 +17,9 @@ from edgekit.doctor.defects import other_weights
 from edgekit.doctor.pairing import paired
 from edgekit.doctor.sides import FileSide, KerasSide, Simulation
 from edgekit.errors import DataError, InputError, MissingDependency, ModelError
-from edgekit.evaluate import chosen_part, open_file
+from edgekit.evaluate import chosen_part, open_file, real_specs
 from edgekit.host_agreement import judged_outputs
-from edgekit.model import Model, load_model
+from edgekit.model import Model, TensorSpec, load_model
 from edgekit.stages.agreement import QUANTA
 from edgekit.talk import Say
 from edgekit.tflite.inspect import TensorInfo, read_contents
@@ -52,7 +54,7 @@ def agree(
     left_out: list[str] = []
     if source is not None:
         say("agree: Keras model and float32 file")
-        legs += _converted(file, load_model(source, trust=trust), chosen, left_out)
+        legs += _converted(file, load_model(source, trust=trust), dataset, chosen, left_out)
     legs += _simulated(file, chosen, left_out, say)
     legs += _run(file, chosen, plan or Plan(), device, say)
     if not legs:
@@ -60,19 +62,35 @@ def agree(
     return Agreements(str(model), part, len(chosen), tuple(legs), tuple(left_out))
 
 
-def _converted(file: bytes, model: Model, part: Part, left_out: list[str]) -> Iterator[Leg]:
-    """The Keras model beside the file, or, where that is quantized, beside the float32 file made of the model."""
+def _converted(file: bytes, model: Model, data: Dataset, part: Part, left_out: list[str]) -> Iterator[Leg]:
+    """The Keras model beside the file, or, where that is quantized, beside the float32 file made of the model.
+
+    Inputs may come in another order than in the file, so each side gets the samples in its own.
+    """
     if model.kind == "tflite":
         left_out.append(f"a Keras model: {model.origin} is a .tflite itself")
         return
     contents = read_contents(file)
     batch = contents.inputs[0].shape[0] if contents.inputs[0].shape else 1
     floats = file if contents.numeric == "float32" else lowered(model, max(batch, 1))
-    one, other = KerasSide(model), FileSide("float32 file", floats, Plan())
     _refuse_unlike(file, floats)
+    other = FileSide("float32 file", floats, Plan())
+    here = _of_inputs(data, part, real_specs(other.contents.inputs))
+    one = KerasSide(model, lambda some: _of_inputs(here, some, model.inputs).part("test"))
     yield leg(
-        one, other, part, judged_outputs(other.contents), lambda some: one.compared_with(floats, some), always=False
+        one,
+        other,
+        here.part("test"),
+        judged_outputs(other.contents),
+        lambda some: one.compared_with(floats, some),
+        always=False,
     )
+
+
+def _of_inputs(data: Dataset, part: Part, inputs: Sequence[TensorSpec]) -> Dataset:
+    """Data with a part alone, without its labels, as its test part; in the order of these inputs."""
+    alone = replace(part, name="test", labels=None)
+    return match(replace(data, task="none", train=None, validation=None, calibration=None, test=alone), inputs, ())
 
 
 def _refuse_unlike(file: bytes, floats: bytes) -> None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.data.parts import Dataset
+from edgekit.doctor.pairing import refuse_other_order
 from edgekit.evaluate import open_file
 from edgekit.model import Model, load_model
 from edgekit.stages.convert import export
 from edgekit.tflite import flatbuffer
+from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import read_contents
 
 
@@ -39,12 +41,13 @@ def open_case(
     """Open an int8 `.tflite` (or an artifact), its float model and the data; a Keras model is converted to float32.
 
     The preprocessing that an artifact records is applied, unless `data_options` say otherwise. Raises ModelError or
-    DataError for what cannot be used.
+    DataError for what cannot be used, such as a float model whose inputs come in another order than the file's.
     """
     file, dataset = open_file(model, data, data_options, trust)
     inputs = read_contents(file, str(model)).inputs
     batch = inputs[0].shape[0] if inputs and inputs[0].shape else 1
     source_file, keras_model = _float_model(source, max(batch, 1), trust)
+    refuse_other_order(read_graph(file, str(model)), read_graph(source_file, "the float file"))
     return Case(file, source_file, dataset, keras_model)
 
 

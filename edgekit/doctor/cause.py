@@ -16,7 +16,7 @@ import numpy as np
 
 from edgekit.doctor import defects
 from edgekit.doctor.cause_weights import coarse_weights
-from edgekit.doctor.evidence import BIASED, DFQ, FEW_LEVELS, NOISE, SURVEY, UNLIKE, linked, warn
+from edgekit.doctor.evidence import BIASED, DFQ, FEW_LEVELS, IN_FLOAT, NOISE, SURVEY, UNLIKE, linked, warn
 from edgekit.doctor.layer_error import Array, Look, Observed, by_channel, channel_noise, ends_of
 from edgekit.doctor.pairing import brief
 from edgekit.finding import Finding, grouped
@@ -109,7 +109,8 @@ def flat_activation(look: Look, one: Observed) -> Finding | None:
         one,
         f"the input of {operator.name} spans {low:.4g}..{high:.4g}, and it is flat in all but "
         f"{lively / (high - low):.1%} of that: {lively / tensor.scales[0]:.0f} of 256 levels are left",
-        "clip the input to the part that matters (a percentile in calibration), or keep this operator in float",
+        "clip the input to the part that matters (a percentile in calibration), or keep this operator in float: "
+        f"`-r int8:keep-float={operator.name}`",
         "arXiv:1905.02244, section 5.2",
     )
 
@@ -170,7 +171,8 @@ def unlike_parts(look: Look, one: Observed) -> Finding | None:
         one,
         f"{join.name} joins parts of unlike size on one grid: {narrow!r} spans {min(spans):.3g}, the widest "
         f"{max(spans):.3g}, so {min(spans) / wide.scales[0]:.0f} of 256 levels are left to it",
-        "scale the parts alike before they are joined (the next layer can take the factor), or join them in float",
+        "scale the parts alike before they are joined (the next layer can take the factor), or join them in float: "
+        f"`-r int8:keep-float={join.name}`",
         "arXiv:1712.05877, appendix A.3",
     )
 
@@ -231,7 +233,7 @@ def unlike_channels(look: Look, one: Observed) -> Finding | None:
         "scale-disparity",
         one,
         f"{int(small.sum())} of {len(levels)} channels fill less than {FEW_LEVELS} of 256 levels of its grid",
-        "equalize the layers (exact in float)" if linked(look, one) else "compute this layer in int16 or float",
+        "equalize the layers (exact in float)" if linked(look, one) else f"use `-r int16x8`, or {IN_FLOAT}",
         DFQ,
     )
 

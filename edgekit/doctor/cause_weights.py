@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgekit.doctor.equalizable import CHANNEL_AXIS, INPUT_AXIS
-from edgekit.doctor.evidence import DFQ, FEW_LEVELS, SURVEY, UNLIKE, linked, warn
+from edgekit.doctor.evidence import DFQ, FEW_LEVELS, IN_FLOAT, SURVEY, UNLIKE, linked, warn
 from edgekit.doctor.layer_error import Array, Look, Observed, by_channel
 from edgekit.finding import Finding
 
@@ -17,7 +17,7 @@ def coarse_weights(look: Look, one: Observed) -> Finding | None:
         return None
     stored, axis = kernel[1].values(), CHANNEL_AXIS[one.pair[1].name]
     assert stored is not None  # pairing.kernel gives only constants
-    rows = np.abs(np.moveaxis(stored.astype(np.int64), axis, 0).reshape(stored.shape[axis], -1))
+    rows = np.abs(np.moveaxis(stored - kernel[1].zeros, axis, 0).reshape(stored.shape[axis], -1))
     noise = _by_kernel_channel(one, len(rows))
     starved = rows.max(1) < FEW_LEVELS
     if len(kernel[1].scales) == 1 and noise[starved].sum() >= noise.sum() / 2:
@@ -74,7 +74,7 @@ def _starved(look: Look, one: Observed, most: Array) -> Finding:
         "per-tensor-weights",
         one,
         f"{seen}, and no neighbour can take the scales",
-        "use per-channel weights: granularity=per-channel, for dense layers dense_granularity=per-channel",
+        "use per-channel weights: `-r int8:per-channel,dense-per-channel`, or the part of it that the target permits",
         SURVEY,
     )
 
@@ -87,6 +87,6 @@ def _outlier_weights(one: Observed, rows: Array, alone: Array, noise: Array) -> 
         one,
         f"in {int(alone.sum())} of {len(rows)} channels a few weights set the scale: in channel {worst} {few} of "
         f"{rows.shape[1]} weights fill more than {FEW_LEVELS} of 127 levels, and {noise[worst]:.0%} of it is noise",
-        "find what made these weights (an input that is always zero?), clip or prune them, or keep the layer in float",
+        f"find what made these weights (an input that is always zero?), clip or prune them, or {IN_FLOAT}",
         "arXiv:2004.10568, section 3",
     )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.doctor.equalizable import CHANNEL_AXIS, INPUT_AXIS
+from edgekit.doctor.evidence import IN_FLOAT
 from edgekit.doctor.pairing import Pairing, brief
 from edgekit.finding import Finding
 from edgekit.stages.integer_graph import DATA_PLACE, WEIGHTED
@@ -81,8 +82,7 @@ def _overflow(pairing: Pairing, operator: Operator, need: Array, full: Array) ->
         brief(pairing.int8.tensors[operator.outputs[0]].name),
         f"the bias of {int(full.sum())} of {len(full)} channels does not fit into int32: channel {worst} needs "
         f"{need[worst]:.3g} steps, and there are 2147483647",
-        "the weights of these channels are next to nothing beside their bias: prune the channels, or keep the layer "
-        "in float",
+        f"the weights of these channels are next to nothing beside their bias: prune the channels, or {IN_FLOAT}",
         _JACOB,
     )
 
@@ -115,12 +115,14 @@ def likeness(operator: str, real: Tensor, stored: Tensor) -> float:
     values, integers = real.values(), stored.values()
     assert values is not None  # pairing.kernel gives only constants
     assert integers is not None
+    integers = integers.astype(np.float64) - stored.zeros
+    low, high = (0, 255) if stored.dtype == "uint8" else (-127, 127)
     with np.errstate(all="ignore"):
-        rounded = np.clip(np.round(values / stored.steps), -127, 127)
+        rounded = np.clip(np.round(values / stored.steps), low - stored.zeros, high - stored.zeros)
     if not np.isfinite(rounded).all() or not rounded.any():
         return 1.0  # the scales are unsound, or all is lost: other rules say so
     balanced = (_balanced(operator, array.astype(np.float64)) for array in (values, integers))
-    return max(_cosine(rounded, integers.astype(np.float64)), _cosine(*balanced))
+    return max(_cosine(rounded, integers), _cosine(*balanced))
 
 
 def _cosine(first: Array, second: Array) -> float:

@@ -19,6 +19,9 @@ FEW_LEVELS = 16
 UNLIKE = 8.0
 """How many times wider the rest has to be: three of the eight bits are gone."""
 
+IN_FLOAT = "keep the layer in float (`--repair` tries it; with training, `keep = true` in quantize_aware)"
+"""How a layer stays in float; all operators of a type do by the option `keep-float=TYPE` of a recipe."""
+
 DFQ = "arXiv:1906.04721, section 3.1"
 SURVEY = "arXiv:1806.08342, section 3.1"
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
+from edgekit.data.match import plain_name
 from edgekit.errors import ModelError
 from edgekit.stages.integer_graph import BIAS_PLACE, WEIGHTED
 from edgekit.tflite.graph import Graph, Operator, Tensor, read_graph
@@ -92,7 +93,22 @@ def _refuse_rims(ours: Graph, theirs: Graph) -> None:
     for side, mine, other in (("inputs", ours.inputs, theirs.inputs), ("outputs", ours.outputs, theirs.outputs)):
         shapes = [[g.tensors[i].shape for i in ends] for g, ends in ((ours, mine), (theirs, other))]
         if shapes[0] != shapes[1]:
+            refuse_other_order(ours, theirs)
             raise ModelError(f"the files have unlike {side}: {shapes[0]} and, in float, {shapes[1]}", _MEND)
+
+
+def refuse_other_order(ours: Graph, theirs: Graph) -> None:
+    """Raise ModelError where inputs or outputs of the files have the same names in another order.
+
+    Both are given the same samples, by their places.
+    """
+    for side, mine, other in (("inputs", ours.inputs, theirs.inputs), ("outputs", ours.outputs, theirs.outputs)):
+        names = [[plain_name(g.tensors[i].name) for i in ends] for g, ends in ((ours, mine), (theirs, other))]
+        if names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
+            raise ModelError(
+                f"the {side} come in another order: {', '.join(names[0])} and, in float, {', '.join(names[1])}",
+                "make the int8 file from this float model, or give the float .tflite of the int8 file's own conversion",
+            )
 
 
 def _aligned(theirs: Graph, ours: Graph) -> list[tuple[Operator, Operator]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from edgekit.data.parts import Dataset
 from edgekit.doctor.defects import overflowing_biases, unsound_scales
@@ -23,11 +23,14 @@ from edgekit.doctor.measures import Measure, measures
 from edgekit.doctor.mismatch import mismatches
 from edgekit.doctor.pairing import paired
 from edgekit.doctor.workshop import State, Tried, Workshop
-from edgekit.errors import DataError, EdgekitError, ModelError, RecipeError, RunError
+from edgekit.errors import DataError, EdgekitError, InputError, MissingDependency, ModelError, RunError
 from edgekit.metrics import higher_is_better
 from edgekit.model import Model
-from edgekit.talk import Say
+from edgekit.surgery.rewrite import rewrite, rules_for
+from edgekit.surgery.rules import RULES, Rule
+from edgekit.talk import Line, Say
 from edgekit.target import Target
+from edgekit.tflite.metadata import read_metadata, write_metadata
 
 
 class Rung(Struct, frozen=True):
@@ -93,6 +96,7 @@ def repair(
 ) -> tuple[bytes, Repair]:
     """The best file of the ladder, and what each rung gave; `source` is the float32 file, `data` was matched to it.
 
+    A repaired file is rewritten for XNNPACK where the one that came was, and has its labels and metadata.
     Without a floor it is half a point below the float score (of metrics that are no share, one per cent). A target
     says what is permitted; without one all is. `model` is the Keras model that the float file was made from: the last
     rung trains it. Raises DataError without labels or calibration data, for a floor that
@@ -100,7 +104,7 @@ def repair(
     """
     graph, state = paired(quantized, source).int8, State.of(quantized, source)
     inputs = [graph.tensors[index] for index in graph.inputs]
-    shop = Workshop(source, data, model, say)
+    shop = Workshop(source, data, model, say, _rules(quantized, target))
     for wrong in mismatches(source, data, shop.part, inputs, shop.float_outputs):
         raise DataError(wrong.problem, wrong.mend)
     bound = floor or default_floor(shop.metric, shop.float_score)
@@ -109,7 +113,32 @@ def repair(
     held_out = _held_out(shop, data, quantized, best)
     name, count = shop.part.name, len(shop.part)
     done = Repair(shop.metric, name, count, shop.float_score, bound.bound, tuple(rungs), held_out, shop.seconds(source))
-    return best, done
+    return best if best == quantized else _labelled(best, quantized, say), done
+
+
+def refuse_early(quantized: bytes, source: bytes, data: Dataset) -> None:
+    """Raise at once what `repair` would raise, but for a floor and for data that the float model was not made for."""
+    paired(quantized, source)
+    State.of(quantized, source)
+    Workshop(source, data)
+
+
+def _rules(quantized: bytes, target: Target | None) -> tuple[Rule, ...]:
+    """The rewrites that repaired files get: those of the target, unless the file that came was left without them."""
+    rules = RULES if target is None else rules_for(target)
+    return () if rewrite(quantized, rules).applied else rules
+
+
+def _labelled(file: bytes, original: bytes, say: Say) -> bytes:
+    """A repaired file with the metadata and labels of the original; where these are refused, without, and said so."""
+    try:
+        told = read_metadata(original)
+        if told.model is None and not told.files:
+            return file
+        return write_metadata(file, structs.replace(told, min_runtime_version=read_metadata(file).min_runtime_version))
+    except (ModelError, MissingDependency) as cause:
+        say(Line(f"doctor: the repaired file has no metadata of the one that came: {cause.problem}"))
+        return file
 
 
 def default_floor(metric: str, score: float) -> Floor:
@@ -144,7 +173,7 @@ def _tried(shop: Workshop, measure: Measure, state: State, best: Tried | None) -
     begun = time.monotonic()
     try:
         tried = shop.tried(measure.change(shop, state, best))
-    except (ModelError, RecipeError, RunError) as cause:
+    except (InputError, RunError) as cause:
         return _failed(measure.name, begun, cause.problem), None
     kept = best is None or shop.better(tried, best)
     return _billed(shop, measure.name, tried, begun, kept, measure.note), tried

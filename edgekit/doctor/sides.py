@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -144,14 +144,15 @@ def _on_grid(real: Any, tensor: TensorInfo) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class KerasSide:
-    """A Keras model as Keras runs it."""
+    """A Keras model as Keras runs it; `taken` puts the inputs of a part into the order of the model."""
 
     model: Model
+    taken: Callable[[Part], Part] = lambda part: part
     name: str = "Keras model"
 
     def outputs(self, part: Part) -> Outputs:
         """Outputs for all samples."""
-        return Outputs(tuple(self.model.predict(part.array())), _BATCH, "keras")
+        return Outputs(tuple(self.model.predict(self.taken(part).array())), _BATCH, "keras")
 
     def compared_with(self, file: bytes, part: Part) -> Iterator[OperatorDifference]:
         """Each layer that is met in the float32 file by its name, as both run: in float little adds up.
@@ -159,7 +160,7 @@ class KerasSide:
         Raises ModelError for a model without layers to look into.
         """
         contents = read_contents(file)
-        layers = _layer_values(contents, self.model.keras, part)
+        layers = _layer_values(contents, self.model.keras, self.taken(part))
         layers |= dict(zip(contents.output_indices, self.outputs(part).arrays, strict=True))
         batch = read_graph(file).batch
         filled = -(-len(part) // batch) * batch  # of whole runs: the first samples come once more

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -25,6 +26,8 @@ from edgekit.stages.integer_graph import WEIGHTED
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
 from edgekit.stages.quantize_aware import QuantizeAware, quantize_aware
+from edgekit.surgery.rewrite import rewrite
+from edgekit.surgery.rules import Rule
 from edgekit.talk import Say
 from edgekit.tflite.graph import Graph, read_graph
 from edgekit.verify import run_file
@@ -89,24 +92,35 @@ def _granularity(graph: Graph, names: set[str]) -> Literal["per-channel", "per-t
 
 @dataclass(frozen=True, eq=False)
 class Tried:
-    """A file, how it was made, its score, and the noise in its outputs against those in float."""
+    """A file, how it was made, its score, and the noise in its outputs against those in float.
+
+    `plain` is the file before its rewrites, with the operators of the float file.
+    """
 
     state: State
     file: bytes = field(repr=False)
     score: float
     noise: float
+    plain: bytes = field(default=b"", repr=False)
 
 
 class Workshop:
     """Makes files from the float file and scores them on the judging part; the test part is not touched by that.
 
-    `model` is the Keras model of the float file, where there is one. Raises DataError without labels or calibration
-    data.
+    `model` is the Keras model of the float file, where there is one; each file is rewritten by `rules`. Raises
+    DataError without labels or calibration data.
     """
 
-    def __init__(self, source: bytes, data: Dataset, model: Model | None = None, say: Say = lambda _: None) -> None:
+    def __init__(
+        self,
+        source: bytes,
+        data: Dataset,
+        model: Model | None = None,
+        say: Say = lambda _: None,
+        rules: Sequence[Rule] = (),
+    ) -> None:
         self.source, self.data, self.metric = source, data, data.one_metric("a repair")
-        self.model, self.say = model, say
+        self.model, self.say, self.rules = model, say, rules
         self.part = judging_part(data)
         chosen = data.calibration or data.train
         if chosen is None:
@@ -132,7 +146,8 @@ class Workshop:
 
     def tried(self, state: State) -> Tried:
         """Make and judge a file. Raises ModelError where the quantizer refuses, RunError where nothing runs."""
-        return self.judged(state, self._made(state))
+        plain = self._made(state)
+        return replace(self.judged(state, rewrite(plain, self.rules).file), plain=plain)
 
     def _made(self, state: State) -> bytes:
         width = 16 if state.stage.scheme == "int16x8" else 8
@@ -147,6 +162,8 @@ class Workshop:
     def _trained(self, state: State, stage: QuantizeAware, found: Ranges) -> bytes:
         if self.model is None:
             raise ModelError("needs the Keras model, and the float model is a .tflite", "give --float MODEL.keras")
+        if (batch := read_graph(state.source).batch) != 1:
+            raise ModelError(f"files of one sample at a time are trained, and this one takes {batch}", "make it with 1")
         data = match(self.data, self.model.inputs, self.model.outputs)
         trained = quantize_aware(
             self.model.keras, stage, data, numerics=state.stage, float_file=state.source, ranges=found, say=self.say
@@ -175,7 +192,7 @@ class Workshop:
 
     def worst(self, tried: Tried, count: int) -> tuple[str, ...]:
         """The names in the float file of what the operators write that add most noise alone."""
-        look = look_inside(tried.file, tried.state.source, self._looked_at)
+        look = look_inside(tried.plain or tried.file, tried.state.source, self._looked_at)
         ranked = sorted(look.layers, key=lambda one: -max(one.noise, one.grid_noise))
         tensors = look.pairing.float.tensors
         return tuple(tensors[one.pair[0].outputs[0]].name for one in ranked[:count])

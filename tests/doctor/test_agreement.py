@@ -160,6 +160,19 @@ def test_a_keras_model_that_the_file_is_not_of_parts_at_its_layer(
     assert json.loads(done.stdout)["legs"][0]["operators"]
 
 
+def test_inputs_in_another_order_than_the_file_has_go_by_their_names(tmp_path: Path) -> None:
+    keras = import_keras()
+    a, b = (keras.Input((3,), name=name) for name in "ab")
+    less = keras.layers.Subtract()([a, b])
+    for name, inputs in (("file", [a, b]), ("turned", [b, a])):
+        keras.Model(inputs, less).save(tmp_path / f"{name}.keras")
+    (tmp_path / "less.tflite").write_bytes(lowered(load_model(tmp_path / "file.keras")))
+    np.savez(tmp_path / "data.npz", **{"x_test.a": np.ones((4, 3)), "x_test.b": np.zeros((4, 3))})
+    found = agree(tmp_path / "less.tflite", tmp_path / "data.npz", source=tmp_path / "turned.keras")
+    assert found.legs[0].one == "Keras model"
+    assert found.same, agreement_text(found)
+
+
 def test_a_keras_model_is_compared_with_a_file_of_a_larger_batch(some: Part, digits: Path) -> None:
     model = load_model(digits / "digits.keras")
     found = list(KerasSide(model).compared_with(lowered(model, 8), some))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,11 +20,14 @@ from edgekit.data.parts import Dataset, Part
 from edgekit.data.spec import DataSpec
 from edgekit.doctor import cause
 from edgekit.doctor.cause import causes, suffered, unlike_channels
-from edgekit.doctor.cause_weights import reading_one
+from edgekit.doctor.cause_weights import coarse_weights, reading_one
+from edgekit.doctor.defects import likeness
 from edgekit.doctor.diagnosis import diagnose
 from edgekit.doctor.layer_error import look_inside
 from edgekit.doctor.mismatch import mismatches
 from edgekit.errors import DataError, ModelError
+from edgekit.recipe import Recipe
+from edgekit.tflite.graph import Graph, Tensor
 from edgekit.tflite.surgery import with_io_type
 
 SAMPLES = 32
@@ -121,6 +125,35 @@ def test_a_shift_that_all_samples_have_is_told_before_an_output_has_suffered(
 )
 def test_how_many_weights_read_one_channel(operator: str, shape: tuple[int, ...], weights: int) -> None:
     assert reading_one(operator, shape) == weights
+
+
+def _kernels(scale: float, zero: int) -> tuple[Tensor, Tensor]:
+    """A dense kernel in float, and as old converters write it: of any range, its zero among the integers."""
+    real = np.random.default_rng(0).normal(0.3, 1, (8, 16)).astype(np.float32)
+    stored = np.clip(np.round(real / scale) + zero, 0, 255).astype(np.uint8)
+    return (
+        Tensor("real", real.shape, real.shape, "float32", data=memoryview(real.tobytes())),
+        Tensor("stored", real.shape, real.shape, "uint8", (scale,), (zero,), data=memoryview(stored.tobytes())),
+    )
+
+
+def test_weights_of_unsigned_bytes_are_read_from_their_zero() -> None:
+    real, stored = _kernels(0.025, 100)
+    assert likeness("FULLY_CONNECTED", real, stored) > 0.999
+
+
+def test_few_levels_are_counted_from_the_zero_of_unsigned_weights() -> None:
+    """A step so wide that weights lie within a few integers of their zero at 100."""
+    real, stored = _kernels(0.5, 100)
+    operator = SimpleNamespace(index=0, name="FULLY_CONNECTED", operator="FULLY_CONNECTED")
+    seen = {"noise": 1.0, "grid_noise": 0.0, "real": np.ones((4, 8)), "alone": np.zeros((4, 8))}
+    one: Any = SimpleNamespace(pair=(operator, operator), error=operator, tensor=stored, **seen)
+    look: Any = SimpleNamespace(pairing=SimpleNamespace(kernel=lambda _: (real, stored), float=Graph((), (), (), ())))
+    found = coarse_weights(look, one)
+    assert found is not None
+    assert found.code == "per-tensor-weights"
+    (phrase,) = re.findall("`-r (.+?)`", found.mend)
+    assert Recipe.parse(phrase).quantize.dense_granularity == "per-channel"
 
 
 def test_files_of_unlike_networks_are_refused(sound: Mapping[str, patients.Net]) -> None:

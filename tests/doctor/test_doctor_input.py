@@ -9,8 +9,10 @@ import numpy as np
 import patients
 import pytest
 from shown import edgekit
-from tiny_models import custom
+from tiny_models import custom, sum_and_difference
 
+from edgekit.doctor import diagnosis
+from edgekit.doctor.case import open_case
 from edgekit.errors import ModelError, RunError
 from edgekit.robustness import beside_float
 from edgekit.stages.inner_values import inner_values
@@ -110,6 +112,34 @@ def test_what_cannot_be_used_is_refused_with_a_mend(
     told, ended = edgekit(["edgekit", *words], monkeypatch)
     assert (ended, said in told) == (code, True), told
     assert "mend: " in told or code == 2
+
+
+def test_what_cannot_be_repaired_is_refused_before_it_is_explained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(diagnosis, "diagnose", lambda *_, **__: pytest.fail("it takes minutes"))
+    told, ended = edgekit(["edgekit", "doctor", *PAIR, "data.npz", "--repair", "-o", "out.tflite"], monkeypatch)
+    assert (ended, "no data to calibrate on" in told) == (3, True), told
+
+
+def test_a_floor_that_is_refused_takes_no_explanation_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    words = ["edgekit", "doctor", *PAIR, "data.npz", "--floor", "120%", "--html", "why.html"]
+    told, ended = edgekit(words, monkeypatch)
+    assert (ended, "in int8, on 40 test samples" in told) == (3, True), told
+    assert (folder / "why.html").stat().st_size
+
+
+def test_inputs_in_another_order_are_refused_by_their_names(tmp_path: Path) -> None:
+    """Of one shape they would be taken for each other, and nobody would know."""
+    for turned in (False, True):
+        (tmp_path / f"{turned}.tflite").write_bytes(sum_and_difference(turned))
+    np.savez(tmp_path / "data.npz", **{"x_test.x": np.ones((8, 3)), "x_test.y": np.zeros((8, 3))})
+    case = open_case(tmp_path / "True.tflite", tmp_path / "True.tflite", tmp_path / "data.npz")
+    assert [array.max() for array in case.data.part("test").array()] == [0, 1]
+    with pytest.raises(ModelError, match="the inputs come in another order: y, x and, in float, x, y"):
+        open_case(tmp_path / "True.tflite", tmp_path / "False.tflite", tmp_path / "data.npz")
 
 
 def test_an_interpreter_that_crashes_is_told_by_its_signal(

@@ -13,8 +13,14 @@ import numpy as np
 import patients
 import planted
 import pytest
+from rewriting import names
+from run_examples import manifest
 from toys import Toy
 
+from edgekit.artifact import Artifact
+from edgekit.cli import doctor as command
+from edgekit.dataset import load_for
+from edgekit.doctor import repair as ladder
 from edgekit.doctor.bias_correction import correct_biases
 from edgekit.doctor.case import lowered
 from edgekit.doctor.diagnosis import diagnose
@@ -25,16 +31,22 @@ from edgekit.doctor.layer_error import look_inside
 from edgekit.doctor.measures import Measure, measures
 from edgekit.doctor.repair import default_floor, repair
 from edgekit.doctor.workshop import State, Tried, Workshop
-from edgekit.errors import DataError, ModelError
+from edgekit.errors import DataError, ModelError, TargetError
+from edgekit.evaluate import real_specs
 from edgekit.model import load_model
 from edgekit.stages.calibrate import calibrate
+from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
+from edgekit.surgery.rewrite import rewrite
 from edgekit.target import load_target
 from edgekit.tflite.constants import with_constants
 from edgekit.tflite.graph import read_graph
+from edgekit.tflite.inspect import read_contents
+from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
 from edgekit.tflite.surgery import with_io_type
 from edgekit.verify import run_file
 
+LABELS = b"\n".join(b"%d" % digit for digit in range(10))
 Sound = Mapping[str, patients.Net]
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -104,7 +116,9 @@ def test_correcting_a_sound_file_changes_biases_only(sound: Sound) -> None:
 def test_a_disparity_is_repaired_with_weights_still_per_tensor(sound: Sound) -> None:
     """What folded normalizations do to MobileNets: more than 20 points lost, all but one of them back."""
     patient = planted.scale_disparity(sound["digits"])
-    file, done = repair(patient.quantized, patient.source, patient.data)
+    labelled = write_metadata(patient.quantized, FileMetadata(files={"labels.txt": LABELS}))
+    file, done = repair(labelled, patient.source, patient.data)
+    assert read_metadata(file).files == {"labels.txt": LABELS}
     assert done.held_out is not None
     assert done.held_out.before < done.held_out.float_score - 0.2
     assert done.held_out.after > done.held_out.float_score - 0.01
@@ -112,6 +126,12 @@ def test_a_disparity_is_repaired_with_weights_still_per_tensor(sound: Sound) -> 
     assert all((rung.latency is not None) == rung.kept for rung in done.rungs)
     graph = read_graph(file)
     assert all(len(graph.tensors[op.inputs[1]].scales) == 1 for op in graph.operators if "CONV" in op.name)
+
+
+def test_metadata_that_cannot_be_read_are_left_behind_and_told(sound: Sound) -> None:
+    file, said = sound["digits"].int8(), list[str]()
+    assert ladder._labelled(file, file + b"PK\x05\x06" + b"\xff" * 18, said.append) == file
+    assert "damaged associated files" in said[0]
 
 
 @pytest.mark.slow
@@ -203,6 +223,44 @@ def test_without_a_keras_model_nothing_is_trained(sound: Sound) -> None:
     training = [*measures(None)][-1]
     with pytest.raises(ModelError, match="needs the Keras model"):
         shop.tried(training.change(shop, State.of(net.int8(), net.file), None))
+
+
+def test_what_the_data_lack_for_one_rung_ends_that_rung_only(sound: Sound) -> None:
+    net = sound["digits"]
+
+    def refuse(*_: object) -> State:
+        raise DataError("too few samples", "give more")
+
+    shop, state = Workshop(net.file, net.data()), State.of(net.int8(), net.file)
+    rung, tried = ladder._tried(shop, Measure("hungry", refuse, ""), state, None)
+    assert (rung.score, rung.note, rung.kept, tried) == (None, "too few samples", False, None)
+
+
+def _swished() -> bytes:
+    """A hard-swish between two float convolutions of 1x1."""
+    toy = Toy()
+    x, inner, swished, out = (toy.tensor((1, 8, 8, 4)) for _ in range(4))
+    kernel, bias = toy.tensor((4, 1, 1, 4), data=np.eye(4).reshape(4, 1, 1, 4)), toy.tensor((4,), data=np.zeros(4))
+    options = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    toy.operator("CONV_2D", [x, kernel, bias], [inner], "Conv2DOptions", **options)
+    toy.operator("HARD_SWISH", [inner], [swished])
+    toy.operator("CONV_2D", [swished, kernel, bias], [out], "Conv2DOptions", **options)
+    return toy.bytes([x], [out])
+
+
+def test_a_repaired_file_is_rewritten_where_the_one_that_came_was(tmp_path: Path) -> None:
+    source, x = _swished(), np.random.default_rng(0).normal(size=(64, 8, 8, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=x, x_test=x[:8] + 1, y_test=x[:8])
+    contents = read_contents(source)
+    specs = real_specs(contents.inputs), real_specs(contents.outputs)
+    data = load_for(*specs, tmp_path / "data.npz", {"task": "regression"})
+    stage = Quantize("int8", "per-channel", "per-channel", "int8", "converter")
+    plain = quantize(Source(source, calibrate(source, [x])), stage)
+    for came, kept in ((plain, True), (rewrite(plain).file, False)):
+        made = Workshop(source, data, rules=ladder._rules(came, None)).tried(State.of(came, source))
+        assert ("HARD_SWISH" in names(came)) == ("HARD_SWISH" in names(made.file)) == kept
+        assert "HARD_SWISH" in names(made.plain)
+    assert not ladder._rules(rewrite(plain).file, load_target("cortex-m4"))
 
 
 def test_a_sound_file_is_given_back(sound: Sound) -> None:
@@ -343,8 +401,10 @@ def test_a_file_of_a_large_batch_is_looked_into_and_repaired_by_whole_batches(so
     stage = State.of(net.int8(), net.file).stage
     file = quantize(Source(source, calibrate(source, [net.arrays["x_train"][:128]])), stage)
     assert diagnose(file, source, net.data()).layers
-    shop, state = Workshop(source, net.data()), State.of(file, source)
+    shop, state = Workshop(source, net.data(), load_model(digits / "digits.keras")), State.of(file, source)
     assert shop.worst(shop.tried(replace(state, corrected=True)), 1)
+    with pytest.raises(ModelError, match="this one takes 64"):
+        shop.tried([*measures(None)][-1].change(shop, state, None))
 
 
 def test_constants_keep_shape_and_type(sound: Sound) -> None:
@@ -363,6 +423,27 @@ def files(sound: Sound, tmp_path: Path) -> Path:
     (tmp_path / "float.tflite").write_bytes(patient.source)
     np.savez(tmp_path / "data.npz", **sound["digits"].arrays)
     return tmp_path
+
+
+def test_repairs_are_those_that_the_target_of_an_artifact_permits(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = (files / "int8.tflite").read_bytes()
+    made = Artifact(manifest("cortex-m4", "int8", file, None), file)
+    path = made.save(files / "artifact")
+    for place in (path, files / "artifact"):
+        found = command._target(str(place), None)
+        assert found is not None
+        assert found.name == "cortex-m4"
+        assert "cortex-m4" in capsys.readouterr().err
+    named = command._target(str(path), "host")
+    assert named is not None
+    assert named.name == "host"
+    assert command._target(str(files / "int8.tflite"), None) is None
+    foreign = Artifact(msgspec.structs.replace(made.manifest, target="of-mine"), file).save(files / "foreign")
+    with pytest.raises(TargetError, match="unknown target 'of-mine'") as refused:
+        command._target(str(foreign), None)
+    assert "--target" in refused.value.mend
 
 
 def test_the_command_explains(files: Path, edgekit_cli: Cli) -> None:
