@@ -12,6 +12,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from edgekit.bench.baseline import Verdict, verdict_on
+from edgekit.bench.disturbances import open_dimensions
 from edgekit.bench.plan import Plan
 from edgekit.bench.result import Delegation, Runtime
 from edgekit.bench.run import alternate, infer
@@ -19,7 +20,7 @@ from edgekit.bench.statistics import Interval, median_interval
 from edgekit.device.protocol import Device
 from edgekit.limit import BYTES, NUMBER, Limit, Units
 from edgekit.tflite.inspect import ModelSummary, TensorInfo, inspect_model
-from edgekit.tflite.numbers import to_real, to_stored
+from edgekit.tflite.numbers import number_type, to_real, to_stored
 
 Array = npt.NDArray[Any]
 METRICS: dict[str, Units] = {"ratio": NUMBER, "size": BYTES, "deflated": BYTES}
@@ -81,7 +82,7 @@ class Speed(Struct, frozen=True):
 class Comparison(Struct, frozen=True):
     """All that `edgekit compare` shows; `agreement` is empty where the contracts do not allow the same inputs.
 
-    `device` and `plan` say where and how both ran, `speed.runtime` by what.
+    `device` and `plan` say where and how both ran, `speed.runtime` by what; `warnings` what random inputs leave out.
     """
 
     a: Side
@@ -93,13 +94,24 @@ class Comparison(Struct, frozen=True):
     device: str
     plan: Plan
     verdicts: tuple[Verdict, ...] = ()
+    warnings: tuple[str, ...] = ()
     format_version: int = 1
 
 
 def compare_models(
-    a: Path, b: Path, plan: Plan | None = None, device: Device | None = None, *, samples: int = 16, processes: int = 10
+    a: Path,
+    b: Path,
+    plan: Plan | None = None,
+    device: Device | None = None,
+    *,
+    samples: int = 16,
+    processes: int = 10,
+    timeout: float | None = 600.0,
 ) -> Comparison:
-    """Compare two files on an open device (default: this machine). Raises what `edgekit.bench.run.infer` raises."""
+    """Compare two files on an open device (default: this machine); each process that times them may take `timeout` s.
+
+    Raises what `edgekit.bench.run.infer` raises.
+    """
     plan = plan or Plan()
     first, second = inspect_model(a), inspect_model(b)
     contract = contract_differences(first, second)
@@ -109,9 +121,10 @@ def compare_models(
         operators=operator_counts(first, second),
         contract=contract,
         agreement=agreement(a, b, first, second, plan, device, samples),
-        speed=speed(a, b, plan, device, processes),
+        speed=speed(a, b, plan, device, processes, timeout),
         device=device.name if device is not None else "local",
         plan=plan,
+        warnings=tuple(open_dimensions((*first.inputs, *second.inputs))),
     )
 
 
@@ -224,7 +237,7 @@ def _random_values(one: TensorInfo, other: TensorInfo, samples: int, generator: 
     if quantized is not None:
         limits, zero, scale = np.iinfo(quantized.dtype), quantized.zero_point or 0, quantized.scale or 1.0
         return generator.uniform((limits.min - zero) * scale, (limits.max - zero) * scale, shape)
-    if np.dtype(one.dtype).kind == "f":
+    if number_type(one).kind == "f":
         return generator.uniform(-1, 1, shape)
     return generator.integers(0, 2, shape)
 
@@ -245,14 +258,23 @@ def _agreement(name: str, a: Array, b: Array) -> Agreement:
     )
 
 
-def speed(a: Path, b: Path, plan: Plan, device: Device | None = None, processes: int = 10) -> Speed:
+def speed(
+    a: Path,
+    b: Path,
+    plan: Plan,
+    device: Device | None = None,
+    processes: int = 10,
+    timeout: float | None = 600.0,
+) -> Speed:
     """Let both files take turns in each of several processes, the order turned round each time.
 
     Turns that follow each other share what goes on around them, so each process gives the median of the ratios of its
     neighbouring turns. Several processes average out what is fixed within one, such as where its memory lies. Every
     other one loads and runs `b` first: the model that is loaded second was measured to be 0.2 to 0.6 % slower.
     """
-    rounds = [alternate([a, b] if index % 2 == 0 else [b, a], plan, device) for index in range(processes)]
+    rounds = [
+        alternate([a, b] if index % 2 == 0 else [b, a], plan, device, timeout=timeout) for index in range(processes)
+    ]
     turns = [one.turn_medians()[:: 1 if index % 2 == 0 else -1] for index, one in enumerate(rounds)]
     ratios = tuple(turn_ratio(*sides) for sides in turns)
     ratio = median_interval(ratios)

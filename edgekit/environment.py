@@ -13,6 +13,8 @@ from msgspec import Struct
 
 from edgekit.versions import version
 
+STEADY_CLOCK = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+
 
 class Found(Struct, frozen=True):
     """One thing looked for. `ok`: here; `absent`: not here, and only needed for what it says; `fault`: broken."""
@@ -89,7 +91,7 @@ def _machine() -> list[Found]:
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor.is_file():
         name = governor.read_text().strip()
-        mend = "" if name == "performance" else "cpupower frequency-set -g performance, for steady latencies"
+        mend = "" if name == "performance" else f"{STEADY_CLOCK}, for steady latencies"
         found.append(Found("ok", "cpu governor", name, "benchmark", mend))
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":

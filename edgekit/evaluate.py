@@ -12,7 +12,7 @@ from edgekit.artifact import Artifact, Manifest
 from edgekit.bench.plan import Plan
 from edgekit.dataset import Dataset, Part, load_for, refuse_missing
 from edgekit.device.protocol import Device
-from edgekit.errors import DataError, InputError, ModelError
+from edgekit.errors import DataError, DeviceError, InputError, MissingDependency, ModelError, RunError
 from edgekit.host_agreement import HostAgreement, host_agreement
 from edgekit.metrics import Score, scores
 from edgekit.model import TensorSpec, load_model
@@ -49,16 +49,20 @@ def evaluate_model(
     """Score a model on one part of a data set: a `.tflite`, the folder of an artifact, or whatever `load_model` takes.
 
     The preprocessing that an artifact records is applied, unless `data_options` say otherwise. `samples` takes only so
-    many, drawn evenly from the classes. An open `device` runs the file, and its outputs are compared with this host's.
-    The plan says with which runtime, threads, cores and delegate a `.tflite` runs.
+    many, drawn evenly from the classes. An open `device` runs the file, and its outputs are compared with this host's;
+    where this host cannot run it, a warning says why. The plan says with which runtime, threads, cores and delegate a
+    `.tflite` runs.
     Raises ModelError or DataError for what cannot be used, InputError for a plan without a `.tflite`, RunError if the
     file cannot be run, DeviceError.
     """
+    same: HostAgreement | None = None
+    notes: tuple[str, ...] = ()
     if flatbuffer.is_tflite(Path(model)):
         file, dataset = open_file(model, data, data_options, trust)
         chosen = chosen_part(dataset, part, samples)
         outputs = run_file(file, chosen, plan=plan, device=device)
-        same = host_agreement(file, chosen, outputs, device, plan) if device else None
+        if device:
+            same, notes = _beside_host(file, chosen, outputs, device, plan)
     else:
         if device:
             raise ModelError(f"{model} is no .tflite file, and a device runs only those", "convert it first")
@@ -70,7 +74,7 @@ def evaluate_model(
         refuse_missing(data, data_options, trust)
         loaded = load_model(model, trust=trust)
         dataset = load_for(loaded.inputs, loaded.outputs, data, data_options, trust)
-        chosen, same = chosen_part(dataset, part, samples), None
+        chosen = chosen_part(dataset, part, samples)
         outputs = Outputs(tuple(loaded.predict(chosen.array())), 0, "keras" if loaded.kind == "keras" else "tensorflow")
     judged = dataset.judged(chosen, outputs.arrays)
     found: tuple[Score, ...] = ()
@@ -78,8 +82,20 @@ def evaluate_model(
         found = tuple(scores(dataset.metrics, *judged, dataset.output_names))
     elif same is None:
         raise DataError(f"the {part} part has no labels, so there is nothing to score", "give y_... arrays")
-    place = device.name if device else "local"
-    return Evaluation(str(model), part, len(chosen), outputs.runtime, found, dataset.warnings, place, same)
+    place, told = device.name if device else "local", (*dataset.warnings, *notes)
+    return Evaluation(str(model), part, len(chosen), outputs.runtime, found, told, place, same)
+
+
+def _beside_host(
+    file: bytes, part: Part, there: Outputs, device: Device, plan: Plan | None
+) -> tuple[HostAgreement | None, tuple[str, ...]]:
+    """How a device's outputs differ from this host's; or why that is not known, as a file for an Edge TPU only."""
+    try:
+        return host_agreement(file, part, there, device, plan), ()
+    except DeviceError:
+        raise
+    except (InputError, RunError, MissingDependency) as cause:
+        return None, (f"not compared with this host: {cause.problem}",)
 
 
 def open_file(

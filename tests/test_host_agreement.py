@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_models
 from click.testing import CliRunner
-from crooked import crooked, kernels, with_another_kernel
+from crooked import AGENT, crooked, kernels, with_another_kernel
+from fake_device import FakeDevice
 from msgspec import structs
 
+from edgekit.bench.plan import Plan, delegate_for
 from edgekit.bench.run import infer
 from edgekit.cli.evaluate import command, render
 from edgekit.device.local import LocalDevice
-from edgekit.errors import ModelError
+from edgekit.device.protocol import Completed
+from edgekit.errors import DataError, DeviceError, ModelError
 from edgekit.evaluate import evaluate_model
 from edgekit.host_agreement import judged_outputs
 from edgekit.tflite.inspect import read_contents
@@ -96,6 +102,50 @@ def test_without_labels_a_device_is_still_compared(file: Path, digits: Path, tmp
     assert found.scores == ()
     assert found.agreement is not None
     assert found.agreement.same
+
+
+@pytest.fixture
+def board() -> FakeDevice:
+    """One that runs -x where it is given a file for its Edge TPU."""
+
+    def script(request: dict[str, Any]) -> Completed | bytes:
+        place, model = Path(request["response"]), Path(request["model"]).with_name("plain.tflite")
+        model.write_bytes(tiny_models.negative())
+        asked = place.with_name("asked.json")
+        asked.write_text(json.dumps({**request, "model": str(model), "delegate": None}))
+        subprocess.run([sys.executable, str(AGENT), str(asked)], check=True)
+        return place.read_bytes()
+
+    return FakeDevice(script, "board")
+
+
+def test_what_this_host_cannot_run_is_scored_and_the_reason_told(board: FakeDevice, tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.custom("edgetpu-custom-op"))
+    x = np.eye(4, dtype=np.float32)[np.arange(100) % 4]
+    np.savez(tmp_path / "labelled.npz", x=-x, y=np.arange(100) % 4)
+    np.savez(tmp_path / "bare.npz", x=-x)
+    plan = Plan(delegate=delegate_for("edgetpu"))
+    with board:
+        found = evaluate_model(tmp_path / "m.tflite", tmp_path / "labelled.npz", device=board, plan=plan)
+        with pytest.raises(DataError, match="no labels"):
+            evaluate_model(
+                tmp_path / "m.tflite", tmp_path / "bare.npz", data_options={"task": "none"}, device=board, plan=plan
+            )
+    assert found.scores[0].value == 1
+    assert found.agreement is None
+    assert "not compared with this host: model: edgetpu-custom-op runs on an Edge TPU only" in found.warnings[-1]
+    assert " on board\n" in render(found)
+
+
+def test_a_device_that_fails_is_no_matter_of_this_host(
+    file: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*words: object) -> None:
+        raise DeviceError("the connection was lost", "look at it")
+
+    monkeypatch.setattr("edgekit.evaluate.host_agreement", lost)
+    with LocalDevice() as device, pytest.raises(DeviceError, match="lost"):
+        evaluate_model(file, digits / "digits.npz", device=device, samples=10)
 
 
 def test_the_command_takes_some_samples_and_json(file: Path, digits: Path) -> None:

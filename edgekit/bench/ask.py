@@ -17,6 +17,7 @@ from msgspec import Struct
 from edgekit.bench.missing_operator import missing_operator
 from edgekit.device.printable import printable
 from edgekit.device.protocol import Completed, Device
+from edgekit.device.wheels import own_environment
 from edgekit.errors import DataError, DeviceError, EdgekitError, InputError, MissingDependency, ModelError, RunError
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ def _refused(fault: _Fault, label: str, device: str, request: Mapping[str, objec
     if fault.kind == "cpus":
         return InputError(f"{device}: {message}", "name cores that can be used (--cpus)")
     if fault.kind in ("runtime", "numpy"):
-        return MissingDependency(message, _mend_of_runtime(fault.kind, message, device))
+        return MissingDependency(message, _mend_of_runtime(fault, device, str(request.get("runtime", "auto"))))
     if fault.kind == "model":
         return ModelError(
             f"{label}: the runtime cannot read this file: {message}", "export it again, or compare checksums"
@@ -147,13 +148,17 @@ def _mend_of_delegate(library: str | None) -> str:
     return "see which options the delegate takes (--delegate-option), or run without --delegate"
 
 
-def _mend_of_runtime(kind: str, message: str, device: str) -> str:
-    if "GLIBC" in message:
+def _mend_of_runtime(fault: _Fault, device: str, runtime: str) -> str:
+    if "GLIBC" in fault.message:
         return "this build of the runtime needs a newer system: upgrade it, or install an older build"
     where = "" if device == "local" else f"on {device}: "
-    if kind == "numpy":
+    if fault.kind == "numpy":
         return f"{where}pip install 'numpy<2', or ai-edge-litert where it has a wheel"
-    return "pip install 'edgekit[runtime]'" if device == "local" else f"{where}python3 -m pip install ai-edge-litert"
+    if where:
+        return where + own_environment("ai-edge-litert" if runtime == "auto" else runtime)
+    if runtime == "tflite-runtime":
+        return "pip install tflite-runtime 'numpy<2' (Python 3.11 or older), or leave --runtime out"
+    return "pip install 'edgekit[runtime]'"
 
 
 def _ended(completed: Completed, label: str, device: str, timeout: float | None, delegate: str | None) -> EdgekitError:

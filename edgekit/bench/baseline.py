@@ -174,7 +174,7 @@ def like(one: Measured, baseline: Results, force: bool = False) -> list[Measured
 def same_model(one: Measured, baseline: Results) -> list[Measured]:
     """The measurements of the same model: by its name, by the name of its file, by its SHA-256; on this device if any.
 
-    Raises InputError if there is none, or the name of the file fits several models.
+    Raises InputError if there is none that was measured the same way, or the name of the file fits several models.
     """
     every: list[Measured] = [*baseline.measurements, *baseline.native]
     for key in _KEYS:
@@ -187,11 +187,20 @@ def same_model(one: Measured, baseline: Results) -> list[Measured]:
             )
         if here:
             return here
+    if foreign := next((other for other in every if any(key(other) == key(one) for key in _KEYS)), None):
+        raise InputError(
+            f"{one.model.name} on {one.device} was measured by {_way(one)}, for the baseline by {_way(foreign)}",
+            "the two are not comparable: measure the baseline again the way that is used now",
+        )
     known = {other.model.name for other in every}
     raise InputError(
         f"{one.model.name} is not in the baseline",
         f"measure it too and join the files (`edgekit results merge`); {did_you_mean(one.model.name, known)}",
     )
+
+
+def _way(one: Measured) -> str:
+    return "benchmark_model" if isinstance(one, NativeMeasurement) else "edgekit's agent"
 
 
 def unlike(one: Measured, other: Measured) -> list[str]:

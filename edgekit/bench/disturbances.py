@@ -10,13 +10,15 @@ Bits of `throttled`: Raspberry Pi documentation, "vcgencmd get_throttled".
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from msgspec.structs import replace
 
-from edgekit.bench.result import Conditions, Look, Measurement
+from edgekit.bench.result import Conditions, Look, Measurement, Tensor
 from edgekit.bench.statistics import Floats, growth, percentiles, ratio_of_medians
+from edgekit.environment import STEADY_CLOCK
+from edgekit.tflite.inspect import TensorInfo
 from edgekit.units import format_bytes, format_seconds
 
 _THROTTLED = ("under-voltage", "the processor's frequency capped", "throttled", "the soft limit of temperature")
@@ -37,7 +39,7 @@ def passing(measurement: Measurement) -> tuple[str, ...]:
 
 def cautions(measurement: Measurement, demanded: bool = False) -> tuple[str, ...]:
     """What lies in the plan or the model; `demanded` if a delegate has to take something, as asked for."""
-    rules = (_samples, _clock, _memory, lambda one: _asked(one, demanded), _past_throttling)
+    rules = (_samples, _clock, _memory, lambda one: _asked(one, demanded), _past_throttling, _random_sizes)
     return tuple(words for rule in rules for words in rule(measurement))
 
 
@@ -65,7 +67,7 @@ def _seconds(measurement: Measurement) -> Floats:
 def _lasting(measurement: Measurement) -> Iterator[str]:
     before = measurement.before
     if before.governor not in (None, "performance"):
-        yield f"the frequency governor is {before.governor!r}; `sudo cpupower frequency-set -g performance` steadies it"
+        yield f"the frequency governor is {before.governor!r}; `{STEADY_CLOCK}` steadies it"
     if "battery" in (before.power, measurement.after.power):
         yield "the device ran on its battery, which lowers its clocks; plug it in"
 
@@ -185,6 +187,21 @@ def _asked(measurement: Measurement, demanded: bool) -> Iterator[str]:
         yield f"XNNPACK was on and took no operator in {runtime}{advice}"
     if plan.delegate is not None and measurement.delegations and not measurement.delegations[0].partitions:
         yield f"{plan.delegate.library} took no operator: all ran on the CPU{advice}"
+
+
+def _random_sizes(measurement: Measurement) -> Iterator[str]:
+    if measurement.fed is None or measurement.fed.source == "random":
+        yield from open_dimensions(measurement.inputs)
+
+
+def open_dimensions(inputs: Iterable[Tensor | TensorInfo]) -> Iterator[str]:
+    """What random inputs leave out of a file with open dimensions beyond the batch, in words; nothing without any."""
+    names = list(dict.fromkeys(tensor.name for tensor in inputs if -1 in tensor.shape[1:]))
+    if names:
+        yield (
+            f"open dimensions were run as 1: {', '.join(names)}; give samples of the true size "
+            "(`edgekit benchmark --data`)"
+        )
 
 
 def _longer(measurement: Measurement) -> str:

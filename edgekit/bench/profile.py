@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct
 
+from edgekit.bench.disturbances import open_dimensions
 from edgekit.bench.plan import Plan
 from edgekit.bench.result import Delegation, Runtime
 from edgekit.bench.run import alternate
 from edgekit.device.protocol import Device
 from edgekit.errors import ModelError
 from edgekit.tflite import flatbuffer
+from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.pieces import Piece, empty, pieces
 from edgekit.units import format_seconds
 
@@ -72,7 +74,7 @@ class Profile(Struct, frozen=True):
 
     `call_seconds` is what calling the runtime from Python takes, which is in `whole_seconds`. `sum_of_parts` is the sum
     of the operators' times over that of the whole model, the call taken off. `delegations` is what delegates took of
-    the whole. `warnings` tell if the parts do not add up to the whole within `ADDS_UP`.
+    the whole. `warnings` tell if the parts do not add up to the whole within `ADDS_UP`, and of open dimensions.
     """
 
     model: str
@@ -137,7 +139,8 @@ def profile(
     )
     where = device.name if device else "local"
     parts = total / max(whole - call, _INSTANT)
-    took_of_whole, doubts = seen.delegations[1], tuple(not_adding_up(parts, call, whole, len(untimed)))
+    took_of_whole, inputs = seen.delegations[1], read_contents(data, str(model)).inputs
+    doubts = (*open_dimensions(inputs), *not_adding_up(parts, call, whole, len(untimed)))
     return Profile(
         str(model), where, seen.runtime, plan.threads, whole, call, parts, operators, untimed, took_of_whole, doubts
     )

@@ -84,7 +84,7 @@ class Turns(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def infer(
-    model: bytes | Path,
+    model: bytes | str | Path,
     inputs: Sequence[Array],
     *,
     batch: int = 1,
@@ -104,7 +104,7 @@ def infer(
     ModelError, DataError (arrays that do not fit), RunError (refusal, crash, time-out), MissingDependency (no runtime,
     no library of the delegate), InputError (no such core), DeviceError.
     """
-    label = _label(model)
+    label = flatbuffer.label_of(model)
     _refuse_of_the_tool(delegate)
     open_runnable(flatbuffer.read_bytes(model), label, delegate)
     options = {"batch": batch, "threads": threads, "xnnpack": xnnpack, "runtime": runtime, "cpus": cpus}
@@ -138,7 +138,7 @@ def infer(
 
 
 def measure(
-    model: bytes | Path,
+    model: bytes | str | Path,
     plan: Plan | None = None,
     device: Device | None = None,
     *,
@@ -152,7 +152,7 @@ def measure(
     The inputs are random (seeded by the plan) unless given as for `infer`: then the model gets the next sample for each
     run, before the clock starts. `data` is what to call them in the result. Raises what `infer` raises.
     """
-    plan, label = plan or Plan(), name or _label(model)
+    plan, label = plan or Plan(), name or flatbuffer.label_of(model)
     _refuse_of_the_tool(plan.delegate)
     file = flatbuffer.read_bytes(model)
     open_runnable(file, label, plan.delegate)
@@ -196,7 +196,7 @@ def alternate(
     each model, fewer (but an even number) once `seconds` are over. `reverse` starts with the last model. Raises what
     `infer` raises.
     """
-    plan, label = plan or Plan(), " and ".join(map(_label, models))
+    plan, label = plan or Plan(), " and ".join(map(flatbuffer.label_of, models))
     _refuse_of_the_tool(plan.delegate)
     with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         files = [_as_file(model, Path(folder), f"model{i}.tflite") for i, model in enumerate(models)]
@@ -234,10 +234,6 @@ def _refuse_of_the_tool(delegate: Delegate | None) -> None:
         )
 
 
-def _label(model: bytes | Path) -> str:
-    return str(model) if isinstance(model, Path) else "model"
-
-
 @contextmanager
 def _opened(device: Device | None) -> Iterator[Device]:
     if device is not None:
@@ -247,9 +243,9 @@ def _opened(device: Device | None) -> Iterator[Device]:
         yield local
 
 
-def _as_file(model: bytes | Path, folder: Path, name: str = "model.tflite") -> Path:
-    if isinstance(model, Path):
-        return tflite_path(model)
+def _as_file(model: bytes | str | Path, folder: Path, name: str = "model.tflite") -> Path:
+    if isinstance(model, str | Path):
+        return tflite_path(Path(model))
     path = folder / name
     path.write_bytes(model)
     return path

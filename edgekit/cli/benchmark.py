@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
-from edgekit.errors import InputError
+from edgekit.errors import DeviceError, EdgekitError, InputError, MissingDependency
 from edgekit.new_file import write_new
 from edgekit.report.table import Write, render_table
 from edgekit.tflite import flatbuffer
@@ -83,11 +83,12 @@ class Row(Struct, frozen=True):
     plan: Plan
     cpus: tuple[int, ...]
     delegations: tuple[Delegation, ...]
+    started: str
     energy: Energy | None = None
 
 
 class Failure(Struct, frozen=True):
-    """A device that was not measured, and why."""
+    """What was not measured on a device, and why."""
 
     device: str
     problem: str
@@ -159,8 +160,9 @@ def command(
 
     Inputs are random, or with --data samples of its test part, of which each run gets the next one.
 
-    On several devices (--device A --device B) all are measured at once; what fails on one does not stop the others.
-    What a device measured before it failed is kept; the exit code is then that of the first failure.
+    On several devices (--device A --device B) all are measured at once; what fails on one does not stop the others, and
+    a model that cannot be run does not stop those behind it. What was measured before a failure is kept; the exit code
+    is then that of the first failure.
 
     peak is the most memory the process held, with Python and the runtime in it, up to the first inference; +anonymous
     and +file are what the model added: memory of its own, and pages of files (the model, code of the runtime). arena is
@@ -171,35 +173,54 @@ def command(
         flatbuffer.open_model(flatbuffer.read_bytes(model), str(model))
     options = collect(metric, task, pairs)
     samples = {} if data is None else {model: _samples(model, data, options, trust) for model in models}
-    places = [find_device(where, plan.runtime, progress, benchmark_model) for where in unique(device or ("local",))]
+    single_runs = {"--data": data is not None, "--retries": retries > 0, "--strict": strict}
+    native = benchmark_model is not None or not any(single_runs.values())
+    addresses = unique(device or ("local",))
+    places = [find_device(where, plan.runtime, progress, benchmark_model, native) for where in addresses]
     refuse_unused_tool(places, benchmark_model)
-    refuse_for_phones(places, {"--data": data is not None, "--retries": retries > 0, "--strict": strict})
+    refuse_for_phones(places, single_runs)
     found: dict[str, list[Measurement | NativeMeasurement]] = {place.name: [] for place in places}
+    refused: dict[str, dict[Path, EdgekitError]] = {place.name: {} for place in places}
     most = timeout or 600 + (0 if plan.fixed_runs else plan.max_seconds)
 
     def work(place: Device) -> None:
         for model in models * gate.processes:
-            found[place.name].append(_measured(model, plan, place, most, retries, samples.get(model)))
+            if model in refused[place.name]:
+                continue
+            try:
+                found[place.name].append(_measured(model, plan, place, most, retries, samples.get(model)))
+            except (DeviceError, MissingDependency):  # which the next model would meet, too
+                raise
+            except EdgekitError as error:
+                refused[place.name][model] = error
 
-    outcomes = on_all(places, work)
-    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
-    results = _sorted(one for taken in found.values() for one in taken)
+    try:
+        outcomes = on_all(places, work)
+    except KeyboardInterrupt:
+        _rescue(_sorted(found), output, overwrite, as_json)
+        raise
+    failed = [
+        (one.device, error)
+        for one in outcomes
+        for error in (*refused[one.device].values(), one.error)
+        if error is not None
+    ]
+    results = _sorted(found)
     if len(failed) == len(outcomes) == 1 and not (results.measurements or results.native):
-        raise failed[0]
+        raise failed[0][1]
     progress("")
-    if output is not None and (results.measurements or results.native):
-        write_new(output, results.to_json(), overwrite)
-    failures = tuple(Failure(one.device, one.error.problem, one.error.mend) for one in outcomes if one.error)
+    failures = tuple(dict.fromkeys(Failure(where, error.problem, error.mend) for where, error in failed))
     rows = tuple(row_of(one, require_delegate is not None) for one in results.measurements)
     report = Report(rows, results.native, failures)
     try:
+        _write(results, output, overwrite)
         verdicts = gate.judge([*results.measurements, *results.native])
     except InputError:
-        _show(report, as_json)  # what took minutes to measure is not lost to a baseline that does not fit
+        _show(report, as_json)  # minutes of measuring are not lost to a full disk, or a baseline that does not fit
         raise
     _show(replace(report, verdicts=verdicts), as_json)
     if failed:
-        raise click.exceptions.Exit(failed[0].exit_code)
+        raise click.exceptions.Exit(failed[0][1].exit_code)
     if require_delegate is not None:
         demand_delegate(results, require_delegate)
     if strict:
@@ -224,15 +245,30 @@ def _samples(model: Path, data: str, options: Mapping[str, object], trust: bool)
         return real_inputs(model, data, options, trust=trust)
 
 
-def _sorted(found: Iterable[Measurement | NativeMeasurement]) -> Results:
-    ours: list[Measurement] = []
-    native: list[NativeMeasurement] = []
-    for one in found:
-        if isinstance(one, NativeMeasurement):
-            native.append(one)
-        else:
-            ours.append(one)
-    return Results(tuple(ours), tuple(native))
+def _sorted(found: Mapping[str, Sequence[Measurement | NativeMeasurement]]) -> Results:
+    """What was measured on all devices, by kind."""
+    every = [one for taken in found.values() for one in taken]
+    native = tuple(one for one in every if isinstance(one, NativeMeasurement))
+    return Results(tuple(one for one in every if isinstance(one, Measurement)), native)
+
+
+def _write(results: Results, output: Path | None, overwrite: bool) -> None:
+    """Write what was measured, if there is anything and a place for it."""
+    if output is not None and (results.measurements or results.native):
+        write_new(output, results.to_json(), overwrite)
+
+
+def _rescue(results: Results, output: Path | None, overwrite: bool, as_json: bool) -> None:
+    """After an interruption: write what was measured before it, or show that where no place is named."""
+    count = len(results.measurements) + len(results.native)
+    if not count:
+        return
+    progress("")
+    if output is None:
+        _show(Report(tuple(map(row_of, results.measurements)), results.native), as_json)
+        return
+    _write(results, output, overwrite)
+    say(f"measured before the interruption: {count}, kept in {output}")
 
 
 def _show(report: Report, as_json: bool) -> None:
@@ -270,6 +306,7 @@ def row_of(measurement: Measurement, demanded: bool = False) -> Row:
         plan=measurement.plan,
         cpus=measurement.cpus,
         delegations=measurement.delegations,
+        started=measurement.started,
         energy=measurement.energy,
     )
 
@@ -285,14 +322,33 @@ def render(report: Report, write: Write = render_table) -> str:
 
 
 def _table(report: Report, write: Write) -> str:
-    names, settings = _names(report), dict.fromkeys(map(_setting, report.rows))
-    several = len(settings) > 1
-    cells = [((row.device,) if several else ()) + (names[row.model], *_cells(row)) for row in report.rows]
-    return (
-        write((("device",) if several else ()) + _HEADER, cells)
-        + "\n\n"
-        + "\n".join([*settings, *_delegated(report), *_metered(report)])
-    )
+    names, settings = _names(report), list(dict.fromkeys(map(_setting, report.rows)))
+    columns = _telling_apart(report.rows, settings)
+    cells = [
+        (*(column[place] for column in columns.values()), names[row.model], *_cells(row))
+        for place, row in enumerate(report.rows)
+    ]
+    if "setting" in columns:
+        settings = [f"[{number}] {setting}" for number, setting in enumerate(settings, start=1)]
+    notes = [*settings, *_delegated(report), *_metered(report)]
+    return write((*columns, *_HEADER), cells) + "\n\n" + "\n".join(notes)
+
+
+def _telling_apart(rows: Sequence[Row], settings: Sequence[str]) -> dict[str, list[str]]:
+    """{column: a cell for each row}: devices where there are several, and what differs between rows of one model.
+
+    That is the number of the setting, and the day.
+    """
+    devices = [row.device for row in rows]
+    models = [(row.model, row.device) for row in rows]
+    columns = {
+        "setting": [f"[{settings.index(_setting(row)) + 1}]" for row in rows],
+        "started": [row.started[:10] for row in rows],
+    }
+    unlike = {
+        name: cells for name, cells in columns.items() if len({*zip(models, cells, strict=True)}) > len({*models})
+    }
+    return ({"device": devices} if len({*devices}) > 1 else {}) | unlike
 
 
 def _delegated(report: Report) -> list[str]:
@@ -323,7 +379,8 @@ def _setting(row: Row) -> str:
     if row.fed is not None and row.fed.data is not None:
         inputs = f"{row.fed.samples} samples of {row.fed.data}"
     runtime = f"{row.runtime.name} {row.runtime.version}, Python {row.machine.python}"
-    return f"{row.device}: {board}, {runtime}, {inputs}"
+    timed = ", inputs and outputs timed" if row.plan.with_io else ""
+    return f"{row.device}: {board}, {runtime}, {row.plan.in_words}, {inputs}{timed}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

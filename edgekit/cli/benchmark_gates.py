@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgekit.bench.delegation import Demand, unmet
-from edgekit.bench.disturbances import disturbances
+from edgekit.bench.disturbances import disturbances, passing
 from edgekit.bench.result import Measurement, NativeMeasurement, Results
 from edgekit.device.adb import AdbPhone
 from edgekit.device.protocol import Device
@@ -22,7 +22,7 @@ def refuse_for_phones(places: Sequence[Device], given: Mapping[str, bool]) -> No
     if phones and options:
         raise InputError(
             f"{phones[0]} is measured by benchmark_model, which cannot follow {', '.join(options)}",
-            "leave that out, or give the phone a Python with numpy and ai-edge-litert",
+            "leave that out; or leave --benchmark-model out, where the phone has Python with numpy and ai-edge-litert",
         )
 
 
@@ -52,5 +52,6 @@ def refuse_disturbed(results: Results) -> None:
         if found:
             raise GateError(
                 f"{one.model.name} on {one.device} was disturbed: {'; '.join(found)}",
-                "do what is said there and run again; --retries repeats it while it is disturbed",
+                "do what is said there and run again"
+                + ("; --retries repeats it while it is disturbed" if passing(one) else ""),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -91,6 +92,8 @@ def refuse_place(out: Path | None, overwrite: bool = True) -> None:
         raise OutputError(f"{out} is a folder, and no place for a file", "choose a file in it")
     if not out.parent.is_dir():
         raise OutputError(f"{out.parent}: no such folder", "make it first, or choose another place")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{out.parent}: you may not write there", "correct its rights, or choose another place")
 
 
 def refuse_ending(out: Path | None, *endings: str) -> None:

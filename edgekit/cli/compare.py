@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from edgekit.bench.delegation import in_words
 from edgekit.bench.plan import Plan
-from edgekit.cli.common import emit, json_option, progress
+from edgekit.cli.common import emit, json_option, progress, say
 from edgekit.cli.device_option import device_option
 from edgekit.cli.gate_options import GateOptions, fail_undecided_option, limit_option, limits_of, render_verdicts
 from edgekit.cli.plan_options import run_options
@@ -29,6 +29,13 @@ from edgekit.units import format_bytes, format_count, format_seconds
 @click.option(
     "--processes", default=10, show_default=True, type=click.IntRange(6, 1000), help="Processes that time both."
 )
+@click.option(
+    "--timeout",
+    default=600.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds for one measurement.",
+)
 @limit_option("'ratio>1.05', 'size>+2%', 'deflated>90KiB' holds (ratio is the latency of B / A)")
 @fail_undecided_option
 @json_option
@@ -39,6 +46,7 @@ def command(
     plan: Plan,
     samples: int,
     processes: int,
+    timeout: float,
     fail_if: tuple[str, ...],
     fail_undecided: bool,
     as_json: bool,
@@ -49,10 +57,12 @@ def command(
     gate = GateOptions(limits_of(fail_if, METRICS), strict=fail_undecided)
     progress("comparing")
     with find_device(device, plan.runtime, progress, native=False) as place:
-        result = compare_models(a, b, plan, place, samples=samples, processes=processes)
+        result = compare_models(a, b, plan, place, samples=samples, processes=processes, timeout=timeout)
         result = replace(result, verdicts=judge(result, gate.limits, place.name))
     progress("")
     emit(result, as_json, render)
+    for words in () if as_json else result.warnings:
+        say(f"warning: {words}")
     gate.accept(result.verdicts, "give more --processes")
 
 

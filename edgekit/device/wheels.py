@@ -19,6 +19,7 @@ RuntimeName = Literal["auto", "ai-edge-litert", "tflite-runtime"]
 
 _LITERT_GLIBC = 27  # of the wheels of ai-edge-litert 2.3.0
 _OLDEST_GLIBC = 17  # of any manylinux tag for Arm: 2.17
+_PACKAGES = {"ai-edge-litert": "ai-edge-litert numpy", "tflite-runtime": "tflite-runtime 'numpy<2'"}
 _ARCHITECTURES = ("aarch64", "armv7l", "x86_64")
 
 
@@ -102,6 +103,11 @@ def resolve_wheels(needs: Needs, device: str) -> Wheels:
             files = tuple(sorted(kept.glob("*.whl")))
             return Wheels(f"{runtime}-{_version(runtime, files)}-{needs.tag}", files)
         said.append(f"{runtime}: {failure}")
+    if any("No module named pip" in failure for failure in said):
+        raise MissingDependency(
+            f"{problem}, and this Python has no pip to fetch one: {sys.executable}",
+            "install pip here: `python3 -m ensurepip`, or `uv pip install pip`",
+        )
     what = f"Python {needs.python[0]}.{needs.python[1]} on {needs.architecture} with glibc {needs.glibc}"
     if not said:
         raise MissingDependency(f"{problem}, and none has wheels for {what}", _mend(needs))
@@ -114,9 +120,15 @@ def _mend(needs: Needs) -> str:
         return f"{numpy}use the 64-bit system; on 32 bits only tflite-runtime runs, with Python 3.11 or older"
     if _minor(needs.glibc) < _LITERT_GLIBC:
         return f"upgrade its system: glibc {needs.glibc} is older than 2.{_LITERT_GLIBC}, which ai-edge-litert needs"
-    return (
-        "there, run `python3 -m pip install ai-edge-litert`; or connect this machine to a package index and run again"
-    )
+    runtime = (needs.candidates() or ["ai-edge-litert"])[0]
+    return f"there, {own_environment(runtime)}; or connect this machine to a package index and run again"
+
+
+def own_environment(runtime: str) -> str:
+    """What to do on a device for a runtime there: Debian's own Python takes packages of Debian only."""
+    place = "~/edgekit-rt"
+    make = f"python3 -m venv {place} && {place}/bin/pip install {_PACKAGES[runtime]}"
+    return f'`{make}`, and `python = "{place}/bin/python"` in the devices file'
 
 
 def _requirements(runtime: str, needs: Needs) -> list[str]:

@@ -191,6 +191,8 @@ def test_what_the_native_tool_does_not_print_cannot_be_limited(measured: Measure
     older = replace(native, printed=replace(native.printed, steady=replace(phase, median_seconds=None)))
     with pytest.raises(InputError, match="the baseline has no p50"):
         judge([native], [limit("p50>+1%")], Results((), (older,)))
+    with pytest.raises(InputError, match="by benchmark_model, for the baseline by edgekit's agent"):
+        like(native, Results((measured,)))
     (verdict,) = judge([native], [limit("p50>+1%")], Results((), (native,)))
     assert (verdict.outcome, verdict.found.value) == ("kept", 0.0)
 

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_models
 from click.testing import CliRunner, Result
 
-from edgekit.bench.result import Results
+from edgekit.bench.result import Measurement, Results
+from edgekit.bench.run import measure
 from edgekit.cli.benchmark import command
 from edgekit.errors import EdgekitError, InputError, ModelError, OutputError, RunError
 
@@ -143,3 +145,73 @@ def test_a_long_measurement_is_given_the_time_that_it_takes(model: Path, monkeyp
         with pytest.raises(RunError, match="not run"):
             run(model, *words)
     assert given == [4200, 5]
+
+
+@pytest.fixture
+def unrunnable(tmp_path: Path) -> Path:
+    path = tmp_path / "custom.tflite"
+    path.write_bytes(tiny_models.custom())
+    return path
+
+
+def test_a_model_that_cannot_be_run_does_not_stop_those_behind_it(
+    model: Path, unrunnable: Path, tmp_path: Path
+) -> None:
+    result = run(unrunnable, model, "--runs", 3, "--processes", 2, "--json", "-o", tmp_path / "r.json")
+    assert result.exit_code == 5
+    report = json.loads(result.stdout)
+    assert [row["model"] for row in report["rows"]] == [str(model)] * 2
+    (failure,) = report["failures"]
+    assert "custom.tflite" in failure["problem"]
+    assert "error: local: " in result.stderr
+    assert len(Results.from_json((tmp_path / "r.json").read_bytes()).measurements) == 2
+
+
+def test_of_several_models_that_cannot_be_run_each_is_named(unrunnable: Path, tmp_path: Path) -> None:
+    (tmp_path / "edgetpu.tflite").write_bytes(tiny_models.custom("edgetpu-custom-op"))
+    result = run(unrunnable, tmp_path / "edgetpu.tflite", "--runs", 3)
+    assert result.exit_code == 5
+    assert "nothing was measured" in result.stdout
+    assert "Unheard" in result.stderr
+    assert "runs on an Edge TPU only" in result.stderr
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_what_was_measured_before_an_interruption_is_kept(
+    written: bool, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Path] = []
+
+    def measured(path: Path, *words: Any, **others: Any) -> Measurement:
+        begun.append(path)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return measure(path, *words, **others)
+
+    monkeypatch.setattr("edgekit.cli.benchmark.measure", measured)
+    place = ("-o", tmp_path / "r.json") if written else ()
+    result = run(model, "--runs", 3, "--processes", 3, *place)
+    assert result.exit_code != 0
+    if written:
+        assert len(Results.from_json((tmp_path / "r.json").read_bytes()).measurements) == 2
+        assert f"measured before the interruption: 2, kept in {tmp_path / 'r.json'}" in result.stderr
+    else:
+        assert result.stdout.count("neg.tflite") == 2
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_before_the_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.cli.common.os.access", lambda *words: False)
+    with pytest.raises(OutputError, match="you may not write there"):
+        run(tmp_path / "never-looked-for.tflite", "-o", tmp_path / "r.json")
+
+
+def test_what_cannot_be_written_is_shown(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*words: object) -> None:
+        raise OutputError("r.json: No space left on device", "free space")
+
+    monkeypatch.setattr("edgekit.cli.benchmark.write_new", full)
+    result = CliRunner().invoke(command, [str(model), "--runs", "3", "-o", str(tmp_path / "r.json")])
+    assert isinstance(result.exception, OutputError)
+    assert "neg.tflite" in result.stdout

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from edgekit.bench.describe import Description
 from edgekit.bench.disturbances import calmest, cautions, disturbances, passing, warnings
 from edgekit.bench.plan import Delegate, Plan, plan_for
-from edgekit.bench.result import Conditions, Delegation, Look, Measurement, ProcessorTime, Results
+from edgekit.bench.result import Conditions, Delegation, Fed, Look, Measurement, ProcessorTime, Results, Tensor
 from edgekit.bench.run import measure
 from edgekit.cli import benchmark, devices
+from edgekit.cli.benchmark_gates import refuse_disturbed
 from edgekit.errors import GateError
 
 CALM = Conditions(0.0, "performance", None, None)
@@ -52,6 +53,8 @@ def test_a_calm_measurement_has_no_warning(calm: Measurement) -> None:
     assert warnings(replace(calm, before=at(throttled=0, power="mains"), **clocks(1500, 1480, 1500))) == ()
 
 
+OPEN = Tensor("open", None, "float32", (-1, -1, 3), None, None)
+BATCHED = Tensor("batched", None, "float32", (-1, 3), None, None)
 DRIFTING = tuple(int(1e6 * (1 + index / 1000)) for index in range(300))
 BURSTS = tuple(5_000_000 if index % 50 == 0 else 1_000_000 for index in range(300))
 
@@ -59,7 +62,7 @@ BURSTS = tuple(5_000_000 if index % 50 == 0 else 1_000_000 for index in range(30
 @pytest.mark.parametrize(
     ("changes", "words", "passes"),
     [
-        ({"before": at(governor="powersave")}, "cpupower", False),
+        ({"before": at(governor="powersave")}, "performance | sudo tee /sys/devices/system/cpu", False),
         ({"after": at(power="battery")}, "plug it in", False),
         ({"before": at(throttled=0x1)}, "reports under-voltage; ", True),
         ({"after": at(throttled=0x6)}, "frequency capped, throttled", True),
@@ -94,6 +97,7 @@ def test_each_disturbance_is_named_with_its_mend(
         ({"steady_ns": (300,) * 300}, "a step of the clock"),
         ({"plan": Plan(threads=1024)}, "lower --threads"),
         ({"delegate_partitions": 0}, "took no operator"),
+        ({"inputs": (OPEN, BATCHED)}, "open dimensions were run as 1: open; give samples of the true size"),
         ({"before": at(throttled=0x50000), "after": at(throttled=0x50000)}, "had under-voltage, throttled, though"),
         (
             {"plan": Plan(delegate=Delegate("d.so")), "delegations": (Delegation("d.so", 1, 0, 0, {"NEG": 1}),)},
@@ -105,6 +109,10 @@ def test_each_caution_knows_what_was_asked(calm: Measurement, changes: dict[str,
     (found,) = warnings(replace(calm, **changes))
     assert words in found
     assert cautions(replace(calm, **changes)) == (found,)
+
+
+def test_samples_have_their_true_size(calm: Measurement) -> None:
+    assert warnings(replace(calm, inputs=(OPEN,), fed=Fed("data", 9, "5" * 64, "digits.npz"))) == ()
 
 
 def test_a_run_too_short_for_the_clock_of_the_cores_is_judged_by_the_load(calm: Measurement) -> None:
@@ -157,6 +165,12 @@ def test_strict_refuses_what_was_disturbed_after_showing_it(
     assert "under-voltage" in row["disturbances"][0]
     assert (tmp_path / "r.json").exists()
     assert CliRunner().invoke(benchmark.command, [model, "--strict", "--json"]).exit_code == 0
+
+
+def test_what_no_repetition_mends_is_not_to_be_repeated(calm: Measurement) -> None:
+    with pytest.raises(GateError, match="governor is 'ondemand'") as error:
+        refuse_disturbed(Results((replace(calm, before=at(governor="ondemand")),)))
+    assert error.value.mend == "do what is said there and run again"
 
 
 def test_the_command_repeats_what_was_disturbed(calm: Measurement, monkeypatch: pytest.MonkeyPatch, model: str) -> None:

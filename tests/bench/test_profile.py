@@ -65,6 +65,11 @@ def test_a_file_of_which_nothing_can_be_timed_is_refused(tmp_path: Path) -> None
         profile(tmp_path / "m.tflite")
 
 
+def test_open_dimensions_are_told(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative((-1, -1)))
+    assert profile(tmp_path / "m.tflite").warnings[0].startswith("open dimensions were run as 1: t0; ")
+
+
 def test_the_tables() -> None:
     name = "model/batch/Fused;model/" + "long_" * 10 + "name/Conv2D"
     operators = tuple(

@@ -38,6 +38,13 @@ def test_an_array_of_any_memory_order_is_taken() -> None:
     np.testing.assert_array_equal(infer(tiny_models.negative(), [x[::-1]]).outputs[0], -x[::-1])
 
 
+def test_a_path_may_be_a_text(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    np.testing.assert_array_equal(infer(str(tmp_path / "m.tflite"), [FLOATS]).outputs[0], -FLOATS)
+    with pytest.raises(ModelError, match=r"none\.tflite: no such file"):
+        infer(str(tmp_path / "none.tflite"), [FLOATS])
+
+
 def test_a_batch_that_the_graph_refuses_is_a_run_error() -> None:
     with pytest.raises(RunError, match="cannot run this model"):
         infer(tiny_models.frozen_reshape(), [FLOATS], batch=3)
@@ -150,6 +157,22 @@ ERRORS = {
     "cpus": InputError,
     "meter": InputError,
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime", "mend"),
+    [
+        ("local", "auto", "pip install 'edgekit[runtime]'"),
+        ("local", "tflite-runtime", "pip install tflite-runtime 'numpy<2' (Python 3.11 or older)"),
+        ("pi", "auto", "on pi: `python3 -m venv ~/edgekit-rt && ~/edgekit-rt/bin/pip install ai-edge-litert numpy`"),
+        ("pi", "tflite-runtime", "pip install tflite-runtime 'numpy<2'`, and `python = "),
+    ],
+)
+def test_a_missing_runtime_is_mended_by_the_one_that_was_asked_for(name: str, runtime: Any, mend: str) -> None:
+    answer = {"format_version": 1, "command": "infer", "error": {"kind": "runtime", "message": "none is installed"}}
+    with FakeDevice(answering(answer), name) as device, pytest.raises(MissingDependency) as error:
+        infer(tiny_models.negative(), [FLOATS], runtime=runtime, device=device)
+    assert mend in error.value.mend
 
 
 def test_every_kind_of_refusal_has_its_error() -> None:

@@ -13,7 +13,7 @@ import tiny_models
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
-from edgekit.bench.result import Results
+from edgekit.bench.result import Measurement, Results
 from edgekit.cli import benchmark
 from edgekit.cli.results import command
 from edgekit.errors import EdgekitError, InputError, OutputError
@@ -55,6 +55,35 @@ def test_several_files_are_shown_together_and_the_same_one_once(printed: tuple[P
     shown = run("show", printed[0], other).stdout
     assert shown.count("m.tflite") == 3
     assert "ssh://pi" in shown
+
+
+def shown(folder: Path, *measurements: Measurement) -> list[str]:
+    """The lines of `results show` for such a file."""
+    (folder / "all.json").write_bytes(Results(measurements).to_json())
+    return run("show", folder / "all.json").stdout.splitlines()
+
+
+def test_rows_of_one_model_are_told_apart_by_setting_or_day(file: Path, tmp_path: Path) -> None:
+    one = Results.from_json(file.read_bytes()).measurements[0]
+    fast = replace(one, plan=replace(one.plan, threads=4, with_io=True))
+    lines = shown(tmp_path, one, fast)
+    assert lines[0].split()[:2] == ["setting", "model"]
+    assert {line[:3] for line in lines[2:4]} == {"[1]", "[2]"}
+    settings = [line[4:] for line in lines[-2:]]
+    assert {setting.partition(": ")[0] for setting in settings} == {"local"}
+    assert any(setting.endswith("1 thread, XNNPACK, random inputs (seed 0)") for setting in settings)
+    assert any("4 threads, XNNPACK, random" in one and one.endswith("inputs and outputs timed") for one in settings)
+    lines = shown(tmp_path, one, replace(one, started="2020-01-02T03:04:05+00:00"))
+    assert lines[0].split()[:2] == ["started", "model"]
+    assert any(line.startswith("2020-01-02 ") for line in lines)
+    assert shown(tmp_path, one)[0].startswith("model ")
+
+
+def test_json_has_the_day(file: Path) -> None:
+    rows = json.loads(run("show", file, "--json").stdout)["rows"]
+    assert {row["started"] for row in rows} == {
+        one.started for one in Results.from_json(file.read_bytes()).measurements
+    }
 
 
 def test_csv_has_every_statistic_in_base_units(file: Path) -> None:

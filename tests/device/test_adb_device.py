@@ -256,3 +256,15 @@ def test_the_command_measures_with_the_tool(here: Path, tmp_path: Path) -> None:
     assert saved.native[0].printed.steady.runs == 50
     assert json.loads(CliRunner().invoke(command, [*words, "--json"]).stdout)["native"][0]["device"] == "adb://PHONE1"
     assert not list((here / "runs").iterdir())
+
+
+def test_what_the_tool_cannot_do_is_done_by_the_python_of_the_phone(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_DEVICES", str(tmp_path / "devices.toml"))
+    words = f'address = "adb://PHONE1"\nbenchmark_model = "tool"\npython = "{sys.executable}"\n'
+    (tmp_path / "devices.toml").write_text(f"[p]\n{words}")
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    asked = [str(tmp_path / "m.tflite"), "--device", "p", "--runs", "3", "--retries", "1", "--json"]
+    (row,) = json.loads(CliRunner().invoke(command, asked).stdout)["rows"]
+    assert row["device"] == "p"

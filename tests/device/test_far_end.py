@@ -73,6 +73,18 @@ def test_after_a_fault_it_stays_in_step(tmp_path: Path, size: int) -> None:
     assert not list((tmp_path / "cache/files").iterdir())
 
 
+def test_an_upload_that_is_cut_leaves_nothing(tmp_path: Path) -> None:
+    hello, put = (
+        json.dumps(request).encode() + b"\n"
+        for request in (
+            {"do": "hello", "cache": str(tmp_path / "cache"), "wait": 0},
+            {"do": "put", "sha256": "0" * 64, "keep": True, "size": 1000},
+        )
+    )
+    started(tmp_path).communicate(hello + put + bytes(10), timeout=20)
+    assert not [*(tmp_path / "cache/runs").iterdir(), *(tmp_path / "cache/files").iterdir()]
+
+
 def test_what_it_says_is_there_stays_there_for_the_session(tmp_path: Path) -> None:
     kept = tmp_path / "cache/files"
     kept.mkdir(parents=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import venv
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from edgekit.device.remote import RemoteOptions
 from edgekit.device.wheels import Needs, resolve_wheels
 from edgekit.errors import MissingDependency, OutputError
 
@@ -134,3 +138,19 @@ def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OutputError, match=r"file/edgekit/wheels cannot be written: Not a directory") as error:
         resolve_wheels(PI, "pi")
     assert "XDG_CACHE_HOME" in error.value.mend
+
+
+def test_a_python_without_pip_is_told_so(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    venv.create(tmp_path / "bare", symlinks=True)
+    monkeypatch.setattr("edgekit.device.wheels.sys.executable", str(tmp_path / "bare/bin/python3"))
+    with pytest.raises(MissingDependency, match="has no pip to fetch one") as error:
+        resolve_wheels(PI, "pi")
+    assert "ensurepip" in error.value.mend
+
+
+def test_what_is_to_be_done_on_a_board_goes_beside_the_packages_of_its_system(index: Path) -> None:
+    with pytest.raises(MissingDependency, match="no wheels") as error:
+        resolve_wheels(PI, "pi")
+    assert "~/edgekit-rt/bin/pip install ai-edge-litert numpy" in error.value.mend
+    (python,) = re.findall(r'python = "(.*?)"', error.value.mend)
+    assert msgspec.convert({"python": python}, RemoteOptions).python == python
