@@ -25,7 +25,7 @@ from edgekit.run_stage import run_stage
 from edgekit.stages.replicas import join
 from edgekit.stages.sensitivity import Sensitivity, SensitivityReport, sensitivity
 from edgekit.step import StageReport, Step, Surroundings, keeping, refuse_without_keras, refuse_without_training
-from edgekit.talk import Say
+from edgekit.talk import Line, Say
 from edgekit.target import load_target
 from edgekit.tfmot.process import shared
 from edgekit.tfmot.source import open_model
@@ -74,6 +74,8 @@ def compress_model(
         dataset = None if data is None else load_for(source.inputs, source.outputs, data, data_options or {}, trust)
         for stage in asked.compression:
             refuse_without_training(stage, dataset)
+        for doubt in doubts(source, dataset):
+            say(Line(f"note: {doubt}"))
         calibration = dataset.calibration.array() if dataset and dataset.calibration else ()
         clock = host_latency(resolved.quantize, calibration, batch=resolved.convert.batch)
         around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say, clock)
@@ -83,6 +85,14 @@ def compress_model(
                 file = steps[-1].file if asked.engine == "tfmot" else None
                 steps.append(run_stage(steps[-1].model, stage, replace(around, file=file), place))
     return Compressed(steps[-1].model, tuple(steps[1:]))
+
+
+def doubts(model: Model, data: Dataset | None) -> list[str]:
+    """What was mended in the model, and what of the data may mislead."""
+    from edgekit.doctor.unprepared import unprepared
+
+    told = unprepared(data, model.predict) if data else ""
+    return [*model.healed, *(data.warnings if data else ()), *([told] if told else [])]
 
 
 @contextmanager

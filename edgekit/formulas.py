@@ -52,6 +52,11 @@ def _class_numbers(metric: str, y: Array, out: Array) -> Array:
     return given
 
 
+def ranked(y: Any, out: Any) -> Any:
+    """Labels in the rank of outputs `[..., 1]`, arrays or tensors: without that axis they would meet all of them."""
+    return y[..., None] if len(y.shape) + 1 == len(out.shape) and out.shape[-1] == 1 else y
+
+
 def flat(out: Array) -> Array:
     """Outputs as `[samples, values]`."""
     return out.reshape(len(out), -1)

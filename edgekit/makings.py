@@ -18,10 +18,9 @@ from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import summarize
 from edgekit.dataset import Dataset, Part
-from edgekit.errors import RunError
+from edgekit.errors import RecipeError, RunError
 from edgekit.model import Model
 from edgekit.model.live import from_keras
-from edgekit.python_reference import code_digest
 from edgekit.recipe import Compression, Recipe
 from edgekit.run_stage import run_stage, second_engine, train_integers
 from edgekit.stages.calibrate import Observed, Ranges, observe, ranges
@@ -32,6 +31,7 @@ from edgekit.stages.observed import observed_from
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.quantize import CALIBRATED, Source, quantize, silent
 from edgekit.stages.quantize_aware import QuantizeAware
+from edgekit.stages.training import own_code
 from edgekit.step import StageReport, Step, Surroundings, keeping
 from edgekit.surgery.rewrite import Rewritten, rewrite, rules_for
 from edgekit.talk import Say
@@ -158,7 +158,7 @@ class Makings:
 
     def integers(self, model: Model, recipe: Recipe, stage: QuantizeAware) -> _Integers:
         """The quantized file after its quantization-aware training."""
-        trained = [stage, stage.training.code, recipe.engine, recipe.seed, self.fingerprint]
+        trained = [stage, stage.training.code, self.metric_code, recipe.engine, recipe.seed, self.fingerprint]
         key = [self.model.sha256, model.sha256, recipe.quantize, *trained, self.tools]
         folder, file = self.work.path("integers", key), self.float_file(model, 1)
         around = Surroundings(self.model.keras, self.dataset, (), recipe.seed, folder, self.trust, self.say)
@@ -252,7 +252,7 @@ class Makings:
     def metric_code(self) -> list[str]:
         """The code of the metrics that the user wrote, of which the fingerprint has the names."""
         found = (self.dataset.metrics if self.dataset else None) or ()
-        return [code_digest(name) for name in ([found] if isinstance(found, str) else found) if ":" in name]
+        return [code for name in ([found] if isinstance(found, str) else found) if (code := own_code(name))]
 
 
 def begins(target: Target, recipe: Recipe, place: int) -> tuple[object, ...]:
@@ -270,9 +270,20 @@ def cut_by(target: Target, recipe: Recipe) -> tuple[object, ...]:
 def _explained(cause: RunError, recipe: str) -> RunError:
     """Which variant cannot be run, and, where the runtime names an operator, how to keep that one in float."""
     named = re.search(r"\(([A-Z0-9_]+)\) failed to (?:invoke|prepare)", cause.problem)
-    word = f"{recipe}{',' if ':' in recipe else ':'}keep-float={named[1]}" if named else None
+    word = _keeping(recipe, named[1]) if named else ""
     mend = f"keep this operator in float: --recipe {word}" if word else cause.mend
     return RunError(f"the file made by recipe {recipe!r}: {cause.problem}", mend)
+
+
+def _keeping(recipe: str, operator: str) -> str:
+    """The phrase with one more operator in float; empty where that is none."""
+    word, kept = re.subn(r"keep-float=[^,]+", rf"\g<0>+{operator}", recipe)
+    word = word if kept else f"{recipe}{',' if ':' in recipe else ':'}keep-float={operator}"
+    try:
+        Recipe.parse(word)
+    except RecipeError:
+        return ""
+    return word
 
 
 def _packed(arrays: Sequence[Array]) -> bytes:

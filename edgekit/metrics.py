@@ -319,6 +319,8 @@ def _pairs(labels: Sequence[Array], outputs: Sequence[Array]) -> list[tuple[Arra
 
 def _custom(name: str, function: Callable[..., Any]) -> Metric:
     def pooled(y: Array, out: Array) -> Statistic:
+        y = formulas.ranked(y, out)
+
         def one(weights: Floats) -> float:
             rows = np.repeat(np.arange(len(y)), weights.astype(np.int64))
             try:

@@ -24,6 +24,7 @@ from edgekit.gate import Gate
 from edgekit.job import Job
 from edgekit.makings import Makings
 from edgekit.model import Model
+from edgekit.recipe import Recipe
 from edgekit.report.estimates import forecasts
 from edgekit.report.html import render_report
 from edgekit.request import Request
@@ -43,7 +44,7 @@ def optimize(
     out: str | Path,
     data: str | Path | Dataset | None = None,
     targets: Sequence[str | Path] = ("host",),
-    recipes: Sequence[str | Path] = (),
+    recipes: Sequence[str | Path | Recipe] = (),
     data_options: Mapping[str, object] | None = None,
     max_drop: str | float | None = None,
     overwrite: bool = False,
@@ -53,10 +54,11 @@ def optimize(
 ) -> Run:
     """Take a model to each target: convert, quantize, verify, check, measure; write artifacts and a report to `out`.
 
-    `model` is a file, a folder, a reference `module:function`, or a Keras model in memory. Without `recipes` each
-    target's recommended one is used. `max_drop` is the greatest loss of the metric that is accepted, in the metric's
-    own unit, or in points (`"1%"`) for metrics between 0 and 1, of one output or each by name (`"kind=1%,value=0.5"`);
-    see `Run.accept`. An interrupted call goes on at the first unfinished stage when it is repeated.
+    `model` is a file, a folder, a reference `module:function`, or a Keras model in memory. `recipes` are phrases,
+    files or `Recipe` objects; without them each target's recommended one is used. `max_drop` is the greatest loss of
+    the metric that is accepted, in the metric's own unit, or in points (`"1%"`) for metrics between 0 and 1, of one
+    output or each by name (`"kind=1%,value=0.5"`); see `Run.accept`. An interrupted call goes on at the first
+    unfinished stage when it is repeated.
 
     Raises an InputError before any work for whatever cannot be used, RunError if a file cannot be run.
     """
@@ -87,7 +89,7 @@ def optimize(
 def _data_for(
     model: Model, data: str | Path | Dataset | None, request: Request, options: Mapping[str, object], trust: bool
 ) -> Dataset | None:
-    """The data, with a calibration part as large as the recipes need unless the user has set its size."""
+    """The data, with a calibration part as large as the recipes need unless an option sets its size."""
     if data is None:
         return None
     if request.calibration_samples > DataSpec().calibration_samples:

@@ -125,6 +125,11 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises RecipeError for anything unknown or impossible.
         """
+        if not isinstance(text, str | Path):
+            raise RecipeError(
+                f"{type(text).__name__} is no recipe: a recipe is a phrase, a file, or a Recipe",
+                'of stages it is made by Recipe("name", (..., Convert(), Quantize("int8")))',
+            )
         if isinstance(text, Path) or text.endswith(".toml"):
             return strict_toml.load(Path(text), cls, RecipeError)
         from edgekit.phrase import recipe_of

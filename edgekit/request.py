@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from edgekit.errors import RecipeError
-from edgekit.recipe import Recipe
+from edgekit.recipe import Recipe, checked
 from edgekit.stages.quantize import CALIBRATED
 from edgekit.target import Target, load_target
 
@@ -24,14 +24,18 @@ class Request(Struct, frozen=True):
     recommended: bool = False
 
     @classmethod
-    def plan(cls, targets: Sequence[str | Path], recipes: Sequence[str | Path], from_tflite: bool = False) -> Request:
+    def plan(
+        cls, targets: Sequence[str | Path], recipes: Sequence[str | Path | Recipe], from_tflite: bool = False
+    ) -> Request:
         """Decide everything that can be decided before any work. Raises TargetError or RecipeError."""
-        targets, recipes = ([each] if isinstance(each, str | Path) else each for each in (targets, recipes))
+        targets = [targets] if isinstance(targets, str | Path) else targets
+        recipes = [recipes] if isinstance(recipes, str | Path | Struct) else recipes
         loaded = [load_target(name) for name in dict.fromkeys(targets)]
+        asked = [checked(each) if isinstance(each, Recipe) else Recipe.parse(each) for each in recipes]
         pairs = [
-            (target, _with_engine(Recipe.parse(recipe), from_tflite).resolve(target))
+            (target, _with_engine(recipe, from_tflite).resolve(target))
             for target in loaded
-            for recipe in dict.fromkeys(recipes or [target.numerics.recommended])
+            for recipe in dict.fromkeys(asked or [Recipe.parse(target.numerics.recommended)])
         ]
         places = [(target.name, recipe.slug) for target, recipe in pairs]
         if twice := sorted({f"{target}/{slug}" for target, slug in places if places.count((target, slug)) > 1}):

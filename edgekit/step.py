@@ -13,6 +13,7 @@ from msgspec import Struct
 from edgekit.dataset import Dataset
 from edgekit.errors import DataError, ModelError, RunError
 from edgekit.model import Model
+from edgekit.model.line import line_of
 from edgekit.recipe import Compression, Recipe
 from edgekit.stages import losses
 from edgekit.stages.lesson import Teacher
@@ -20,6 +21,7 @@ from edgekit.stages.quantize_aware import QuantizeAware, refuse_few_steps
 from edgekit.stages.training import Epoch, Training, TrainingDiverged
 from edgekit.talk import Say
 from edgekit.target import Target
+from edgekit.tf import import_tensorflow
 
 
 class StageReport(Struct, frozen=True):
@@ -80,7 +82,10 @@ class Surroundings:
 
 @contextmanager
 def keeping(stage: Compression | QuantizeAware, folder: Path | None) -> Iterator[None]:
-    """Save the last good weights of a training that diverges, in `folder` if there is one."""
+    """Save the last good weights of a training that diverges, in `folder` if there is one.
+
+    Raises RunError for that, and for what TensorFlow refuses to compute.
+    """
     try:
         yield
     except TrainingDiverged as cause:
@@ -89,6 +94,10 @@ def keeping(stage: Compression | QuantizeAware, folder: Path | None) -> Iterator
         folder.mkdir(parents=True, exist_ok=True)
         kept = cause.keep(folder / f"{name_of(stage)}-last-good")
         raise RunError(cause.problem, f"{cause.mend}; the last good weights are in {kept}") from cause
+    except import_tensorflow().errors.OpError as cause:
+        full = isinstance(cause, import_tensorflow().errors.ResourceExhaustedError)
+        mend = "lower training.batch_size" if full else "give data in the range the model was trained on"
+        raise RunError(f"{name_of(stage)}: TensorFlow cannot run the network: {line_of(cause)}", mend) from cause
 
 
 def name_of(stage: Compression | QuantizeAware) -> str:

@@ -80,15 +80,15 @@ def _order(names: Sequence[str], shapes: list[Shape], tensors: Sequence[TensorLi
             f"the data has {len(shapes)} {what} ({ours}), the model {len(tensors)} ({theirs})",
             "give one array for each, named x_train.<input name>",
         )
-    plain = [_plain(tensor.name) for tensor in tensors]
+    plain = [plain_name(tensor.name) for tensor in tensors]
     if set(names) == {tensor.name for tensor in tensors}:
         return [names.index(tensor.name) for tensor in tensors]
-    if len(set(plain)) == len(plain) and {_plain(name) for name in names} == set(plain):
-        return [[_plain(name) for name in names].index(name) for name in plain]
+    if len(set(plain)) == len(plain) and {plain_name(name) for name in names} == set(plain):
+        return [[plain_name(name) for name in names].index(name) for name in plain]
     return list(range(len(tensors)))
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A tensor's name without what converters put around it."""
     return re.sub(r"^serving_default_|:\d+$", "", name).rpartition("/")[2]
 
@@ -180,7 +180,21 @@ def _with_outputs(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
         for y, index in zip(part.labels or (), chosen, strict=False):
             _check_labels(part.name, y, outputs[index], placed.task_of(index))
     names = tuple(outputs[index].name for index in chosen)
-    return replace(dataset, labelled_outputs=chosen, output_names=names)
+    classified = [outputs[index] for index in chosen if placed.task_of(index) in ("classification", "segmentation")]
+    few = [said for output in classified if (said := _few_classes(len(dataset.class_names), output))]
+    warnings = tuple(dict.fromkeys((*dataset.warnings, *few)))
+    return replace(dataset, labelled_outputs=chosen, output_names=names, warnings=warnings)
+
+
+def _few_classes(named: int, output: TensorLike) -> str:
+    """What to know where the data names fewer classes than the output has places: a folder may hold but some."""
+    places = (tuple(output.shape)[1:] or (1,))[-1] or 0
+    if not 0 < named < places:
+        return ""
+    return (
+        f"the data has {named} class{'es' * (named > 1)}, the output {places} places: they are taken for places 0 to "
+        f"{named - 1}; give classes = [...] with all names"
+    )
 
 
 def _as_autoencoder(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
@@ -202,7 +216,7 @@ _AUTOENCODER = "no labels, and the output is shaped like the input: judged as an
 def _labelled_outputs(dataset: Dataset, count: int, outputs: Sequence[TensorLike]) -> tuple[int, ...]:
     """Position of the output that each label belongs to."""
     names = [output.name for output in outputs]
-    for ours, theirs in ((dataset.output_names, names), (dataset.output_names, list(map(_plain, names)))):
+    for ours, theirs in ((dataset.output_names, names), (dataset.output_names, list(map(plain_name, names)))):
         if ours and set(ours) <= set(theirs):
             return tuple(theirs.index(name) for name in ours)
     if count == len(outputs):
@@ -217,19 +231,27 @@ def _check_labels(part: str, y: Array, output: TensorLike, task: str) -> None:
     shape = tuple(output.shape)[1:]
     if task in ("classification", "segmentation"):
         classes = shape[-1] if shape else 1
+        several = task == "classification" and y.ndim == len(shape) + 1 and y.shape[-1] > 1  # a row has several ones
+        if several and not _same(y.shape[1:], shape):
+            raise DataError(
+                f"labels have shape {y.shape[1:]}, output {output.name!r} {_shown(shape)}",
+                "give a class number a sample, or a 0 or 1 for each value of the output",
+            )
         if task == "segmentation" and not _same(y.shape[1:], shape[:-1]):
             raise DataError(
                 f"masks have shape {y.shape[1:]}, output {output.name!r} {_shown(shape)}", "resize the masks"
             )
-        most = max(classes - 1, 1) if classes and classes > 0 else None
+        most = 1 if several else max(classes - 1, 1) if classes and classes > 0 else None
         if most is not None and y.max() > most:
             raise DataError(
                 f"{part} has labels {y.min()} to {y.max()}, output {output.name!r} has {classes} value(s)",
                 _label_mend(int(y.min()), int(y.max()), most),
             )
     elif task == "regression" and not _same(y.shape[1:], shape) and not _same((*y.shape[1:], 1), shape):
+        classes_each = _same(y.shape[1:], shape[:-1]) and bool((y == np.round(y)).all())
         raise DataError(
-            f"labels have shape {y.shape[1:]}, output {output.name!r} {_shown(shape)}", "reshape the labels"
+            f"labels have shape {y.shape[1:]}, output {output.name!r} {_shown(shape)}",
+            'if each is the number of a class: task = "classification"' if classes_each else "reshape the labels",
         )
 
 

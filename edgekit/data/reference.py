@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,11 @@ def resolve(reference: str) -> Callable[..., Any]:
 def load_reference(reference: str) -> Raw:
     """Call the function and take what it returns. Raises DataError for what cannot be understood."""
     try:
-        return Raw(_parts(resolve(reference)(), reference))  # a pipeline runs the user's code only as it is read
+        function = resolve(reference)
+        found = function()
+        parts = _parts(found, reference)  # a pipeline runs the user's code only as it is read
+        _refuse_disorder(function, found, reference)
+        return Raw(parts)
     except DataError:
         raise
     except Exception as cause:
@@ -100,10 +104,48 @@ def _drained(data: Any, source: str) -> Any:
     spec = data.element_spec
     if isinstance(spec, tuple) and len(spec) != 2:
         raise DataError(f"{source} yields {len(spec)} values a sample", "yield x or (x, y), without sample weights")
-    batches = list((data if _is_batched(spec) else data.batch(_BATCH)).as_numpy_iterator())
+    batches = list(_batched(data))
     if not batches:
         raise DataError(f"{source} returned an empty dataset", "put samples in it")
     return _joined(batches)
+
+
+def _batched(data: Any) -> Iterator[Any]:
+    return iter((data if _is_batched(data.element_spec) else data.batch(_BATCH)).as_numpy_iterator())
+
+
+def _refuse_disorder(function: Callable[..., Any], found: Any, source: str) -> None:
+    """Raise DataError for samples in another order each time: the parts carved from them would mix between commands.
+
+    What a seed shuffles is in another order only when it is read again, so the function is then asked anew.
+    """
+    data = _undivided(found)
+    if data is None or _alike(_first(data), _first(data)):
+        return
+    if not _alike(*(_first(_undivided(function())) for _ in range(2))):
+        raise DataError(
+            f"{source} gives its samples in another order each time",
+            "leave out shuffle, or return the parts: {'train': ..., 'test': ...}",
+        )
+
+
+def _undivided(found: Any) -> Any:
+    """The tf.data.Dataset that a test part has to be taken out of; None where there is none."""
+    if isinstance(found, Mapping):
+        found = None if "test" in found else found.get("train", found.get("training"))
+    return found if _is_tensorflow_data(found) else None
+
+
+def _first(data: Any) -> list[Array]:
+    """The arrays of the first batch; none where a generator was used up by the first reading."""
+    return _leaves(next(_batched(data), ()))
+
+
+def _alike(first: list[Array], second: list[Array]) -> bool:
+    pairs = zip(first, second, strict=False)
+    return len(first) == len(second) and all(
+        np.array_equal(a, b, equal_nan=a.dtype.kind == "f" and b.dtype.kind == "f") for a, b in pairs
+    )
 
 
 def _is_batched(spec: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from edgekit.errors import DataError, did_you_mean
 
 Format = Literal["auto", "npz", "images", "csv", "python"]
 Task = Literal["auto", "classification", "regression", "segmentation", "autoencoder", "none"]
+_HEAD = re.compile(r"heads\.(?P<name>.+)\.(?P<leaf>[^.]*)")
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 
 
@@ -149,7 +151,8 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
 def read_spec(reference: str | Path, overrides: Mapping[str, Any], trust: bool = False) -> DataSpec:
     """The specification of a reference: that of a `data.toml`, or the defaults; then the overrides.
 
-    Keys of `overrides` are those of `data.toml`, dots for tables (`images.size`); None leaves a key as it is.
+    Keys of `overrides` are those of `data.toml`, dots for tables (`images.size`, `heads.NAME.task`); None leaves a key
+    as it is.
     Raises DataError for unknown keys and values that do not fit, and for Python that a file names, unless `trust`.
     """
     text = str(reference)
@@ -179,15 +182,22 @@ def is_reference(text: str) -> bool:
 def _overridden(spec: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:
     data = msgspec.to_builtins(spec)
     known = {f"{table}.{key}" for table, keys in data.items() if isinstance(keys, dict) for key in keys} | data.keys()
+    known |= {f"heads.NAME.{key}" for key in Head.__struct_fields__}
     for key, value in overrides.items():
-        if key not in known:
+        head = _HEAD.fullmatch(key)
+        if (f"heads.NAME.{head['leaf']}" if head else key) not in known:
             raise DataError(f"unknown data option {key!r}", did_you_mean(key, known))
         if value is not None:
             name, _, leaf = key.rpartition(".")
-            table = data[name] if name else data
-            number_as_text = isinstance(table[leaf], str) and isinstance(value, int)
+            if head:
+                table = data["heads"].setdefault(head["name"], msgspec.to_builtins(Head()))
+            else:
+                table = data[name] if name else data
+            number_as_text = isinstance(table.get(leaf), str) and isinstance(value, int)
             table[leaf] = str(value) if number_as_text else msgspec.to_builtins(value)
     try:
         return msgspec.convert(data, DataSpec, strict=False)
     except msgspec.ValidationError as cause:
-        raise DataError(f"data options: {cause}", "correct this value") from None
+        quoted = """write a list, and in a shell quote it: 'classes=["cat", "dog"]'"""
+        mend = quoted if "Expected `array" in str(cause) else "correct this value"
+        raise DataError(f"data options: {cause}", mend) from None

@@ -23,7 +23,7 @@ from edgekit.data.parts import Dataset, Part
 from edgekit.errors import RecipeError
 from edgekit.graph.rebuild import same
 from edgekit.metrics import load_metric
-from edgekit.model.live import digest
+from edgekit.model.live import contract, digest
 from edgekit.stages.freezing import Freeze
 from edgekit.stages.lesson import TEMPERATURE, Blend, Lesson
 from edgekit.stages.soft_losses import attention_loss, feature_loss, projection_for
@@ -188,16 +188,19 @@ def _student(teachers: tuple[Any, ...], student: Any | None, stage: Distill, see
 
 
 def _refuse_misfit(teacher: Any, student: Any) -> None:
-    for what, theirs, ours in (
-        ("takes", teacher.inputs, student.inputs),
-        ("gives", teacher.outputs, student.outputs),
-    ):
-        shapes = [[tuple(tensor.shape[1:]) for tensor in tensors] for tensors in (theirs, ours)]
+    for what, *both in zip(("takes", "gives"), contract(teacher), contract(student), strict=True):
+        shapes = [[spec.shape[1:] for spec in specs] for specs in both]
         if len(shapes[0]) != len(shapes[1]) or not all(map(_alike, *shapes)):
             raise RecipeError(
                 f"teacher and student do not fit: teacher {teacher.name!r} {what} {shapes[0]}, "
                 f"student {student.name!r} {what} {shapes[1]}",
                 "give a student with the inputs and outputs of the teacher",
+            )
+        theirs, ours = ([spec.name for spec in specs] for specs in both)
+        if theirs != ours and sorted(theirs) == sorted(ours):
+            raise RecipeError(
+                f"the student {what} {', '.join(ours)}, the teacher {what} {', '.join(theirs)}",
+                "give them in the teacher's order",
             )
 
 

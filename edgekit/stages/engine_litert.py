@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from edgekit.stages.quantize import Source
 
 _HALF_OPERATORS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "EMBEDDING_LOOKUP")
+_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+"""Operators that litert-quantizer does not call as the schema does."""
 
 
 def quantize(source: Source, stage: Quantize) -> bytes:
@@ -65,7 +67,7 @@ def _configure(worker: Any, stage: Quantize, granularities: Any) -> None:
 
 def _keep(worker: Any, operator: str, scope: str = ".*") -> None:
     try:
-        worker.update_quantization_recipe(scope, operator, algorithm_key="no_quantize")
+        worker.update_quantization_recipe(scope, _NAMES.get(operator, operator), algorithm_key="no_quantize")
     except ValueError:
         return  # an operator that litert-quantizer does not know stays in float anyway
 

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from edgekit.data.parts import Dataset, Part
 from edgekit.model.live import digest
-from edgekit.stages.losses import hard_loss, hard_targets, output_kinds
+from edgekit.stages.losses import answers_each, hard_loss, hard_targets, output_kinds
 from edgekit.stages.soft_losses import form_of, soft_loss
 from edgekit.stages.teacher import answers
 from edgekit.stages.train import labels_objective
@@ -32,6 +32,7 @@ TeacherShare = Annotated[
 
 TEMPERATURE = 4.0
 _DECIDING = ("classification", "segmentation")
+_MEASURING = ("regression", "autoencoder")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +58,17 @@ class Lesson:
     def __init__(self, teachers: Sequence[Any], model: Any, data: Dataset, blend: Blend, loss: str) -> None:
         self.data, self.blend = data, blend
         samples = next(data.part("train").batches(32))
-        self.kinds = output_kinds(model, samples)
-        self.theirs = [output_kinds(teacher, samples) for teacher in teachers]
         judged = data.labelled_outputs or tuple(range(len(model.outputs)))
+        quantities = {index for index in judged if data.task_of(index) in _MEASURING}
+        self.kinds = output_kinds(model, samples, quantities)
+        self.theirs = [output_kinds(teacher, samples, quantities) for teacher in teachers]
+        labels = dict(zip(judged, data.part("train").labels or (), strict=False))
         self.forms = [
-            form_of(kind, int(output.shape[-1]), index in judged and data.task_of(index) in _DECIDING)
+            form_of(
+                kind,
+                1 if index in labels and answers_each(labels[index], output) else int(output.shape[-1]),
+                index in judged and data.task_of(index) in _DECIDING,
+            )
             for index, (kind, output) in enumerate(zip(self.theirs[0], model.outputs, strict=True))
         ]
         self.hard = None if blend.alpha == blend.alpha_end == 1 else hard_loss(model, data, loss, samples)

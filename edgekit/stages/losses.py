@@ -6,7 +6,7 @@ Classification and masks use the cross-entropy of logits; probabilities are turn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgekit.data.parts import Dataset, Part
 from edgekit.errors import DataError, RecipeError
+from edgekit.formulas import ranked
 from edgekit.tf import import_keras, import_tensorflow
 
 Array = npt.NDArray[Any]
@@ -25,12 +26,15 @@ _TINY = 1e-30  # not more: below it there is no gradient, and a sure network goe
 _TRANSPARENT = {"Reshape", "Flatten", "Dropout", "Identity", "Permute", "Squeeze", "ExpandDims", "Cast", "Transpose"}
 
 
-def output_kinds(model: Any, samples: Sequence[Array]) -> tuple[Kind, ...]:
-    """What each output gives: read from the last activation in the graph, else from the outputs for some samples."""
+def output_kinds(model: Any, samples: Sequence[Array], quantities: Container[int] = ()) -> tuple[Kind, ...]:
+    """What each output gives: read from the last activation in the graph, else from the outputs for some samples.
+
+    `quantities` are places of outputs that measure something: lying between 0 and 1 makes no probabilities of them.
+    """
     kinds = [_last_activation(tensor) for tensor in model.outputs]
     if None in kinds:
         values = [np.asarray(output) for output in call(model, samples, training=False)]
-        kinds = [kind or _seen(value) for kind, value in zip(kinds, values, strict=True)]
+        kinds = [kind or _seen(values[place], place in quantities) for place, kind in enumerate(kinds)]
     return tuple(kind or "logits" for kind in kinds)
 
 
@@ -120,7 +124,7 @@ def _own(name: str) -> Callable[[Any, Any, Kind], Any]:
 
     def loss(target: Any, output: Any, _: Kind) -> Any:
         try:
-            return tf.reduce_mean(tf.convert_to_tensor(function(target, output)))
+            return tf.reduce_mean(tf.convert_to_tensor(function(ranked(target, output), output)))
         except Exception as cause:  # code of the user's raises anything
             raise _failed(name, cause) from cause
 
@@ -149,10 +153,14 @@ def _failed(name: str, cause: Exception) -> RecipeError:
 def crossentropy(target: Any, output: Any, kind: Kind) -> Any:
     """Mean cross-entropy of class numbers `[samples]` or masks, with outputs `[..., classes]`.
 
-    One class is a yes-or-no question; several with a sigmoid are one such question each.
+    One class is a yes-or-no question; several with a sigmoid are one such question each, and so are targets of the
+    outputs' shape, a 0 or 1 for each class.
     """
     tf = import_tensorflow()
     classes = output.shape[-1]
+    if classes > 1 and answers_each(target, output):
+        logits = as_logits(output, "logits" if kind == "logits" else "sigmoid")
+        return tf.reduce_mean(tf.reduce_sum(_binary(tf.cast(target, logits.dtype), logits), axis=-1))
     logits = tf.reshape(as_logits(output, kind), [-1, classes])
     flat = tf.reshape(target, [-1])
     if classes == 1:
@@ -160,6 +168,11 @@ def crossentropy(target: Any, output: Any, kind: Kind) -> Any:
     if kind == "sigmoid":
         return tf.reduce_mean(tf.reduce_sum(_binary(tf.one_hot(flat, classes, dtype=logits.dtype), logits), axis=-1))
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=flat, logits=logits))
+
+
+def answers_each(target: Any, output: Any) -> bool:
+    """Whether class labels have a 0 or 1 for each value of an output: several classes may be there at once."""
+    return len(target.shape) == len(output.shape) and target.shape[-1] == output.shape[-1]
 
 
 def _binary(target: Any, logits: Any) -> Any:
@@ -185,8 +198,8 @@ def _last_activation(tensor: Any) -> Kind | None:
     return "logits" if activation == "linear" else None
 
 
-def _seen(value: Array) -> Kind:
+def _seen(value: Array, quantity: bool) -> Kind:
     """What values look like: rows of shares that add up to 1, single values between 0 and 1, or anything."""
     if value.shape[-1] > 1 and value.min() >= 0 and np.allclose(value.sum(axis=-1), 1, atol=1e-3):
         return "softmax"
-    return "sigmoid" if value.min() >= 0 and value.max() <= 1 else "logits"
+    return "sigmoid" if value.min() >= 0 and value.max() <= 1 and not quantity else "logits"

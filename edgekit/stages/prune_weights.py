@@ -21,7 +21,7 @@ from edgekit.stages import allocation, sparsity, xnnpack_sparse
 from edgekit.stages.harm import Judge, curves
 from edgekit.stages.kernels import Kernel, kernels_of
 from edgekit.stages.lesson import Teacher, TeacherShare, taught
-from edgekit.stages.masks import Pruner, masks_for
+from edgekit.stages.masks import Preserve, Pruner, masks_for
 from edgekit.stages.patterns import matching
 from edgekit.stages.probes import kernel_probes
 from edgekit.stages.sparsity import Pattern
@@ -210,7 +210,7 @@ def prune_weights(
     say: Say = lambda _: None,
     seed: int = 0,
 ) -> Pruned:
-    """Prune a copy of a Keras model, while it trains on `data` unless the stage is `one_shot`.
+    """Prune a copy of a Keras model, while it trains on `data` unless the stage is `one_shot`; zeros in it stay.
 
     `teacher` is the float model, by default `model` as it came in.
 
@@ -230,7 +230,7 @@ def prune_weights(
             model,
             data,
             stage.training,
-            callbacks=[_pruner(made)],
+            callbacks=[Preserve(), _pruner(made)],
             objective=taught(teacher or Teacher(model), stage.teacher),
             checkpoint=checkpoint,
             say=say,

@@ -21,7 +21,8 @@ _EPSILON = 1e-7
 def form_of(kind: Kind, channels: int, decides: bool) -> Form:
     """How an output is compared: as shares of classes, as questions of yes or no, or as values.
 
-    `decides` says that it is judged by the class it decides for, so that logits are known to be logits.
+    `channels` are the classes that it chooses among, `decides` says that it is judged by the one it decides for, so
+    that logits are known to be logits.
     """
     if kind == "sigmoid" or (decides and channels == 1):
         return "yes or no"

@@ -14,6 +14,7 @@ import numpy as np
 from edgekit.data.parts import Dataset
 from edgekit.errors import ModelError, RecipeError
 from edgekit.graph.rebuild import copy
+from edgekit.graph.walk import walk
 from edgekit.stages import losses
 from edgekit.stages.freezing import frozen
 from edgekit.stages.training import Callback, Objective, Trained, Training
@@ -58,10 +59,11 @@ def fine_tune(
     config = config or Training()
     data.part("train")
     trained = model if in_place else _own(model, config, seed)
+    if not in_place:
+        _tell_frozen(trained, stage, say)
     with frozen(trained, freeze, stage) as still:
         if still:
-            more = f" and {len(still) - 5} more" if len(still) > 5 else ""
-            say(Line(f"{stage}: frozen: {', '.join(still[:5])}{more}"))
+            say(Line(f"{stage}: frozen: {_some(still)}"))
         if not trained.trainable_variables:
             raise RecipeError(
                 f"{stage}: every weight of {model.name!r} is frozen", "freeze less, or say training.unfreeze = true"
@@ -77,6 +79,21 @@ def _own(model: Any, config: Training, seed: int) -> Any:
     if config.unfreeze:
         _unfreeze(found)
     return found
+
+
+def _tell_frozen(model: Any, stage: str, say: Say) -> None:
+    """Say which layers do not learn because the model came in with all of their weights frozen."""
+    found = [
+        name
+        for name, layer in walk(model).layers.items()
+        if not layer.trainable_weights and any(inner._trainable_variables for inner in layer._flatten_layers())
+    ]
+    if found:
+        say(Line(f"{stage}: frozen in the model: {_some(found)} (training.unfreeze = true trains them)"))
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
 
 
 def copy_of(model: Any, seed: int = 0) -> Any:

@@ -18,6 +18,11 @@ from edgekit.python_reference import code_digest
 Array = npt.NDArray[Any]
 
 
+def own_code(name: str | None) -> str:
+    """Digest of the code of a loss or a metric of one's own; empty for the others."""
+    return code_digest(name) if name and ":" in name else ""
+
+
 class Training(Struct, frozen=True, forbid_unknown_fields=True):
     """How a stage trains."""
 
@@ -44,7 +49,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def code(self) -> str:
         """Digest of the code of a loss of one's own; empty for the others."""
-        return code_digest(self.loss) if ":" in self.loss else ""
+        return own_code(self.loss)
 
     @property
     def detail(self) -> str:

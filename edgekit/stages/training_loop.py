@@ -35,6 +35,7 @@ from edgekit.stages.training import (
     TrainingDiverged,
     line_of,
     monitored,
+    own_code,
     rank_of,
 )
 from edgekit.talk import Line, Say
@@ -239,6 +240,7 @@ class Loop:
             [
                 self.config,
                 self.config.code,
+                own_code(self.metric),
                 self.data.fingerprint,
                 self.seed,
                 self.stage,

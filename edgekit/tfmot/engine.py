@@ -25,10 +25,10 @@ from edgekit.stages.centroids import centroids_of
 from edgekit.stages.cluster import Cluster
 from edgekit.stages.kernels import kernels_of
 from edgekit.stages.losses import hard_targets, output_kinds
-from edgekit.stages.masks import masks_of
+from edgekit.stages.masks import Mask, masks_of
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
-from edgekit.stages.training import Epoch, monitored
+from edgekit.stages.training import Epoch, monitored, own_code
 from edgekit.talk import Say
 from edgekit.target import Target
 from edgekit.tfmot import job as jobs
@@ -86,6 +86,7 @@ def _prune(model: Any, file: Path, stage: PruneWeights, setting: Setting) -> Tra
     report = prune_weights.report(model, found.model, plan, setting.targets)
     for kernel in report.kernels:
         _hold(kernel.sparsity >= plan.shares.get(kernel.name, 0.0) - 1 / kernel.weights, kernel.name, "zeros")
+    _hold_zeros(masks_of(model), found.model)
     notes = [f"{report.sparsity:.1%} of the weights are zero"]
     notes += [f"{name}: {gain}" for name, gain in report.gain.items()]
     return replace(found, header=prune_weights.HEADER, rows=report.rows(), notes=notes, epochs=done.epochs)
@@ -98,15 +99,15 @@ def _cluster(model: Any, file: Path, stage: Cluster, setting: Setting) -> Traine
     report = cluster.report(model, found.model, plan)
     for kernel in report.kernels:
         _hold(kernel.values <= values[kernel.name][0], kernel.name, "shared values")
+    free = {book.name for book in plan.codebooks if not book.zero}
+    _hold_zeros({name: mask for name, mask in masks_of(model).items() if name not in free}, found.model)
     return replace(found, header=cluster.HEADER, rows=report.rows(), notes=[report.note], epochs=done.epochs)
 
 
 def _quantize(model: Any, file: Path, stage: QuantizeAware, setting: Setting) -> Trained:
     masks, books = (masks_of(model), centroids_of(model)) if stage.preserve else ({}, {})
     found, done = _run(model, file, stage, jobs.Quantize(bool(masks), bool(books)), setting)
-    kernels = {kernel.name: kernel.value for kernel in kernels_of(found.model)}
-    for name in masks.keys() & kernels.keys():
-        _hold(not kernels[name][~masks[name]].any(), name, "zeros")
+    _hold_zeros(masks, found.model)
     share = _MEMORY ** (done.steps * len(done.epochs))
     kept = [word for word, there in (("zeros", masks), ("shared values", books)) if there]
     notes = [
@@ -192,7 +193,8 @@ def _job(
         metric=monitored(data, stage.training),
         seed=setting.seed,
     )
-    depends_on = [how, technique, stage.training.code, data.fingerprint, hashlib.sha256(file.read_bytes()).hexdigest()]
+    code = [stage.training.code, own_code(how.metric)]
+    depends_on = [how, technique, code, data.fingerprint, hashlib.sha256(file.read_bytes()).hexdigest()]
     return jobs.Job(
         origin=file.name,
         model=str(file),
@@ -227,6 +229,12 @@ def _by_layer(wishes: Mapping[str, Any]) -> dict[str, Any]:
                 f"name the layer in `layers`, or {NATIVE}",
             )
     return found
+
+
+def _hold_zeros(masks: Mapping[str, Mask], model: Any) -> None:
+    kernels = {kernel.name: kernel.value for kernel in kernels_of(model)}
+    for name in masks.keys() & kernels.keys():
+        _hold(not kernels[name][~masks[name]].any(), name, "zeros")
 
 
 def _hold(true: bool, kernel: str, what: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -93,6 +93,7 @@ def _pruned(model: Any, technique: Prune, steps: int) -> Wrapped:
         pruned,
         tfmot.strip_pruning,
         last if technique.schedule == "polynomial" else first,
+        masked=_sparse(pruned),
         begin=callback.on_train_begin,
         end_epoch=lambda: callback.on_epoch_end(0),
     )
@@ -112,11 +113,14 @@ def remask(model: Any) -> None:
 def _clustered(model: Any, technique: Cluster) -> Wrapped:
     tfmot = import_tfmot().clustering.keras
     start = getattr(tfmot.CentroidInitialization, _INITS[technique.init])
+    wrapped_ones: set[int] = set()
 
     def wrap(layer: Any, wish: tuple[int, bool]) -> Any:
+        wrapped_ones.update(map(id, layer.variables))
         return tfmot.cluster_weights(layer, wish[0], start, preserve_sparsity=wish[1])
 
-    return Wrapped(_around(model, technique.clusters, wrap), tfmot.strip_clustering)
+    clustered = _around(model, technique.clusters, wrap)
+    return Wrapped(clustered, tfmot.strip_clustering, masked=_sparse(clustered, wrapped_ones))
 
 
 # Rounding.
@@ -143,6 +147,12 @@ def _is_forgotten(layer: Any) -> bool:
     """Whether a layer's weights are not rounded in the training: those before a ReLU layer, by the package's rule."""
     config = getattr(layer, "quantize_config", None)
     return type(config).__name__ == "NoOpQuantizeConfig" and hasattr(layer.layer, "kernel")
+
+
+def _sparse(model: Any, but: Container[int] = ()) -> tuple[tuple[Any, Any], ...]:
+    """The weights that an earlier pruning gave zeros, with their masks; `but` are the ids of those to pass over."""
+    kernels = [one for one in model.trainable_variables if len(one.shape) > 1 and id(one) not in but]
+    return tuple((kernel, np.not_equal(kernel, 0)) for kernel in kernels if PRUNED <= _zeros(kernel) < 1)
 
 
 def _zeros(kernel: Any) -> float:

@@ -123,6 +123,33 @@ def test_labels_the_outputs_cannot_express_are_named(tmp_path, labels, outputs, 
     assert problem in str(caught.value)
 
 
+STEPS = RNG.integers(0, 3, (40, 6))
+SEVERAL = np.concatenate([np.ones((40, 1)), RNG.integers(0, 2, (40, 4))], axis=1).astype(int)
+SEVERAL[0, 1] = 1
+
+
+def test_the_class_of_each_step_of_a_sequence_goes_by_the_task(tmp_path):
+    arrays, outputs = {"x_test": images(4), "y_test": STEPS}, [Tensor((None, 6, 3))]
+    with pytest.raises(DataError, match=r"labels have shape \(6,\)") as caught:
+        match(loaded(tmp_path, **arrays), [Tensor((None, 4))], outputs)
+    assert 'task = "classification"' in caught.value.mend
+    found = match(loaded(tmp_path, **arrays, overrides={"task": "classification"}), [Tensor((None, 4))], outputs)
+    assert np.array_equal(found.part("test").labels[0], STEPS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "problem"),
+    [(SEVERAL, (None, 4), "labels have shape (5,)"), (2 * SEVERAL, (None, 5), "has labels 0 to 2")],
+)
+def test_several_classes_at_once_need_a_value_each(tmp_path, labels, outputs, problem):
+    overrides = {"task": "classification", "metric": "auc"}
+    arrays = {"x_test": images(4), "overrides": overrides}
+    assert match(loaded(tmp_path, **arrays, y_test=SEVERAL), [Tensor((None, 4))], [Tensor((None, 5))]).metric == "auc"
+    with pytest.raises(DataError) as caught:
+        match(loaded(tmp_path, **arrays, y_test=labels), [Tensor((None, 4))], [Tensor(outputs)])
+    assert problem in caught.value.problem
+
+
 @pytest.mark.parametrize(
     ("labels", "outputs"),
     [(Y % 2, (None, 1)), (Y, (None, 12)), (Y, (None, None)), (RNG.normal(size=40), (None, 1))],
@@ -130,6 +157,23 @@ def test_labels_the_outputs_cannot_express_are_named(tmp_path, labels, outputs, 
 def test_labels_the_outputs_can_express_pass(tmp_path, labels, outputs):
     dataset = match(loaded(tmp_path, x_test=images(4), y_test=labels), [Tensor((None, 4))], [Tensor(outputs)])
     assert dataset.labelled_outputs == (0,)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "places", "said"),
+    [
+        (Y % 3, ("a", "b", "c"), 99, "3 classes, the output 99 places: they are taken for places 0 to 2; give classes"),
+        (Y % 3, ("a", "b", "c"), 3, ""),
+        (Y % 2, ("a", "b"), 1, ""),
+        (Y % 3, ("a", "b", "c"), None, ""),
+        (Y % 3, (), 1000, ""),
+    ],
+)
+def test_fewer_names_of_classes_than_places_are_warned_of_once(tmp_path, labels, names, places, said):
+    data = loaded(tmp_path, x_test=images(4), y_test=labels, overrides={"classes": names})
+    tensors = [Tensor((None, 4))], [Tensor((None, places))]
+    found = match(match(data, *tensors), *tensors).warnings
+    assert [said in warning for warning in found] == [True] * bool(said)
 
 
 def test_labels_find_their_output_among_several(tmp_path):

@@ -162,6 +162,41 @@ def test_tensorflow_data_that_cannot_be_drained_is_named(reference, body, proble
         load_dataset(reference(body, TENSORFLOW))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return made((x, y)).shuffle(40)",
+        "return made((x, y)).shuffle(40).batch(8)",
+        "return {'train': made((x, y)).shuffle(40)}",
+        "return made((x, y)).map(lambda a, b: (a + tf.random.uniform([6]), b))",
+    ],
+)
+def test_samples_that_have_to_be_split_come_in_one_order(reference, body):
+    pytest.importorskip("tensorflow")
+    with pytest.raises(DataError, match="in another order each time") as caught:
+        load_dataset(reference(body, TENSORFLOW))
+    assert "leave out shuffle" in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return made((x, y)).shuffle(40, seed=1)",
+        "return {'train': made((x[:30], y[:30])).shuffle(30), 'test': made((x[30:], y[30:]))}",
+        "return made((x[:30], y[:30])).shuffle(30), made((x[30:], y[30:]))",
+        "rows = zip(x, y)\n"
+        "kinds = (tf.TensorSpec((6,), tf.float32), tf.TensorSpec((), tf.int64))\n"
+        "return tf.data.Dataset.from_generator(lambda: rows, output_signature=kinds)",
+    ],
+)
+def test_parts_that_are_given_may_be_shuffled_and_a_generator_may_be_read_once(reference, body):
+    pytest.importorskip("tensorflow")
+    dataset = load_dataset(reference(body, TENSORFLOW))
+    assert {tuple(row) for part in dataset.parts for row in part.inputs[0]} == {
+        tuple(row) for row in np.arange(240, dtype="float32").reshape(40, 6)
+    }
+
+
 def test_a_file_may_define_dataclasses_and_runs_once_until_it_is_changed(reference):
     head = f"from __future__ import annotations\nfrom dataclasses import dataclass\n{HEAD}ran = []\n"
     named = reference("ran.append(1)\nreturn Both(x, y)[0]", f"{head}@dataclass\nclass Own:\n    n: int = 1\n")

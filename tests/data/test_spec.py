@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit import strict_toml
-from edgekit.data.spec import DataSpec, read_spec
+from edgekit.data.spec import DataSpec, Head, read_spec
 from edgekit.dataset import Preprocessing, load_dataset
 from edgekit.errors import DataError
 
@@ -77,9 +77,27 @@ def test_a_file_that_does_not_fit_names_the_line(tmp_path, text, problem):
     assert problem in str(caught.value)
 
 
+def test_overrides_reach_a_head_whether_the_file_names_it_or_not(tmp_path):
+    (tmp_path / "data.toml").write_text('source = "d.npz"\n[heads.kind]\nmetric = "auc"\n')
+    told = {"heads.kind.task": "classification", "heads.a.b.loss_weight": 2, "heads.other.task": None}
+    spec = read_spec(tmp_path / "data.toml", told)
+    assert spec.heads == {"kind": Head("classification", "auc"), "a.b": Head(loss_weight=2.0)}
+
+
+def test_a_list_that_a_shell_took_the_quotes_of_is_shown_with_them():
+    with pytest.raises(DataError, match=r"Expected `array`, got `str`.*classes") as caught:
+        read_spec("d.npz", {"classes": "[cat,dog]"})
+    assert caught.value.mend == """write a list, and in a shell quote it: 'classes=["cat", "dog"]'"""
+
+
 @pytest.mark.parametrize(
     ("overrides", "problem"),
-    [({"sed": 1}, "did you mean 'seed'"), ({"images.colour": "gray"}, "images.color"), ({"seed": "x"}, "seed")],
+    [
+        ({"heads.kind.metrc": "mae"}, "did you mean 'heads.NAME.metric'"),
+        ({"sed": 1}, "did you mean 'seed'"),
+        ({"images.colour": "gray"}, "images.color"),
+        ({"seed": "x"}, "seed"),
+    ],
 )
 def test_overrides_that_do_not_fit_are_named(overrides, problem):
     with pytest.raises(DataError) as caught:

@@ -359,6 +359,17 @@ def test_teacher_and_student_that_do_not_fit_are_both_named(teacher: Any, data: 
         distill(teacher, pupil(), Distill(width=0.5, training=QUICK), data)
 
 
+def test_outputs_of_one_shape_in_another_order_are_refused(data: Dataset) -> None:
+    layers = import_keras().layers
+    x = import_keras().Input((4,))
+    heads = [layers.Dense(1, name=name)(x) for name in ("gender", "glasses")]
+    first, other = (import_keras().Model(x, outputs) for outputs in (heads, heads[::-1]))
+    said = "the student gives glasses, gender, the teacher gives gender, glasses"
+    with pytest.raises(RecipeError, match=said) as caught:
+        distill(first, other, Distill(training=QUICK), data)
+    assert "teacher's order" in caught.value.mend
+
+
 @pytest.mark.parametrize(
     ("hint", "said"),
     [

@@ -17,7 +17,7 @@ from edgekit.errors import DataError
 from edgekit.recipe import Recipe
 from edgekit.stages.cluster import Cluster, cluster
 from edgekit.stages.factorize import Factorize, factorize
-from edgekit.stages.lesson import Teacher, taught
+from edgekit.stages.lesson import Blend, Lesson, Teacher, taught
 from edgekit.stages.prune_weights import PruneWeights, prune_weights
 from edgekit.stages.train import fine_tune
 from edgekit.stages.training import Training
@@ -76,6 +76,26 @@ def test_with_a_whole_teacher_no_labels_are_needed(run: Any, stage: Any, data: D
         run(model, stage, unlabelled(data))
     done = run(model, msgspec.structs.replace(stage, teacher=1.0), unlabelled(data))
     assert np.isfinite(done.history[-1].loss)
+
+
+@pytest.mark.parametrize(
+    ("activation", "labels", "settings", "form"),
+    [
+        ("softplus", np.linspace(0.1, 0.9, 40), {"task": "regression"}, "values"),
+        (None, [[1, 1], [0, 1]] * 20, {"task": "classification", "metric": "auc"}, "yes or no"),
+    ],
+)
+def test_the_task_says_how_outputs_are_compared(
+    activation: str | None, labels: Any, settings: dict[str, str], form: str, tmp_path: Path
+) -> None:
+    keras = import_keras()
+    keras.utils.set_random_seed(0)
+    y = np.asarray(labels)
+    x = keras.Input((3,))
+    network = keras.Model(x, keras.layers.Dense(1 if y.ndim == 1 else 2, activation=activation)(x))
+    np.savez(tmp_path / "d.npz", x_train=np.full((40, 3), 0.01, np.float32), y_train=y, x_test=np.ones((2, 3)))
+    data = match(load_dataset(tmp_path / "d.npz", overrides=settings), network.inputs, network.outputs)
+    assert Lesson([network], network, data, Blend(0.5, 0.5), "auto").forms == [form]
 
 
 def test_the_model_that_came_in_teaches_all_stages(digits: Path, model: Any, tmp_path: Path) -> None:

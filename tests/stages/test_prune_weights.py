@@ -281,6 +281,16 @@ def test_zeros_survive_a_later_training_only_with_preserve(network: Any, data: D
     assert max(zeros(lost.model).values()) < 0.1
 
 
+def test_a_second_pruning_keeps_the_zeros_of_the_first(network: Any, data: Dataset) -> None:
+    first = apply(network, plan(network, PruneWeights(sparsity=0.7)))
+    rules = (PruneLayers("*", keep=True), PruneLayers("digit", sparsity=0.8))
+    second = prune_weights(first, PruneWeights(sparsity=0.8, layers=rules, training=QUICK), data)
+    assert second.history[-1].best
+    assert zeros(second.model) == {**zeros(first), "digit/kernel": pytest.approx(0.8, abs=0.01)}
+    for old, new in zip(kernels_of(first), kernels_of(second.model), strict=True):
+        assert not new.value[old.value == 0].any()
+
+
 def test_an_interrupted_pruning_goes_on_to_the_same_zeros(network: Any, data: Dataset, tmp_path: Path) -> None:
     made = plan(network, PruneWeights(sparsity=0.8))
 

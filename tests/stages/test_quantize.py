@@ -115,6 +115,19 @@ def test_an_operator_can_stay_in_float(engine: Any, source: Source) -> None:
     assert (types["SOFTMAX"], types["CONV_2D"]) == ("float32", "int8")
 
 
+@pytest.mark.parametrize("engine", ["litert", "converter"])
+def test_an_operator_that_an_engine_calls_otherwise_can_stay_in_float(engine: Any, tmp_path: Path) -> None:
+    keras = import_keras()
+    layers = [keras.layers.Conv2D(2, 3, padding="same"), keras.layers.Conv2DTranspose(2, 2, 2)]
+    model = from_keras(keras.Sequential([keras.Input((4, 4, 1)), *layers]), "wider", "wider", None)
+    file = export(model, 1, tmp_path / "export").lower()
+    samples = [np.random.default_rng(0).normal(size=(8, 4, 4, 1)).astype(np.float32)]
+    stage = Quantize("int8", "per-channel", "per-channel", "int8", engine, keep_float=("TRANSPOSE_CONV",))
+    made = inspect_model(quantize(Source(file, calibrate(file, samples)), stage))
+    types = {operator.name: operator.dtype for operator in made.operators}
+    assert (types["TRANSPOSE_CONV"], types["CONV_2D"]) == ("float32", "int8")
+
+
 def test_the_same_inputs_give_the_same_bytes(source: Source) -> None:
     for engine in ("litert", "converter"):
         stage = _stage("int8", "per-channel", engine)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -240,12 +241,20 @@ def test_frozen_models_fixed_batches_and_wrong_losses_are_refused(model: Any, da
         fine_tune(model, data, Training(loss="mse"))
 
 
+def test_layers_that_the_model_has_frozen_are_told(model: Any, data: Dataset) -> None:
+    partly, said = copy_of(model), list[str]()
+    partly.get_layer("conv").trainable = False
+    once = Training(epochs=1, batch_size=32)
+    fine_tune(partly, data, once, say=said.append)
+    assert said[0] == "training: frozen in the model: conv (training.unfreeze = true trains them)"
+    fine_tune(partly, data, msgspec.structs.replace(once, unfreeze=True), say=said.append)
+    assert sum("frozen" in line for line in said) == 1
+
+
 @pytest.mark.parametrize(
     "wrong", [{"epochs": 0}, {"learning_rate": 0.0}, {"batch_size": 0}, {"optimizer": "lion"}, {"loss": "hinge"}]
 )
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, Any]) -> None:
-    import msgspec
-
     with pytest.raises(msgspec.ValidationError, match=next(iter(wrong))):
         msgspec.convert(wrong, Training)
 
@@ -294,6 +303,15 @@ def test_the_loss_of_probabilities_is_that_of_their_logits() -> None:
         assert float(loss) == pytest.approx(golden, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["logits", "softmax", "sigmoid"])
+def test_labels_of_several_classes_at_once_are_a_question_each(kind: Any) -> None:
+    tf = import_tensorflow()
+    logits, marks = np.array([[2.0, -1.0, 0.5]], np.float32), np.array([[1, 0, 1]])
+    p = 1 / (1 + np.exp(-logits))
+    loss = losses.crossentropy(tf.constant(marks), tf.constant(logits if kind == "logits" else p), kind)
+    assert float(loss) == pytest.approx(-np.log(np.where(marks, p, 1 - p)).sum(), rel=1e-4)
+
+
 def _task(name: str, keras: Any, rng: np.random.Generator) -> tuple[Any, dict[str, Any]]:
     layers = keras.layers
     x = keras.Input((6, 6, 2))
@@ -304,6 +322,9 @@ def _task(name: str, keras: Any, rng: np.random.Generator) -> tuple[Any, dict[st
             "x": images,
             "y": bright.astype(np.int64),
         }
+    if name == "several classes":
+        marks = np.stack([bright, images[:, 0, 0, 0] > 0, images[:, 0, 0, 1] > 0], axis=1).astype(np.int64)
+        return keras.Model(x, layers.Dense(3, activation="sigmoid")(layers.Flatten()(x))), {"x": images, "y": marks}
     if name == "regression":
         return keras.Model(x, layers.Dense(1)(layers.Flatten()(x))), {"x": images, "y": images.mean((1, 2, 3)) + 0.5}
     if name == "masks":
@@ -314,7 +335,7 @@ def _task(name: str, keras: Any, rng: np.random.Generator) -> tuple[Any, dict[st
     return keras.Model(x, two), {"x": images, "y.a": bright.astype(np.int64), "y.b": bright.astype(np.int64) + 1}
 
 
-@pytest.mark.parametrize("name", ["binary", "regression", "masks", "autoencoder", "two outputs"])
+@pytest.mark.parametrize("name", ["binary", "several classes", "regression", "masks", "autoencoder", "two outputs"])
 def test_every_task_learns_with_the_automatic_loss(name: str, tmp_path: Path) -> None:
     keras = import_keras()
     keras.utils.set_random_seed(0)
@@ -325,7 +346,10 @@ def test_every_task_learns_with_the_automatic_loss(name: str, tmp_path: Path) ->
         for key, value in arrays.items()
     }
     np.savez(tmp_path / "data.npz", **parts)
-    settings = {"task": "regression"} if name == "regression" else {}
+    settings = {
+        "regression": {"task": "regression"},
+        "several classes": {"task": "classification", "metric": "auc"},
+    }.get(name, {})
     from edgekit.model.live import from_keras
 
     known = from_keras(model, "test", "test", None)
@@ -390,6 +414,13 @@ def test_a_loss_of_your_own_is_minimised(data: Dataset, model: Any, tmp_path: Pa
     assert own.history[0].validation_loss == pytest.approx(usual.history[0].validation_loss / 2, rel=1e-3)
 
 
+def test_a_loss_of_your_own_gets_labels_in_the_rank_of_the_outputs(tmp_path: Path) -> None:
+    tf = import_tensorflow()
+    (tmp_path / "square.py").write_text("def loss(y, out):\n    return (out - y) ** 2\n")
+    loss = losses.loss_of(f"{tmp_path}/square.py:loss", "regression")
+    assert float(loss(tf.constant([1.0, 2.0, 3.0]), tf.constant([[2.0], [3.0], [4.0]]), "logits")) == 1
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
@@ -426,6 +457,16 @@ def test_an_edited_loss_begins_anew(data: Dataset, model: Any, tmp_path: Path) -
         source.write_text(f"def loss(y, out):\n    return {factor} + 0 * out[0, 0]\n")
         losses_seen.append(fine_tune(model, data, config, checkpoint=path).history[-1].loss)
     assert losses_seen == [1, 2]
+
+
+def test_an_edited_metric_begins_anew(data: Dataset, model: Any, tmp_path: Path) -> None:
+    source, path = tmp_path / "edited.py", tmp_path / "checkpoint"
+    own = replace(data, spec=msgspec.structs.replace(data.spec, metric=f"{source}:metric"))
+    seen = []
+    for value in (1, 2):
+        source.write_text(f"def metric(y, out):\n    return {value}\n")
+        seen.append(fine_tune(model, own, Training(epochs=1, patience=0), checkpoint=path).history[-1].value)
+    assert seen == [1, 2]
 
 
 def test_errors_are_of_the_tree() -> None:

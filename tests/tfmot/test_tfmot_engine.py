@@ -172,6 +172,24 @@ def test_clustering_keeps_the_zeros_that_are_there(network: Model, legacy: Path,
         assert not after[name][before[name] == 0].any()
 
 
+def test_zeros_stay_in_layers_that_later_stages_leave_alone(network: Model, legacy: Path, tmp_path: Path) -> None:
+    def only(name: str) -> tuple[PruneLayers, ...]:
+        return PruneLayers("*", keep=True), PruneLayers(name, sparsity=0.5)
+
+    stages = [
+        PruneWeights(sparsity=0.5, layers=only("second"), training=SHORT),
+        PruneWeights(sparsity=0.5, layers=only("hidden"), training=SHORT),
+        Cluster(clusters=5, only=("third",), training=SHORT),
+    ]
+    model, file, pruned = network.keras, network.path, ("second", "hidden")
+    for place, stage in enumerate(stages):
+        before = kernels(model)
+        done = engine.train(model, file, stage, setting(legacy, network, tmp_path / str(place)))
+        model, file = done.model, done.file
+        assert all(not kernels(model)[name][before[name] == 0].any() for name in pruned[:place])
+    assert [round(float(np.mean(kernels(model)[name] == 0)), 1) for name in pruned] == [0.5, 0.5]
+
+
 def test_an_interrupted_training_goes_on_and_ends_as_an_undisturbed_one(
     network: Model, legacy: Path, tmp_path: Path
 ) -> None:
