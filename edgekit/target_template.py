@@ -98,6 +98,7 @@ def variation(name: str, extends: str, file: TargetFile) -> str:
     given = {"extends": extends, "name": name, "title": ""}
     meant = {key.name: key for key in keys(Target)}
     top = [_lines(meant[key], value) for key, value in given.items()]
+    top.append(f"{_comment(meant['notes'].told)}\nnotes = []  # in place of those of the other board")
     tables = [_varied(table, TABLES[table], getattr(parent, table)) for table in _VARIED]
     return "\n\n".join([intro, *top, *tables, _sources_table(_VARIED, _VARIED)]) + "\n"
 

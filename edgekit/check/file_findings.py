@@ -10,6 +10,7 @@ from edgekit.operators import OperatorTable
 from edgekit.target import Target
 from edgekit.tflite.inspect import ModelContents, OperatorInfo, TensorInfo
 from edgekit.tflite.memory_plan import plan_memory
+from edgekit.tflite.pieces import CALLING
 from edgekit.units import format_bytes
 
 _CASTS = {"QUANTIZE", "DEQUANTIZE"}
@@ -184,6 +185,10 @@ def _arena(summary: ModelContents, target: Target) -> Iterator[Finding]:
     """The tensors between operators, and states, fit the memory, and their budget."""
     plan, main = plan_memory(summary, target.planner), _main(summary)
     needed = plan.arena_bytes + plan.persistent_bytes
+    callers = [op for op in main if op.name in CALLING]
+    if callers and target.planner == "micro":
+        problem = "the tensors of the graphs that it calls are not counted"
+        yield Finding("info", "memory-not-counted", named(callers), problem, "see `edgekit memory --record`")
     for claim, place, limit in (
         ("budget.arena_bytes", "the budget", target.budget.arena_bytes),
         ("memory.ram_bytes", "the memory", target.memory.ram_bytes),

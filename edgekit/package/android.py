@@ -137,7 +137,6 @@ def _names(name: str, options: AndroidOptions) -> _Names:
 def _facts(bundle: Bundle, names: _Names, options: AndroidOptions) -> dict[str, Any]:
     """What the templates are filled with."""
     gpu = any(variant.unit == "gpu" for variant in bundle.variants)
-    first = bundle.variants[0].contract
     return {
         **java_facts(bundle),
         "title": java_text.comment(bundle.name),
@@ -157,7 +156,6 @@ def _facts(bundle: Bundle, names: _Names, options: AndroidOptions) -> dict[str, 
         "delivery_library": _DELIVERY[options.pack],
         "dependencies": _dependencies(options.runtime, gpu),
         "compiled": bool(options.classpath),
-        "all_real": all(one.dtype == "float32" or one.scale for one in (*first.inputs, *first.outputs)),
     }
 
 

@@ -17,6 +17,7 @@ from edgekit.package.description import in_words
 def java_facts(bundle: Bundle) -> dict[str, Any]:
     """The constants of the sources."""
     known = bundle.variants[0].contract
+    all_real = all(variant.contract.all_real for variant in bundle.variants)
     return {
         "mean": [java_text.number(value) for value in known.preprocessing.mean],
         "scale": [java_text.number(value) for value in known.preprocessing.scale],
@@ -24,9 +25,17 @@ def java_facts(bundle: Bundle) -> dict[str, Any]:
         "preparation": in_words(known.preprocessing) or "taken as they are",
         "prepared": known.preprocessing != Preprocessing(),
         "labels": len(known.labels),
-        "classifies": known.classifies,
+        "samples": ", ".join(_samples(len(known.inputs))),
+        "all_real": all_real,
+        "classifies": known.classifies and all_real,  # its samples and scores are float[]
+        "names_classes": known.scores_labels and not all_real,
         "variants": [_variant(variant) for variant in bundle.variants],
     }
+
+
+def _samples(count: int) -> list[str]:
+    """What the README calls a raw sample for each input."""
+    return ["sample"] if count == 1 else [f"sample{number}" for number in range(1, count + 1)]
 
 
 def _variant(variant: Variant) -> dict[str, Any]:

@@ -34,6 +34,8 @@ _MADE_BY = ("edgekit", "ai-edge-litert", "tflite-runtime", "tflite-micro", "cycl
 _EDGETPU = b"edgetpu-custom-op"
 IN_RUNTIME = frozenset({"TFLite_Detection_PostProcess"})
 """Custom operators that LiteRT has kernels for."""
+FIRST_VERSION = "1.0.0"
+"""That of a package where none is told."""
 _VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}")
 _CONSTANT = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _SMALLEST, _LARGEST = 1.17549435e-38, 3.4028234e38  # of a float in C
@@ -99,34 +101,38 @@ class Packaged:
 
 
 def package_model(
-    models: Sequence[str | Path],
-    out: Path,
+    models: str | Path | Sequence[str | Path],
+    out: str | Path,
     *,
     kind: str,
     name: str | None = None,
-    version: str = "1.0.0",
+    version: str = FIRST_VERSION,
     licence: str | None = None,
     target: str | Path | None = None,
-    labels: Path | None = None,
-    vectors: Sequence[Path] = (),
+    labels: str | Path | None = None,
+    vectors: str | Path | Sequence[str | Path] = (),
     constants: Mapping[str, float] | None = None,
     force: bool = False,
     options: Any = None,
 ) -> Packaged:
-    """Package .tflite files or artifact folders into the folder `out`.
+    """Package a .tflite file or artifact folder, or several, into the folder `out`.
 
     A model is a path, or `UNIT=PATH` where the package has several: `gpu=float16.tflite`. `name` begins the names in
-    the package (default: the model's). `labels` is a text file with a line for each place of the output, `vectors` are
-    files of `edgekit vectors` to use instead of random samples. `constants` are numbers that the code on the device
-    needs beside the model, such as a threshold. `options` are those of the kind.
+    the package (default: the model's). A file's metadata keep a name and version of their own unless others than the
+    defaults are given. `labels` is a text file with a line for each place of the output, `vectors` are files of
+    `edgekit vectors` to use instead of random samples. `constants` are numbers that the code on the device needs beside
+    the model, such as a threshold. `options` are those of the kind.
 
     Raises ModelError for what cannot be read or run there, InputError for options that do not fit, GateError where a
-    model breaks a rule or budget of `target` (unless `force`), OutputError for a folder that holds something else.
+    model, or its arena in firmware, breaks a rule or budget of `target` (unless `force`), OutputError for a folder that
+    holds something else.
     """
     if kind not in KINDS:
         raise InputError(f"no kind of package is called {kind!r}", did_you_mean(kind, KINDS))
     if not _VERSION.fullmatch(version):
         raise InputError(f"{version!r} is no version", "give numbers with points between, such as 1.0.0")
+    models, vectors = _several(models), tuple(map(Path, _several(vectors)))
+    out, labels = Path(out), Path(labels) if labels else None
     if not models:
         raise InputError("no model to package", "give a .tflite file, or a folder of edgekit optimize")
     sources = _sources(models)
@@ -179,7 +185,7 @@ def write_stamp(path: Path) -> None:
 
 def _made(order: Order, out: Path, key: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The manifest of a package that is made now, and what was written."""
-    from edgekit.package.contents import bundle_of, manifest_of
+    from edgekit.package.contents import bundle_of, judge_arena, manifest_of
     from edgekit.package.sbom import package_sbom, require_cyclonedx
 
     require_cyclonedx()
@@ -187,6 +193,7 @@ def _made(order: Order, out: Path, key: str) -> tuple[dict[str, Any], tuple[str,
     bundle, notes = bundle_of(order, kind)
     options = order.options if order.options is not None or kind.options is None else kind.options()
     built = kind.build(bundle, options)
+    notes += judge_arena(order, built.record.get("arena"))
     tools = versions(_MADE_BY)
     files = {**built.files, "sbom.cdx.json": package_sbom(bundle, tools)}
     manifest = {**manifest_of(order, bundle, built, notes), "versions": tools}
@@ -212,6 +219,11 @@ def _facts(order: Order) -> dict[str, Any]:
         "versions": versions(_MADE_BY),
         "date": os.environ.get("SOURCE_DATE_EPOCH", ""),
     }
+
+
+def _several(paths: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    """One path as the only one of several."""
+    return [paths] if isinstance(paths, str | Path) else paths
 
 
 def _sources(models: Sequence[str | Path]) -> dict[str, Source]:

@@ -33,6 +33,11 @@ class Contract(Struct, frozen=True):
     task: str = ""
 
     @property
+    def all_real(self) -> bool:
+        """Whether all inputs and outputs stand for real numbers: floats, or integers with a scale."""
+        return all(one.dtype == "float32" or bool(one.scale) for one in (*self.inputs, *self.outputs))
+
+    @property
     def scores_labels(self) -> bool:
         """Whether the only output is one number for each label."""
         places = math.prod(max(size, 1) for size in self.outputs[0].shape) if len(self.outputs) == 1 else 0
@@ -78,6 +83,7 @@ class Bundle:
     """The variants of one model, in the order of choice, and what is said of them; `name` is the user's word.
 
     `constants` are numbers that go with the model, as the threshold of an alarm: code on the device reads them.
+    `options` are those of `edgekit package` that ask for the same again, with plain names in place of the user's files.
     """
 
     name: str
@@ -85,6 +91,7 @@ class Bundle:
     version: str
     licence: str | None
     constants: Mapping[str, float] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
     def description(self) -> dict[str, Any]:
         """What a package's code has to know, as JSON-able values: kinds put it inside as `contract.json`."""

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 _WIDTH = 100
 _HEADERS = frozenset(
     {
-        *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math"),
-        *("memory", "setjmp", "signal", "stdalign", "stdarg", "stdatomic", "stdbool", "stddef", "stdint", "stdio"),
-        *("stdlib", "stdnoreturn", "string", "strings", "tgmath", "threads", "time", "uchar", "unistd", "wchar"),
-        "wctype",
+        *("alloca", "assert", "complex", "ctype", "endian", "errno", "fcntl", "features", "fenv", "float", "glob"),
+        *("inttypes", "iso646", "limits", "locale", "malloc", "math", "memory", "newlib", "picolibc", "poll"),
+        *("pthread", "reent", "regex", "sched", "search", "setjmp", "signal", "stdalign", "stdarg", "stdatomic"),
+        *("stdbool", "stddef", "stdint", "stdio", "stdlib", "stdnoreturn", "string", "strings", "tgmath", "threads"),
+        *("time", "uchar", "unistd", "wchar", "wctype"),
     }
 )
 

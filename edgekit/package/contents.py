@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import structs
@@ -12,7 +12,7 @@ from msgspec import structs
 from edgekit.check.check import check
 from edgekit.errors import GateError, InputError
 from edgekit.finding import Finding
-from edgekit.package.build import IN_RUNTIME, Kind, Order
+from edgekit.package.build import FIRST_VERSION, IN_RUNTIME, Kind, Order
 from edgekit.package.bundle import Built, Bundle, Contract, Variant
 from edgekit.package.description import contract_of, metadata_of
 from edgekit.package.folder import digest
@@ -20,12 +20,15 @@ from edgekit.package.golden import golden_vectors
 from edgekit.package.golden_file import GoldenVectors, read_vectors
 from edgekit.package.micro_run import micro_there
 from edgekit.package.source import Source
+from edgekit.real_inputs import RealInputs
 from edgekit.target import Target
 from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import ModelContents, read_contents
-from edgekit.tflite.metadata import read_metadata, write_metadata
+from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
 from edgekit.tflite.metadata_edit import changed, read_labels
+from edgekit.tflite.metadata_schema import ModelMetadata
 from edgekit.tflite.surgery import inline_buffers
+from edgekit.units import format_bytes
 
 _MOST_SAMPLES = 4
 _MOST_ELEMENTS = 1 << 16
@@ -51,7 +54,29 @@ def bundle_of(order: Order, kind: Kind) -> tuple[Bundle, tuple[str, ...]]:
             "make them of this model: edgekit vectors MODEL -o vectors.npz",
         )
     ordered = tuple(variants[unit] for unit in order.sources)
-    return Bundle(order.name, ordered, order.version, order.licence, order.constants), tuple(dict.fromkeys(notes))
+    bundle = Bundle(order.name, ordered, order.version, order.licence, order.constants, _options(order))
+    return bundle, tuple(dict.fromkeys(notes))
+
+
+def judge_arena(order: Order, arena: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Where the whole arena, which is more than its tensors, is too large for the target: what was forced all the same.
+
+    Raises GateError where it was not forced.
+    """
+    if order.target is None or arena is None:
+        return ()
+    size, target = arena["bytes_32"], order.target
+    limits = {"the budget": target.budget.arena_bytes, "the memory": target.memory.ram_bytes}
+    problems = tuple(
+        f"the arena of {order.name} is {format_bytes(size)} ({arena['how']}), and {place} of {target.name} is "
+        f"{format_bytes(limit)}"
+        for place, limit in limits.items()
+        if limit is not None and size > limit
+    )
+    if problems and not order.force:
+        record = "pip install 'edgekit[firmware]' to record it, " if arena["how"] == "planned" else ""
+        raise GateError("; ".join(problems), f"{record}a smaller input or fewer channels; or --force")
+    return problems
 
 
 def manifest_of(order: Order, bundle: Bundle, built: Built, notes: tuple[str, ...]) -> dict[str, Any]:
@@ -67,6 +92,20 @@ def manifest_of(order: Order, bundle: Bundle, built: Built, notes: tuple[str, ..
         "notices": [*notes, *built.notices],
         **built.record,
     }
+
+
+def _options(order: Order) -> tuple[str, ...]:
+    """The options that ask for the same package again."""
+    given = (
+        ("--package-version", order.version if order.version != FIRST_VERSION else ""),
+        ("--licence", order.licence),
+        ("--target", order.target.name if order.target else ""),
+        ("--labels", "labels.txt" if order.labels else ""),
+        ("--vectors", "vectors.npz" if order.vectors else ""),
+        *(("--constant", f"{name}={value!r}") for name, value in order.constants.items()),
+    )
+    flags = ("--force",) if order.force else ()
+    return (*(word for flag, value in given if value for word in (flag, value)), *flags)
 
 
 def _recorded(variant: Variant) -> dict[str, Any]:
@@ -108,6 +147,8 @@ def _variant(
         return Variant(unit, file, source.model, contents, known, golden, source)
     model = _bare(source.model) if kind.bare else _described(source.model, contents, known, order)
     golden = _golden(model, contents, kind, vectors.get(source.sha256))
+    if kind.micro and golden is not None and not golden.head.runtime.startswith("tflite-micro"):
+        notes.append(f"TensorFlow Lite Micro may differ from {golden.head.runtime} by more than golden vectors allow")
     return Variant(unit, file, model, contents, known, golden, source, findings)
 
 
@@ -135,8 +176,16 @@ def _described(model: bytes, contents: ModelContents, known: Contract, order: Or
     own = order.labels is not None or any(source.manifest_bytes for source in order.sources.values())
     if not own:
         return model
-    changes = structs.replace(metadata_of(known), name=order.name, version=order.version, license=order.licence)
-    return write_metadata(model, changed(read_metadata(model), contents, changes))
+    found = read_metadata(model)
+    changes = structs.replace(metadata_of(known), **_words(order, found), license=order.licence)
+    return write_metadata(model, changed(found, contents, changes))
+
+
+def _words(order: Order, found: FileMetadata) -> dict[str, str]:
+    """Name and version to write: those of the order, but for defaults where the file has its own."""
+    old, default = found.model or ModelMetadata(), next(iter(order.sources.values())).name
+    name = {} if old.name and order.name == default else {"name": order.name}
+    return name if old.version and order.version == FIRST_VERSION else {**name, "version": order.version}
 
 
 def _as_cpu(known: Contract, cpu: Variant | None) -> tuple[Contract, GoldenVectors | None]:
@@ -159,15 +208,24 @@ def _as_cpu(known: Contract, cpu: Variant | None) -> tuple[Contract, GoldenVecto
 
 
 def _golden(model: bytes, contents: ModelContents, kind: Kind, given: GoldenVectors | None) -> GoldenVectors | None:
-    """The user's vectors, or random ones: up to four, fewer where they would take more than 65,536 numbers."""
+    """The user's vectors, or random ones: up to four, fewer where they would take more than 65,536 numbers.
+
+    What firmware computes is held against TensorFlow Lite Micro itself, where it is installed and runs the file.
+    """
+    runs = not any(op.custom and op.name not in IN_RUNTIME for op in contents.operators)
+    kernels: Literal["litert", "tflite-micro"] = "tflite-micro" if kind.micro and runs and micro_there() else "litert"
+    if given is not None and kernels == "tflite-micro":
+        made = golden_vectors(model, given.head.samples, data=RealInputs("", given.inputs), kernels=kernels)
+        head = structs.replace(made.head, seed=given.head.seed, data=given.head.data)
+        return GoldenVectors(head, made.inputs, made.outputs)
     if given is not None:
         head = structs.replace(given.head, model_sha256=digest(model))
         return GoldenVectors(head, given.inputs, given.outputs)
-    if kind.bare and any(op.custom and op.name not in IN_RUNTIME for op in contents.operators):
+    if kind.bare and not runs:
         return None
     elements = sum(tensor.elements for tensor in (*contents.inputs, *contents.outputs))
     count = max(1, min(_MOST_SAMPLES, _MOST_ELEMENTS // max(elements, 1)))
-    return golden_vectors(model, count, kernels="tflite-micro" if kind.micro and micro_there() else "litert")
+    return golden_vectors(model, count, kernels=kernels)
 
 
 def _refuse_strangers(variants: Mapping[str, Variant]) -> None:

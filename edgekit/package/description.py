@@ -66,9 +66,9 @@ def contract_of(
     if labels:
         _refuse_labels(labels, known)
         return structs.replace(known, labels=labels), ()
-    if known.labels and len(known.labels) != (places := _places(known)):
+    if known.labels and len(known.labels) != _places(known):
         names, verb = _count(len(known.labels), "class name"), "is" if len(known.labels) == 1 else "are"
-        note = f"the {names} {verb} left out: the output has {_count(places, 'place')}"
+        note = f"the {names} {verb} left out: {_room(known)}"
         return structs.replace(known, labels=()), (note,)
     return known, ()
 
@@ -155,10 +155,10 @@ def _refuse_misfit(found: Preprocessing, tensor: Tensor) -> None:
 
 
 def _refuse_labels(labels: tuple[str, ...], known: Contract) -> None:
-    if len(labels) != (places := _places(known)):
+    if len(labels) != _places(known):
         raise InputError(
-            f"{_count(len(labels), 'label')}, and the output has {_count(places, 'place')}",
-            "give one label for each place, in its order",
+            f"{_count(len(labels), 'label')}, and {_room(known)}",
+            "give one label for each place, in its order" if len(known.outputs) == 1 else "leave --labels out",
         )
 
 
@@ -167,6 +167,13 @@ def _places(known: Contract) -> int:
     if len(known.outputs) != 1:
         return 0
     return known.outputs[0].shape[-1] if known.outputs[0].shape else 1
+
+
+def _room(known: Contract) -> str:
+    """What there is to take labels, in words."""
+    if len(known.outputs) != 1:
+        return f"they are of one output, where the model has {len(known.outputs)}"
+    return f"the output has {_count(_places(known), 'place')}"
 
 
 def _count(number: int, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import msgspec
@@ -76,6 +77,7 @@ def firmware_files(bundle: Bundle, options: None = None) -> Built:
         "numeric": contents.numeric,
         "arena": arena,
         "tensors": ports,
+        "options": " ".join(map(_in_make, bundle.options)),
         "preparation": in_words(variant.contract.preprocessing),
         "inputs": contents.inputs,
         "outputs": contents.outputs,
@@ -83,6 +85,7 @@ def firmware_files(bundle: Bundle, options: None = None) -> Built:
         "labels": [c_text.string(label) for label in variant.contract.labels],
         "ops": operators,
         "custom": [one for one in operators if one.parameter],
+        "variables": _resource_variables(variant.model, contents.subgraphs),
         "bytes": c_text.byte_lines(variant.model),
         "count": golden.head.samples if golden else 0,
         "runtime": c_text.comment(golden.head.runtime) if golden else "",
@@ -114,6 +117,12 @@ def refuse_what_cannot_run(source: Source, contents: ModelContents) -> None:
             raise ModelError(f"{tensor.name!r} is of type {tensor.dtype}", "make it with int8 inputs and outputs")
     if not contents.inputs or not contents.outputs:
         raise ModelError("the model has no input, or no output", "convert it with both")
+
+
+def _resource_variables(model: bytes, subgraphs: int) -> int:
+    """How many variables the interpreter makes room for, counted as TensorFlow Lite Micro does: by their names."""
+    operators = [op for number in range(subgraphs) for op in read_graph(model, subgraph=number).operators]
+    return len({op.options.get("SharedName") for op in operators if op.name == "VAR_HANDLE"})
 
 
 def _ports(contents: ModelContents) -> tuple[Port, ...]:
@@ -166,6 +175,11 @@ def _plain(values: Array) -> list[int | float]:
 
 def _filled(template: str, facts: dict[str, Any]) -> bytes:
     return filled(f"firmware/{template}", facts, {"c_string": c_text.string, "plain": _in_markdown})
+
+
+def _in_make(word: str) -> str:
+    """A word of a command in a variable of Make."""
+    return shlex.quote(" ".join(word.split())).replace("$", "$$").replace("#", "\\#")
 
 
 def _in_markdown(name: str) -> str:

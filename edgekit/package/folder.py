@@ -17,10 +17,11 @@ from typing import Any
 
 from edgekit.errors import OutputError
 from edgekit.new_file import new_file
+from edgekit.tflite.artifact_folder import PACKAGE
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.minisig"
-KIND = "edgekit package"
+KIND = PACKAGE
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
@@ -71,10 +72,10 @@ def write_package(folder: Path, files: Mapping[str, bytes], manifest: Mapping[st
     """Bring a locked folder to these files, each whole or not at all, and give the names that changed.
 
     Files of an earlier package that are no longer made are removed, and a signature of another manifest. Raises
-    OutputError where the folder holds files of someone else, or cannot be written.
+    OutputError where the folder holds files of someone else or a package of another kind, or cannot be written.
     """
     old = read_manifest(folder)
-    _refuse_foreign(folder, old)
+    _refuse_foreign(folder, old, manifest.get("for"))
     hashes = {name: digest(data) for name, data in sorted(files.items())}
     whole = {"kind": KIND, "key": key, **manifest, "files": hashes}
     last = (json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
@@ -124,10 +125,12 @@ def _escaped(name: str) -> str:
     return name.replace("$", "$$").replace("#", "\\#").replace(" ", "\\ ")
 
 
-def _refuse_foreign(folder: Path, old: dict[str, Any] | None) -> None:
+def _refuse_foreign(folder: Path, old: dict[str, Any] | None, kind: str | None) -> None:
     found = sorted(path.name for path in folder.iterdir() if not path.name.endswith(".partial"))
     if old is None and found:
         raise OutputError(f"{folder} holds other files, such as {found[0]}", "give a new folder, or an empty one")
+    if old is not None and old.get("for", kind) != kind:
+        raise OutputError(f"{folder} holds a package for {old['for']}", "give another folder")
 
 
 def _inside(folder: Path, name: str) -> bool:

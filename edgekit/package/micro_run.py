@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -60,8 +61,11 @@ def run_micro(
 def _child(folder: Path, seconds: float) -> subprocess.CompletedProcess[bytes]:
     """The child, which is killed when the time is over."""
     words = [sys.executable, "-m", micro_child.__name__, str(folder)]
+    told = {**os.environ, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
-        return subprocess.run(words, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=seconds)
+        return subprocess.run(
+            words, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=seconds, env=told
+        )
     except subprocess.TimeoutExpired:
         raise RunError(
             f"TensorFlow Lite Micro ran the vectors for {seconds:g} s without an end",

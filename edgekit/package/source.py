@@ -1,4 +1,4 @@
-"""What is packaged: a .tflite file, or an artifact folder of `edgekit optimize`, read without loading any stage."""
+"""What is packaged: a .tflite file, or an artifact of `edgekit optimize`, read without loading any stage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
-from edgekit.tflite.artifact_folder import MANIFEST, tflite_path
+from edgekit.tflite.artifact_folder import MANIFEST, is_described, tflite_path
 
 if TYPE_CHECKING:
     from edgekit.artifact import Manifest
@@ -44,12 +44,16 @@ class Source:
 
 
 def open_source(path: Path) -> Source:
-    """Read a file or an artifact folder. Raises ModelError for what is neither, or no longer what its manifest says."""
+    """Read an artifact folder or a file; one that lies in such a folder has what its manifest says, too.
+
+    Raises ModelError for what is neither, or no longer what the folder's manifest says.
+    """
     file = tflite_path(path)
-    if file == path:
-        return Source(_read(path), path.stem, (path,))
-    described = path / MANIFEST
-    return Source(_read(file), file.stem, (file, described), _read(described))
+    model = _read(file)
+    if file == path and not is_described(file, model):
+        return Source(model, file.stem, (file,))
+    described = file.parent / MANIFEST
+    return Source(model, file.stem, (file, described), _read(described))
 
 
 def _read(path: Path) -> bytes:

@@ -12,6 +12,9 @@ from pathlib import Path
 from edgekit.errors import ModelError
 
 MANIFEST = "manifest.json"
+PACKAGE = "edgekit package"
+"""What the manifest of a package says that it is of: it describes other files than an artifact's."""
+
 _NAMED = 3
 
 
@@ -39,11 +42,24 @@ def tflite_path(path: Path) -> Path:
     return file
 
 
+def is_described(file: Path, data: bytes | None = None) -> bool:
+    """Whether the manifest beside a file is that of an artifact with a file of this name, and of just these bytes."""
+    try:
+        found, digest = _described(file.parent / MANIFEST)
+    except ModelError:
+        return False
+    return found == file and (data is None or hashlib.sha256(data).hexdigest() == digest)
+
+
 def _described(manifest: Path) -> tuple[Path, str]:
+    found = None
     try:
         found = json.loads(manifest.read_bytes())
         return manifest.parent / Path(found["file"]).name, str(found["sha256"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        if isinstance(found, dict) and found.get("kind") == PACKAGE:
+            mend = "give the .tflite in it, or an artifact folder"
+            raise ModelError(f"{manifest.parent}: this is a package", mend) from None
         raise ModelError(f"{manifest}: not the manifest of an artifact", "make it with edgekit optimize") from None
 
 

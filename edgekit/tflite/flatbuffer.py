@@ -28,11 +28,16 @@ _LEAST_ROOM = 1 << 16
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError, OverflowError, AttributeError)
 
 
-def read_bytes(source: bytes | bytearray | Path) -> bytes | bytearray:
+def label_of(source: bytes | bytearray | str | Path) -> str:
+    """What a model is called in errors: its path, or `model` where it is in memory."""
+    return str(source) if isinstance(source, str | Path) else "model"
+
+
+def read_bytes(source: bytes | bytearray | str | Path) -> bytes | bytearray:
     """The bytes of a model, from memory, a file or an artifact's folder. Raises ModelError if it cannot be read."""
-    if not isinstance(source, Path):
+    if not isinstance(source, str | Path):
         return source
-    source = tflite_path(source)
+    source = tflite_path(Path(source))
     try:
         if source.is_char_device() or source.is_block_device():
             raise ModelError(f"{source}: a device, not a file", "give a .tflite file")

@@ -64,10 +64,18 @@ class Tensor(Struct, frozen=True, eq=False):
     @property
     def steps(self) -> NDArray[Any]:
         """The scales, in a shape that goes with the values: one for all, or one for each slice."""
+        return self._spread(np.asarray(self.scales, np.float64))
+
+    @property
+    def zeros(self) -> NDArray[Any]:
+        """The integers that stand for zero, in a shape that goes with the values; 0 where none is given."""
+        return self._spread(np.asarray(self.zero_points or (0,), np.int64))
+
+    def _spread(self, numbers: NDArray[Any]) -> NDArray[Any]:
         shape = [1] * len(self.shape)
-        if len(self.scales) > 1:
-            shape[self.quantized_axis] = len(self.scales)
-        return np.reshape(np.asarray(self.scales, np.float64), shape)
+        if len(numbers) > 1:
+            shape[self.quantized_axis] = len(numbers)
+        return np.reshape(numbers, shape)
 
     def values(self) -> NDArray[Any] | None:
         """The constant in the tensor's shape; None if there is none, or if its bytes are packed, sparse or too few."""
@@ -122,13 +130,13 @@ class Graph(Struct, frozen=True, eq=False):
         return [self.tensors[index] for index in operator.outputs if index >= 0]
 
 
-def read_graph(source: bytes | bytearray | Path, name: str | None = None) -> Graph:
-    """Read the main graph of a TFLite file (bytes or a path). Raises ModelError for anything that is none."""
-    label = name or (str(source) if isinstance(source, Path) else "model")
+def read_graph(source: bytes | bytearray | str | Path, name: str | None = None, subgraph: int = 0) -> Graph:
+    """Read the main graph of a TFLite file (bytes or a path), or another one. Raises ModelError for what is none."""
+    label = name or flatbuffer.label_of(source)
     data = flatbuffer.read_bytes(source)
     model = flatbuffer.open_model(data, label)
     with flatbuffer.damage_named(label):
-        return _graph(model, model.Subgraphs(0), data)
+        return _graph(model, model.Subgraphs(subgraph), data)
 
 
 def _graph(model: Any, graph: Any, data: bytes | bytearray) -> Graph:

@@ -103,19 +103,19 @@ class ModelSummary(ModelContents, frozen=True, kw_only=True):
     deflated_bytes: int
 
 
-def inspect_model(source: bytes | bytearray | Path, name: str | None = None) -> ModelSummary:
+def inspect_model(source: bytes | bytearray | str | Path, name: str | None = None) -> ModelSummary:
     """Read a TFLite file (bytes or a path) and deflate it. Raises ModelError for anything that is not a sound one."""
     data = flatbuffer.read_bytes(source)
-    contents = read_contents(data, name or (str(source) if isinstance(source, Path) else None))
+    contents = read_contents(data, name or flatbuffer.label_of(source))
     return ModelSummary(**structs.asdict(contents), deflated_bytes=deflated_bytes(data))
 
 
-def read_contents(source: bytes | bytearray | Path, name: str | None = None) -> ModelContents:
+def read_contents(source: bytes | bytearray | str | Path, name: str | None = None) -> ModelContents:
     """Read a TFLite file (bytes or a path) without deflating it, which takes longer than all the rest.
 
     Raises ModelError for anything that is not a sound one.
     """
-    label = name or (str(source) if isinstance(source, Path) else "model")
+    label = name or flatbuffer.label_of(source)
     data = flatbuffer.read_bytes(source)
     model = flatbuffer.open_model(data, label)
     with flatbuffer.damage_named(label):

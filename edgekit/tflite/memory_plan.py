@@ -2,7 +2,8 @@
 
 Both planners are greedy by size (Pisarchyk and Lee 2020, arXiv:2001.03288, section 4.3). LiteRT's `ArenaPlanner` takes
 the tightest gap, on 64 bytes, and keeps inputs; TFLite Micro's `GreedyMemoryPlanner` the first gap, on
-16 bytes. What kernels ask for themselves (scratch buffers) and what a delegate keeps instead is in neither.
+16 bytes. What kernels ask for themselves (scratch buffers), what a delegate keeps instead and the bodies of loops and
+branches are in neither.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Literal
 import numpy as np
 from msgspec import Struct
 
-from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
+from edgekit.tflite.inspect import ModelContents, OperatorInfo, TensorInfo, read_contents
 
 Planner = Literal["litert", "micro"]
 
 _LITERT, _MICRO = 64, 16  # bytes on which tensors begin
+
+_ON_VARIABLES = {"READ_VARIABLE", "ASSIGN_VARIABLE"}
 
 _BYTES = {
     **dict.fromkeys(("int8", "uint8", "bool", "int4"), 1),
@@ -43,7 +46,8 @@ class MemoryPlan(Struct, frozen=True):
     """The arena of a main graph, in bytes.
 
     `live_bytes` is the most that lives at once, at operator `peak`: no plan is smaller. `persistent_bytes` are states,
-    which are kept apart. `dynamic` names tensors with open dimensions, counted as 1.
+    which are kept apart: variable tensors, and resource variables that the graph reads or assigns. `dynamic` names
+    tensors with open dimensions, counted as 1.
     """
 
     arena_bytes: int
@@ -69,7 +73,7 @@ def plan_memory(source: bytes | bytearray | Path | ModelContents, planner: Plann
         arena_bytes=top,
         live_bytes=live.get(peak, 0),
         peak=peak,
-        persistent_bytes=sum(sizes[index] for index, tensor in enumerate(contents.tensors) if tensor.variable),
+        persistent_bytes=sum(_states(contents, sizes).values()),
         tensors=tensors,
         dynamic=tuple(contents.tensors[index].name for index in moving if contents.tensors[index].dynamic),
     )
@@ -78,6 +82,17 @@ def plan_memory(source: bytes | bytearray | Path | ModelContents, planner: Plann
 def tensor_bytes(tensor: TensorInfo) -> int:
     """Bytes of a tensor's values; 0 for strings and other things without a fixed size."""
     return tensor.elements * _BYTES.get(tensor.dtype, 0)
+
+
+def _states(contents: ModelContents, sizes: dict[int, int]) -> dict[int, int]:
+    """{variable tensor, or handle of a resource variable: bytes of what it keeps}."""
+    found = {index: sizes[index] for index, tensor in enumerate(contents.tensors) if tensor.variable}
+    for operator in contents.operators:
+        touched = [index for index in (*operator.inputs, *operator.outputs) if index >= 0]
+        if operator.subgraph == 0 and operator.name in _ON_VARIABLES and len(touched) == 2:
+            handle, value = touched
+            found[handle] = sizes[value]
+    return found
 
 
 def _up(size: int, unit: int) -> int:
@@ -90,7 +105,8 @@ Life = tuple[int, int]
 def lives(contents: ModelContents, planner: Planner) -> dict[int, Life]:
     """{tensor: first and last operator that need it}, of what moves in the arena: put in or computed, and no state.
 
-    Outputs live to the end, with LiteRT inputs do, too.
+    Outputs live to the end, with LiteRT inputs do, too. TFLite Micro gives room also to what is only read and no
+    constant, as the scratch memory of an NPU, from the start.
     """
     operators = [op for op in contents.operators if op.subgraph == 0]
     end = max(len(operators) - 1, 0)
@@ -100,6 +116,8 @@ def lives(contents: ModelContents, planner: Planner) -> dict[int, Life]:
         for index in operator.outputs:
             first.setdefault(index, number)
             last[index] = number
+        if planner == "micro":
+            first |= dict.fromkeys(_unwritten(contents, operator) - first.keys(), 0)
         last.update((index, number) for index in operator.inputs if index in first)
     kept = kept_tensors(contents, planner)
     return {
@@ -107,6 +125,12 @@ def lives(contents: ModelContents, planner: Planner) -> dict[int, Life]:
         for index, begin in first.items()
         if index >= 0 and not contents.tensors[index].variable and tensor_bytes(contents.tensors[index])
     }
+
+
+def _unwritten(contents: ModelContents, operator: OperatorInfo) -> set[int]:
+    """What an operator reads that is no constant, and not empty."""
+    read = {index: contents.tensors[index] for index in operator.inputs if index >= 0}
+    return {index for index, tensor in read.items() if not tensor.constant_bytes and 0 not in tensor.shape}
 
 
 def kept_tensors(contents: ModelContents, planner: Planner) -> set[int]:

@@ -227,6 +227,25 @@ def test_classes_are_offered_only_where_the_output_is_one_number_for_each() -> N
         assert (b"classify(" in files["README.md"]) == offered
 
 
+def test_integers_that_stand_for_themselves_are_not_offered_to_methods_for_real_numbers() -> None:
+    graph = tiny_models.Graph()
+    x, y = graph.tensor("x", (1, 4), tiny_models.INT32), graph.tensor("y", (1, 4))
+    graph.operator(tiny_models.CUSTOM, [x], [y], "Read")
+    bundle = bundle_of(graph.bytes([x], [y]), labels=LABELS)
+    files = android_files(bundle, AndroidOptions()).files
+    readme = files["README.md"].decode()
+    assert b"classify(" not in files["java/org/edgekit/pets/PetsModel.java"]
+    assert "model.invoke(inputs)" in readme
+    assert "PetsProcessing.top(scores, labels, 3)" in readme
+    assert "byte[]" not in readme
+    assert "byte[]" in android_files(bundle_of(tiny_models.negative()), AndroidOptions()).files["README.md"].decode()
+
+
+def test_a_model_of_several_inputs_is_given_a_sample_for_each() -> None:
+    files = android_files(bundle_of(tiny_models.sum_and_difference()), AndroidOptions()).files
+    assert b"model.run(sample1, sample2)" in files["README.md"]
+
+
 def test_only_a_gpu_file_is_noted() -> None:
     both = bundle_of(tiny_models.negative(operators=3), tiny_models.negative())
     alone = dataclasses.replace(both, variants=both.variants[:1])

@@ -160,13 +160,16 @@ def test_the_sources_of_every_kind_of_package_compile_without_a_warning(app: Pat
 )
 def test_an_app_opens_the_file_for_what_the_phone_has(gpu: str | None, chosen: str, app: Path, apk: Path) -> None:
     told = run(app, "App", apk, gpu=gpu).splitlines()
-    assert told == [chosen, "true", "[-1.0, -2.0, -3.0, -4.0]", "[cat -1.0, dog -2.0]"]
+    right = [chosen, "true", "[-1.0, -2.0, -3.0, -4.0]", "[cat -1.0, dog -2.0]"]
+    assert told == [*right, "0 inputs for a model of 1"]
 
 
 @needs_java
 def test_an_app_opens_the_folder_of_a_pack(app: Path, folder: Path) -> None:
     place = folder / "pack/pets_pack/src/main/assets/edgekit/pets"
-    assert run(app, "App", place).splitlines()[:2] == ["pets-cpu.tflite on cpu", "true"]
+    told = run(app, "App", place).splitlines()
+    assert told[:2] == ["pets-cpu.tflite on cpu", "true"]
+    assert told[-1] == "0 inputs for a model of 1"
 
 
 @needs_java

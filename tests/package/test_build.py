@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import tiny_models
 from artifacts import artifact
 
 from edgekit.data.spec import Preprocessing
-from edgekit.errors import EdgekitError, InputError
+from edgekit.errors import EdgekitError, InputError, OutputError
 from edgekit.package import build, contents
 from edgekit.package.bundle import Built, Bundle
 from edgekit.package.golden import golden_vectors
-from edgekit.tflite.metadata import read_metadata
+from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
+from edgekit.tflite.metadata_schema import ModelMetadata
 
 MODEL = tiny_models.negative((1, 4))
 LABELS = ("ant", "bee", "cow", "doe")
@@ -125,6 +127,50 @@ def test_labels_that_do_not_match_are_refused(tmp_path: Path, model: Path) -> No
     assert notes == ("the 2 class names are left out: the output has 1 place",)
 
 
+def test_labels_for_several_outputs_are_left_out_and_said_to_have_no_place(tmp_path: Path) -> None:
+    model = tiny_models.sum_and_difference()
+    _, notes = bundle_of(artifact(tmp_path / "built", model, ("no", "yes", "so")))
+    assert notes == ("the 3 class names are left out: they are of one output, where the model has 2",)
+    (tmp_path / "labels.txt").write_text("no\nyes\nso\n")
+    with pytest.raises(InputError, match="3 labels, and they are of one output, where") as caught:
+        bundle_of(tmp_path / "built", labels=(tmp_path / "labels.txt", b""))
+    assert caught.value.mend == "leave --labels out"
+
+
+def test_a_file_in_the_folder_of_its_artifact_has_what_the_manifest_says(tmp_path: Path, model: Path) -> None:
+    known = Preprocessing(mean=(8.0,))
+    folder = artifact(tmp_path / "built", MODEL, LABELS, known)
+    for place in (folder, folder / "zoo.tflite"):
+        contract = bundle_of(place)[0].variants[0].contract
+        assert (contract.labels, contract.preprocessing) == (LABELS, known)
+    shutil.copy(folder / "zoo.tflite", folder / "copy.tflite")
+    assert not bundle_of(folder / "copy.tflite")[0].variants[0].contract.labels
+    (folder / "zoo.tflite").write_bytes(tiny_models.negative((1, 4), 2))
+    assert not bundle_of(folder / "zoo.tflite")[0].variants[0].contract.labels
+
+
+def test_name_and_version_that_a_file_has_stay_unless_others_are_given(tmp_path: Path, model: Path) -> None:
+    model.write_bytes(write_metadata(MODEL, FileMetadata(ModelMetadata(name="Zoo of mine", version="2.3"))))
+    (tmp_path / "labels.txt").write_text("\n".join(LABELS))
+    labels = (tmp_path / "labels.txt", b"")
+    for told, words in (
+        ({"name": "m"}, ("Zoo of mine", "2.3")),
+        ({"name": "zoo", "version": "3.0"}, ("zoo", "3.0")),
+    ):
+        said = read_metadata(bundle_of(model, labels=labels, **told)[0].variants[0].model).model
+        assert said is not None
+        assert (said.name, said.version) == words
+
+
+def test_a_package_of_another_kind_is_not_replaced(tmp_path: Path, model: Path) -> None:
+    build.package_model([model], tmp_path / "out", kind="android")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    with pytest.raises(OutputError, match="out holds a package for android") as caught:
+        build.package_model([model], tmp_path / "out", kind="ios")
+    assert caught.value.mend == "give another folder"
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
 def _two_of_a_unit(model: Path, tmp_path: Path) -> object:
     return bundle_of(model, model)
 
@@ -208,6 +254,17 @@ def test_a_folder_with_the_name_of_a_unit_is_a_folder(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     bundle, _ = bundle_of("gpu")
     assert [one.unit for one in bundle.variants] == ["cpu"]
+
+
+def test_paths_may_be_texts(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "labels.txt").write_text("\n".join(LABELS))
+    golden_vectors(MODEL, 1).save(tmp_path / "v.json")
+    monkeypatch.chdir(tmp_path)
+    made = build.package_model("m.tflite", "out", kind="firmware", labels="labels.txt", vectors="v.json")
+    assert made.folder == Path("out")
+    assert made.inputs == (Path("m.tflite"), Path("labels.txt"), Path("v.json"))
+    again = build.package_model([model], tmp_path / "out", kind="firmware", labels="labels.txt", vectors=["v.json"])
+    assert again.written == ()
 
 
 def test_every_option_belongs_to_the_key(tmp_path: Path, model: Path) -> None:

@@ -122,12 +122,13 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
 
 
 def _of_the_readme(folder: Path) -> str:
-    """The second snippet for Make that a package brings along, with a target."""
-    made = package_model([folder / "curve.tflite"], folder / "other", kind="firmware", name="curve").folder
+    """The second snippet for Make that a package brings along, with the path of its target."""
+    told = {"kind": "firmware", "name": "curve", "target": folder / "board.toml"}
+    made = package_model([folder / "curve.tflite"], folder / "other", **told).folder
     snippet = (made / "README.md").read_text().split("```make\n")[2].split("```")[0]
     shutil.rmtree(made)
-    assert "--stamp $@" in snippet
-    return "all: app\n" + snippet.replace("--stamp $@", "--target board.toml --stamp $@")
+    assert "OPTIONS := --target board\n" in snippet
+    return "all: app\n" + snippet.replace("--target board", "--target board.toml")
 
 
 def test_it_is_called_where_something_changed_and_then_no_more(project: Project) -> None:
@@ -196,6 +197,22 @@ def test_cmake_refuses_the_name_of_a_header_of_c(tmp_path: Path) -> None:
     words = ["cmake", "-DEDGEKIT_EXECUTABLE=edgekit", "-P", script]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert "Signal.h is a header of C: call it Signal_model" in " ".join(done.stderr.split())
+
+
+def test_cmake_says_that_it_needs_c(package: Path, tmp_path: Path) -> None:
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    used = [f"include({CMAKE}/edgekitConfig.cmake)\nadd_edgekit_model(TARGET curve MODEL m.tflite)"]
+    used.append(f"add_subdirectory({package} curve)")
+    for place, words in enumerate(used):
+        source = tmp_path / str(place)
+        source.mkdir()
+        lists = f"cmake_minimum_required(VERSION 3.20)\nproject(firmware NONE)\n{words}\n"
+        (source / "CMakeLists.txt").write_text(lists)
+        command = ["cmake", "-DEDGEKIT_EXECUTABLE=edgekit", "-S", source, "-B", source / "build"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode
+        assert "curve.c is C: write project(NAME C CXX)" in " ".join(done.stderr.split())
 
 
 def test_cmake_takes_what_goes_with_the_model(tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ def test_names(words: str, name: str) -> None:
     assert c_text.identifier(words) == name
 
 
+@pytest.mark.parametrize("words", ["features", "Sched", "newlib"])
+def test_a_header_of_a_host_is_not_hidden(words: str) -> None:
+    assert c_text.identifier(words) == f"{words}_model"
+
+
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_a_float_literal_is_the_float32(value: float) -> None:
     assert np.float32(float(c_text.number(value).removesuffix("f"))) == np.float32(value)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ import numpy as np
 import pytest
 import tiny_models
 from artifacts import artifact
+from msgspec import structs
+from toys import Toy
 
 from edgekit.data.spec import Preprocessing
 from edgekit.errors import GateError, InputError, ModelError, OutputError
-from edgekit.package import build, folder
+from edgekit.package import build, contents, folder
 from edgekit.package.build import Packaged, write_depfile
 from edgekit.package.golden import golden_vectors
 from edgekit.package.micro_run import micro_there
@@ -32,6 +35,7 @@ STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-O1"]
 LOGISTIC = 14
 LABELS = ("zéro??/", 'o"ne', *(f"label {place}" for place in range(2, 32)))
 Run = Callable[..., subprocess.CompletedProcess[str]]
+needs_micro = pytest.mark.skipif(not micro_there(), reason="the package tflite-micro is not installed")
 
 
 def package_firmware(model: Path, out: Path, **told: Any) -> Packaged:
@@ -232,7 +236,11 @@ def test_make_takes_the_folder(package: Path, model: Path, tmp_path: Path) -> No
 
 
 def _snippet(package: Path, language: str) -> str:
-    return (package / "README.md").read_text().split(f"```{language}\n")[1].split("```")[0]
+    return _snippets(package, language)[0]
+
+
+def _snippets(package: Path, language: str) -> list[str]:
+    return [part.split("```")[0] for part in (package / "README.md").read_text().split(f"```{language}\n")[1:]]
 
 
 @pytest.mark.parametrize("generator", ["Ninja", "Unix Makefiles"])
@@ -351,6 +359,96 @@ def test_a_broken_budget_is_refused_unless_forced(model: Path, tmp_path: Path) -
     made = package_firmware(model, out, target=board, force=True)
     assert len(made.forced) == 1
     assert made.inputs == (model, board)
+
+
+def test_an_arena_above_the_budget_is_refused_unless_forced(model: Path, tmp_path: Path) -> None:
+    """Its 64 bytes of tensors pass; the interpreter's structures come on top."""
+    board, out = tmp_path / "board.toml", tmp_path / "out"
+    budget = '[budget]\narena_bytes = 256\n[sources]\nbudget = "us"\n'
+    board.write_text(f'extends = "cortex-m7"\nname = "board"\ntitle = "Board"\n{budget}')
+    with pytest.raises(GateError, match=r"arena of curve is .* \(\w+\), and the budget of board is 256 B") as refused:
+        package_firmware(model, out, target=board)
+    assert refused.value.mend.endswith("or --force")
+    assert not contents_of(out)
+    made = package_firmware(model, out, target=board, force=True)
+    assert not made.forced
+    assert any("the arena of curve is" in notice for notice in made.notices)
+
+
+def _of_litert(model: Path, path: Path, **changes: Any) -> Path:
+    """Vectors that the user brings along; the inputs are 2 random ones."""
+    replace(golden_vectors(model.read_bytes(), 2, seed=7), **changes).save(path)
+    return path
+
+
+@needs_micro
+def test_vectors_of_the_user_are_run_again_where_firmware_is_held_against_them(model: Path, tmp_path: Path) -> None:
+    made_here = golden_vectors(model.read_bytes(), 2, seed=7)
+    outputs = tuple(map(np.zeros_like, made_here.outputs))
+    head = structs.replace(made_here.head, data="mine.npz", seed=None)
+    changes: list[dict[str, Any]] = [{}, {"outputs": outputs}, {"head": head}]
+    made = [
+        package_firmware(model, tmp_path / str(place), vectors=[_of_litert(model, tmp_path / f"{place}.npz", **told)])
+        for place, told in enumerate(changes)
+    ]
+    assert len({(one.folder / "curve_selftest.c").read_bytes() for one in made}) == 1
+    golden = [one.manifest["variants"][0]["golden"] for one in made]
+    assert [one["data"] for one in golden] == [None, None, "mine.npz"]
+    assert all(one["samples"] == 2 and one["runtime"].startswith("tflite-micro") for one in golden)
+    assert not any("may differ" in notice for one in made for notice in one.notices)
+
+
+def test_vectors_of_another_runtime_are_told(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "micro_there", lambda: False)
+    made = package_firmware(model, tmp_path / "out", vectors=[_of_litert(model, tmp_path / "v.npz")])
+    assert any("TensorFlow Lite Micro may differ from ai-edge-litert" in notice for notice in made.notices)
+
+
+def _streaming(path: Path) -> Path:
+    """x, what two variables kept of it, and the sum of all; one of them is named by two handles."""
+    toy = Toy()
+    x, one, both = (toy.tensor([1, 8]) for _ in range(3))
+    kept = {}
+    for number, name in enumerate(("near", "far", "near")):
+        kept[number] = toy.tensor([1], "resource")
+        toy.operator("VAR_HANDLE", [], [kept[number]], "VarHandleOptions", container="", sharedName=name)
+    for before, after, handle in ((x, one, kept[0]), (one, both, kept[1])):
+        read = toy.tensor([1, 8])
+        toy.operator("READ_VARIABLE", [handle], [read])
+        toy.operator("ADD", [before, read], [after], "AddOptions")
+    for handle in (kept[2], kept[1]):
+        toy.operator("ASSIGN_VARIABLE", [handle, x], [])
+    path.write_bytes(toy.bytes([x], [both]))
+    return path
+
+
+@needs_micro
+def test_resource_variables_are_given_to_the_interpreter(package: Path, tmp_path: Path) -> None:
+    out = package_firmware(_streaming(tmp_path / "keeps.tflite"), tmp_path / "out").folder
+    assert "#define KEEPS_RESOURCE_VARIABLES 2\n" in (out / "keeps.h").read_text()
+    told = (out / "README.md").read_text()
+    assert '#include "tensorflow/lite/micro/micro_resource_variable.h"\n' in told
+    assert "tflite::MicroResourceVariables::Create(allocator, KEEPS_RESOURCE_VARIABLES);\n" in told
+    assert "made(tflite::GetModel(keeps_data), resolver, allocator, variables);\n" in told
+    assert "RESOURCE" not in (package / "README.md").read_text() + (package / "curve.h").read_text()
+
+
+def test_the_readme_repeats_the_options(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("\n".join(f"word {place}" for place in range(32)))
+    made = package_firmware(
+        model,
+        tmp_path / "out",
+        name="curve",
+        version="2.0",
+        licence="1 $ #",
+        target="cortex-m7",
+        labels=tmp_path / "names.txt",
+        constants={"alarm": 0.7},
+        force=True,
+    )
+    (line,) = (one for one in _snippets(made.folder, "make")[1].splitlines() if one.startswith("OPTIONS"))
+    plain = "--target cortex-m7 --labels labels.txt --constant alarm=0.7 --force"
+    assert line == rf"OPTIONS := --package-version 2.0 --licence '1 $$ \#' {plain}"
 
 
 def test_the_depfile_is_a_rule_that_make_follows(model: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import tiny_models
 
 from edgekit.errors import RunError
+from edgekit.package.firmware_files import _resource_variables
 from edgekit.package.golden import golden_vectors
 from edgekit.package.micro_arena import find_arena, planned_arena
 from edgekit.package.micro_run import run_micro
@@ -63,6 +64,29 @@ def test_micro_agrees_and_works_in_the_arena(name: str, shared_data: Path, tmp_p
     assert runs_in(path, recorded.bytes_64) == ""
     assert runs_in(path, planned.bytes_64) == ""
     assert recorded.bytes_32 <= planned.bytes_32
+
+
+COUNT = """
+import sys
+from pathlib import Path
+from tflite_micro.python.tflite_micro.runtime import count_resource_variables
+print(count_resource_variables(Path(sys.argv[1]).read_bytes()))
+"""
+
+
+@needs_micro
+def test_resource_variables_are_counted_as_the_interpreter_counts_them(shared_data: Path) -> None:
+    path = shared_data / "models" / "microwakeword" / "okay_nabu.tflite"
+    counted = subprocess.run([sys.executable, "-c", COUNT, path], check=True, capture_output=True, text=True).stdout
+    assert 0 < _resource_variables(path.read_bytes(), read_contents(path).subgraphs) == int(counted)
+
+
+@needs_micro
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="only Python 3.11 can leave the folder out")
+def test_python_in_the_folder_of_the_user_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numbers.py").write_text("raise RuntimeError('this is not the standard library')\n")
+    monkeypatch.chdir(tmp_path)
+    assert golden_vectors(tiny_models.negative(), 1, kernels="tflite-micro").head.samples == 1
 
 
 @needs_micro

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from run_examples import float_file, int8_file, manifest
 
-from edgekit import check_model, inspect_model, load_model, measure
+from edgekit import check_model, inspect_model, load_model, measure, package_model
 from edgekit.artifact import Artifact
 from edgekit.cli import cli
 from edgekit.errors import ModelError
@@ -76,6 +76,13 @@ def test_other_folders_are_refused(out: Path, tmp_path: Path) -> None:
         (damaged / "manifest.json").write_text(text)
         with pytest.raises(ModelError, match="not the manifest of an artifact"):
             read_bytes(damaged)
+
+
+def test_a_package_is_told_from_an_artifact(out: Path, tmp_path: Path) -> None:
+    package_model([out / "host/float32"], tmp_path / "package", kind="linux")
+    with pytest.raises(ModelError, match="package: this is a package") as caught:
+        open_source(tmp_path / "package")
+    assert caught.value.mend == "give the .tflite in it, or an artifact folder"
 
 
 @pytest.mark.parametrize("name", ["../digits-int8.tflite", "/etc/passwd"])

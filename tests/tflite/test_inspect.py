@@ -25,6 +25,13 @@ def test_the_digits_network_is_read_as_it_was_built(float_file: bytes) -> None:
     assert summary.file_bytes == len(float_file) > summary.deflated_bytes > summary.parameters
 
 
+def test_a_path_may_be_a_text(float_file: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(float_file)
+    assert inspect_model(str(tmp_path / "m.tflite")) == inspect_model(float_file)
+    with pytest.raises(ModelError, match=r"none\.tflite: no such file"):
+        inspect_model(str(tmp_path / "none.tflite"))
+
+
 @pytest.mark.parametrize(
     ("name", "inputs", "outputs", "macs"),
     [

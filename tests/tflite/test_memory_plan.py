@@ -8,6 +8,8 @@ import pytest
 import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
+from toys import Toy
 
 from edgekit.source_check import check_model
 from edgekit.tflite.inspect import ModelContents, OperatorInfo, TensorInfo, read_contents
@@ -116,6 +118,50 @@ def test_states_are_apart_and_open_dimensions_are_named() -> None:
     assert plan.persistent_bytes == 400
     assert plan.dynamic == ("x", "y")
     assert plan.arena_bytes == 64 + 40
+
+
+def _on(number: int, name: str, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> OperatorInfo:
+    return structs.replace(operator(number, inputs), name=name, outputs=outputs)
+
+
+@pytest.mark.parametrize("planner", ["litert", "micro"])
+def test_what_resource_variables_keep_are_states(planner: Planner) -> None:
+    tensors = [TensorInfo(f"t{i}", (1, size), "int8") for i, size in enumerate((10, 10, 10, 100))]
+    tensors += [TensorInfo(f"handle{i}", (1,), "resource") for i in range(2)]
+    x, read, y, large, first, second = range(6)
+    operators = (
+        _on(0, "VAR_HANDLE", (), (first,)),
+        _on(1, "VAR_HANDLE", (), (second,)),
+        _on(2, "READ_VARIABLE", (first,), (read,)),
+        _on(3, "ADD", (x, read), (y,)),
+        _on(4, "CONCATENATION", (x, y), (large,)),
+        _on(5, "ASSIGN_VARIABLE", (first, y), ()),
+        _on(6, "ASSIGN_VARIABLE", (second, large), ()),
+    )
+    assert plan_memory(contents_of(tensors, operators, (x,), (y,)), planner).persistent_bytes == 10 + 100
+
+
+def test_what_is_only_read_and_no_constant_has_room_on_a_microcontroller() -> None:
+    """As the scratch memory of an NPU; LiteRT gives it none."""
+    tensors = [TensorInfo(f"t{i}", (1, 64), "int8") for i in range(3)]
+    tensors += [TensorInfo("scratch", (640,), "uint8"), TensorInfo("empty", (0,), "uint8")]
+    tensors += [TensorInfo("weights", (64,), "int8", constant_bytes=64)]
+    operators = (operator(0, (0,)), _on(1, "ethos-u", (5, 3, 4, -1, 1), (2,)))
+    contents = contents_of(tensors, operators, (0,), (2,))
+    plan = plan_memory(contents, "micro")
+    assert plan.arena_bytes == 640 + 64 + 64
+    assert {one.tensor: (one.first, one.last) for one in plan.tensors}["scratch"] == (0, 1)
+    assert {one.tensor for one in plan_memory(contents, "litert").tensors} == {"t0", "t1", "t2"}
+
+
+def test_graphs_that_are_called_are_said_to_be_missing() -> None:
+    toy = Toy()
+    x, y = toy.tensor([1, 8]), toy.tensor([1, 8])
+    toy.operator("WHILE", [x], [y], "WhileOptions")
+    file = toy.bytes([x], [y])
+    for target, told in (("cortex-m4", ["WHILE x1 (#0)"]), ("raspberry-pi-4", [])):
+        found = check_model(file, target).findings
+        assert [one.subject for one in found if one.code == "memory-not-counted"] == told
 
 
 def test_a_file_without_operators_has_a_plan() -> None:

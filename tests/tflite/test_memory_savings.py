@@ -11,6 +11,7 @@ import tiny_models
 from click.testing import CliRunner
 from hypothesis import given
 from test_memory_plan import contents_of, graphs, operator
+from toys import Toy
 
 from edgekit.cli.memory import command
 from edgekit.errors import OutputError
@@ -58,6 +59,15 @@ def test_an_operator_that_writes_over_its_own_input_is_survived() -> None:
     tensors = [TensorInfo(f"t{i}", (1, 160), "int8") for i in range(3)]
     contents = contents_of(tensors, (operator(0, (0,)), operator(0, (0, 1)), operator(1, (1,))), (0,), (2,))
     assert savings(contents, "micro").in_place_bytes <= plan_memory(contents, "micro").arena_bytes
+
+
+def test_the_command_says_what_is_not_counted(tmp_path: Path) -> None:
+    toy = Toy()
+    x, y = toy.tensor([1, 8]), toy.tensor([1, 8])
+    toy.operator("WHILE", [x], [y], "WhileOptions")
+    (tmp_path / "m.tflite").write_bytes(toy.bytes([x], [y]))
+    done = CliRunner().invoke(command, [str(tmp_path / "m.tflite")], catch_exceptions=False)
+    assert "note: the graphs that WHILE x1 (#0) calls are not counted" in done.output
 
 
 def test_three_thousand_operators_take_a_moment() -> None:

@@ -33,11 +33,17 @@ function(add_edgekit_model)
   if(NOT ARG_TARGET MATCHES "^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$")
     message(FATAL_ERROR "add_edgekit_model: ${ARG_TARGET} is no name for C: use letters, digits and single underscores")
   endif()
-  set(headers assert complex ctype errno fenv float inttypes iso646 limits locale math memory setjmp signal stdalign stdarg
-    stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar unistd wchar wctype)
+  set(headers alloca assert complex ctype endian errno fcntl features fenv float glob inttypes iso646 limits locale malloc
+    math memory newlib picolibc poll pthread reent regex sched search setjmp signal stdalign stdarg stdatomic stdbool stddef
+    stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar unistd wchar wctype)
   string(TOLOWER "${ARG_TARGET}" small)
   if(small IN_LIST headers)
     message(FATAL_ERROR "add_edgekit_model: ${ARG_TARGET}.h is a header of C: call it ${ARG_TARGET}_model")
+  endif()
+
+  get_property(languages GLOBAL PROPERTY ENABLED_LANGUAGES)
+  if(NOT "C" IN_LIST languages)
+    message(FATAL_ERROR "add_edgekit_model: ${ARG_TARGET}.c is C: write project(NAME C CXX)")
   endif()
 
   get_filename_component(model "${ARG_MODEL}" ABSOLUTE BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")

@@ -64,17 +64,12 @@ def environment() -> Path:
 
 
 def enter_environment(words: Sequence[str]) -> None:
-    """Go on with `words` in that environment, where this Python has no runtime and that one may."""
+    """Go on with `words` in that environment where it exists: a runtime beside this Python may be a broken one."""
     python = environment() / "bin/python3"
-    if has_runtime() or not python.exists() or sys.executable == str(python):
+    if not python.exists() or sys.executable == str(python):
         return
-    print(f"with {python}, because {sys.executable} has no TFLite runtime", file=sys.stderr)
+    print(f"with {python}, which was made for this program", file=sys.stderr)
     os.execv(python, [str(python), *words])
-
-
-def has_runtime() -> bool:
-    """Whether this Python has any, without importing it."""
-    return any(util.find_spec(module) for module in MODULES.values())
 
 
 def requirements(unit: str, python: tuple[int, int], narrow: bool) -> tuple[str, ...]:
