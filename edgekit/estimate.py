@@ -62,12 +62,12 @@ class Forecast(Struct, frozen=True):
         return min(self.estimates, key=lambda one: (one.threads or 0, one.high / one.low), default=None)
 
 
-def estimate_latency(model: Path | ModelContents, target: Target, threads: int | None = None) -> Forecast:
+def estimate_latency(model: str | Path | ModelContents, target: Target, threads: int | None = None) -> Forecast:
     """Estimate the latency of a `.tflite` file, or of what was read from it, on a target; nothing is run.
 
     `threads` keeps the figures taken with that many. Raises ModelError for an unreadable file.
     """
-    contents = read_contents(model) if isinstance(model, Path) else model
+    contents = model if isinstance(model, ModelContents) else read_contents(model)
     found = _forecast(contents, target, threads)
     if isinstance(found, str):
         return Forecast(target.name, (), found, _MEASURE.get(target.family, _MEASURE_REMOTE))

@@ -12,9 +12,9 @@ from edgekit import artifact as artifacts
 from edgekit.artifact import DataRecord, Manifest, ModelRecord, StageRecord
 from edgekit.bench.plan import RuntimeName
 from edgekit.bench.result import Measurement
+from edgekit.compress import doubts
 from edgekit.dataset import DataSpec
 from edgekit.doctor.diagnosis import Diagnosis, diagnose
-from edgekit.doctor.unprepared import unprepared
 from edgekit.errors import EdgekitError
 from edgekit.gate import Gate, unrunnable
 from edgekit.makings import Makings
@@ -230,11 +230,9 @@ class Job:
 
     def warnings(self, request: Request) -> list[str]:
         """What may mislead, said once."""
-        found = [*self.model.healed, *(self.dataset.warnings if self.dataset else ())]
+        found = doubts(self.model, self.dataset)
         if self.dataset is None:
             found.append("nothing was verified: no data was given")
-        elif told := unprepared(self.dataset, self.model.predict):
-            found.append(told)
         found += self.short_calibration(request)
         if self.makings.silent:
             first = [repr(name.partition(";")[0]) for name in self.makings.silent][:3]

@@ -14,7 +14,7 @@ from edgekit.finding import Finding
 from edgekit.magic import HDF5, ZIP
 from edgekit.python_reference import split
 from edgekit.target import Target, load_target
-from edgekit.tflite.flatbuffer import read_bytes
+from edgekit.tflite.flatbuffer import label_of, read_bytes
 from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import read_contents
 
@@ -47,8 +47,7 @@ def check_on(
         return _drafted(model, targets, recipe, trust)
     if recipe is not None:
         raise RecipeError("a recipe was given, and the model is a .tflite already", "leave the recipe out")
-    source = Path(model) if isinstance(model, str) else model
-    return check_file(read_bytes(source), targets, str(source) if isinstance(source, Path) else "model")
+    return check_file(read_bytes(model), targets, label_of(model))
 
 
 def check_file(data: bytes | bytearray, targets: Sequence[Target], name: str = "model") -> tuple[CheckResult, ...]:

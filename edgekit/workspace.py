@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgekit.errors import OutputError
+from edgekit.tflite.artifact_folder import is_described
 
 T = TypeVar("T")
 
@@ -128,22 +129,20 @@ def _refuse(out: Path, overwrite: bool) -> None:
         raise OutputError(f"{out} exists already", "choose another folder with -o, or give --overwrite")
     if not out.is_dir() or (any(out.iterdir()) and not (out / "run.json").is_file()):
         raise OutputError(f"{out} is not a result of edgekit; it is not overwritten", "choose another folder with -o")
-    if strange := [
-        path for path in sorted(out.rglob("*")) if not path.is_dir() and not _is_ours(path.relative_to(out))
-    ]:
+    if strange := [path for path in sorted(out.rglob("*")) if not path.is_dir() and not _is_ours(out, path)]:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         raise OutputError(
-            f"{strange[0]}{more}: not written by edgekit, and would be lost with {out}",
+            f"{strange[0]}{more}: not part of this result, and would be lost with {out}",
             "move it elsewhere, or choose another folder with -o",
         )
 
 
-def _is_ours(path: Path) -> bool:
+def _is_ours(out: Path, path: Path) -> bool:
     """Whether a file of a result, by its place in the folder, is one that a run writes."""
-    parts = path.parts
-    if len(parts) == 1:
+    depth = len(path.relative_to(out).parts)
+    if depth == 1:
         return path.name in ("run.json", "report.html")
-    return len(parts) == 3 and (path.name in ("manifest.json", "recipe.toml") or path.suffix == ".tflite")
+    return depth == 3 and (path.name in ("manifest.json", "recipe.toml") or is_described(path))
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -51,7 +51,7 @@ def judged(value: float, change: float, metric: str = "accuracy") -> Verificatio
     """A verification with a score and its difference from the float model."""
     return Verification(
         samples=SAMPLES,
-        runtime="ai-edge-litert",
+        runtime="ai-edge-litert 2.3.0",
         batch=64,
         scores=(Score(metric, value, value - 0.01, value + 0.01, SAMPLES, "Wilson"),),
         differences=(Difference(change, change - 0.004, change + 0.004, "Tango, paired", SAMPLES),),

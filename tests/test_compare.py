@@ -15,6 +15,7 @@ from edgekit.bench.plan import Delegate, Plan
 from edgekit.bench.statistics import Interval
 from edgekit.cli.compare import command
 from edgekit.compare import agreement, compare_models, contract_differences, operator_counts, speed, turn_ratio, verdict
+from edgekit.errors import DataError, RunError
 from edgekit.tflite.inspect import inspect_model
 
 
@@ -150,3 +151,22 @@ def test_a_pair_that_does_not_correspond_is_still_compared_in_size_and_speed(wri
     assert found.agreement == ()
     assert found.contract == ("1 inputs, then 2", "1 outputs, then 2")
     assert found.speed.a_seconds > 0
+
+
+def test_strings_are_refused_in_words(write) -> None:  # type: ignore[no-untyped-def]
+    a = write("a", tiny_models.strings())
+    with pytest.raises(DataError, match="input 'words' takes strings, which edgekit does not feed"):
+        agreed(a, a)
+
+
+def test_a_comparison_may_be_given_more_time(write) -> None:  # type: ignore[no-untyped-def]
+    a = str(write("a", tiny_models.negative()))
+    asked = CliRunner().invoke(command, [a, a, "--processes", "6", "--samples", "1", "--timeout", "0.001"])
+    assert isinstance(asked.exception, RunError)
+    assert "after 0.001 s" in asked.exception.problem
+
+
+def test_open_dimensions_are_told(write) -> None:  # type: ignore[no-untyped-def]
+    a = str(write("a", tiny_models.negative((-1, -1))))
+    asked = CliRunner().invoke(command, [a, a, "--processes", "6", "--samples", "1"])
+    assert "warning: open dimensions were run as 1: t0; " in asked.stderr

@@ -27,6 +27,7 @@ from edgekit.stages.masks import masks_of
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.stages.training import Training
+from edgekit.talk import Line
 from edgekit.tf import import_keras
 
 ALL = "channels50-prune80-cluster16-int8:epochs=2"
@@ -254,6 +255,27 @@ def test_channels_come_in_multiples_that_the_target_likes_or_the_budget_allows(d
         assert f"channels in multiples of {multiple}" in step.report.notes[1]
         assert step.model.get_layer("conv2d_2").filters % multiple == 0
     assert "host likes" in step.report.notes[1]
+
+
+def test_what_may_mislead_is_said_before_anything_is_trained(digits: Path, tmp_path: Path) -> None:
+    with np.load(digits / "digits.npz") as arrays:
+        np.savez(tmp_path / "d.npz", x=arrays["x_train"][:100], y=arrays["y_train"][:100])
+    said: list[str] = []
+    compress_model(digits / "digits.keras", "channels50:one-shot", data=tmp_path / "d.npz", say=said.append)
+    (first,) = (line for line in said if line.startswith("note: no test part was given"))
+    assert isinstance(first, Line)
+    assert said.index(first) < min(place for place, line in enumerate(said) if line.startswith("prune_channels"))
+
+
+def test_what_tensorflow_cannot_run_is_told_with_the_stage(tmp_path: Path) -> None:
+    keras = import_keras()
+    layers = [keras.Input((3,), dtype="int32"), keras.layers.Embedding(5, 8), keras.layers.Flatten()]
+    model = keras.Sequential([*layers, keras.layers.Dense(4)])
+    x, y = np.full((40, 3), 9), np.arange(40) % 4
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    with pytest.raises(RunError, match=r"^prune_weights: TensorFlow cannot run the network: .*9 is not in") as caught:
+        compress_model(model, "prune50:epochs=1", data=tmp_path / "d.npz")
+    assert "in the range" in caught.value.mend
 
 
 def test_compress_does_not_leave_qat_out_in_silence(digits: Path) -> None:

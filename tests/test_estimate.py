@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import tiny_models
 from click.testing import CliRunner
 
 from edgekit.cli.estimate import command
@@ -192,6 +193,12 @@ def test_rows_are_marked_coloured_and_in_json_of_their_own_kind(
     found = json.loads(CliRunner().invoke(command, [*words, "--json"]).stdout)["forecasts"][0]["estimates"][0]
     assert found["kind"] == "estimate"
     assert found["low"] < found["seconds"] < found["high"]
+
+
+def test_a_path_may_be_a_text(tmp_path: Path) -> None:
+    path, target = tmp_path / "m.tflite", load_target("raspberry-pi-4")
+    path.write_bytes(tiny_models.negative())
+    assert estimate_latency(str(path), target) == estimate_latency(path, target)
 
 
 def test_a_missing_file_is_an_error_with_a_mend(tmp_path: Path) -> None:

@@ -161,6 +161,12 @@ def test_a_python_function_is_a_metric(tmp_path):
         score(f"{tmp_path / 'mine.py'}:broken", (REAL,), (REAL,))
 
 
+def test_a_function_gets_labels_in_the_rank_of_the_outputs(tmp_path):
+    (tmp_path / "mine.py").write_text("def square(y_true, y_pred):\n    return ((y_pred - y_true) ** 2).mean()\n")
+    found = score(f"{tmp_path / 'mine.py'}:square", (REAL[:, 0],), (REAL[:, :1] + 0.5,))
+    assert found.value == pytest.approx(0.25)
+
+
 def test_which_metrics_should_grow():
     grow = {name for name in EXPECTED if metrics.higher_is_better(name)}
     assert grow == {"accuracy", "top2", "auc", "mean_iou"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from edgekit.cli.recipes import command
 from edgekit.errors import RecipeError
-from edgekit.phrase import PRESETS, SCHEMES, STEPS
+from edgekit.phrase import _OPTIONS, PRESETS, SCHEMES, STEPS
 from edgekit.recipe import Recipe
 from edgekit.stages.cluster import Cluster
 from edgekit.stages.distill import Distill
@@ -105,3 +106,8 @@ def test_the_help_tells_every_step_and_format() -> None:
     told = command.help or ""
     for word in (*STEPS, "small", "qat", *SCHEMES):
         assert word in told, word
+
+
+def test_the_help_names_every_option() -> None:
+    assert command.help is not None
+    assert not {option for option in _OPTIONS if option not in command.help}

@@ -374,6 +374,17 @@ def test_a_single_name_is_not_read_letter_by_letter() -> None:
     assert [(target.name, recipe.name) for target, recipe in pairs] == [("host", "int8")]
 
 
+def test_a_recipe_that_was_built_in_python_is_taken_and_checked() -> None:
+    sound = Recipe.parse("int8:calibration=50")
+    assert Request.plan("host", sound) == Request.plan("host", [sound]) == Request.plan("host", "int8:calibration=50")
+    wild = msgspec.structs.replace(sound, seed=-1)
+    with pytest.raises(RecipeError, match="seed"):
+        Request.plan("host", [wild])
+    for given in (Convert(), [Convert()]):
+        with pytest.raises(RecipeError, match="Convert is no recipe"):
+            Request.plan("host", given)  # type: ignore[arg-type]
+
+
 def test_a_float_tflite_file_gets_an_engine_that_can_start_from_it(float_file: bytes, tmp_path: Path) -> None:
     (tmp_path / "float.tflite").write_bytes(float_file)
     made = optimize(tmp_path / "float.tflite", recipes=["dynamic-int8"], out=tmp_path / "out", benchmark=False)
@@ -402,6 +413,13 @@ def test_a_variant_that_the_runtime_refuses_is_named_with_the_way_out() -> None:
     cause = RunError("invoke: div.cc:262 data[i] != zero_point was not true.Node number 195 (DIV) failed to invoke.")
     assert makings._explained(cause, "int8").mend.endswith("int8:keep-float=DIV")
     assert makings._explained(cause, "int8:io=int8").mend.endswith("int8:io=int8,keep-float=DIV")
+    assert makings._explained(cause, "int8:keep-float=ADD,seed=1").mend.endswith("int8:keep-float=ADD+DIV,seed=1")
+
+
+@pytest.mark.parametrize("title", ["float32", "dynamic-int8", "my-recipe", "int8 after quantize", "int8 (litert)"])
+def test_no_recipe_is_named_that_would_be_refused(title: str) -> None:
+    cause = RunError("Node number 195 (DIV) failed to invoke.", "report it")
+    assert makings._explained(cause, title).mend == "report it"
 
 
 def test_the_command_line_prints_a_table_and_its_json(

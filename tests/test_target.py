@@ -118,6 +118,11 @@ def test_the_boards_of_the_documentation_are_shipped() -> None:
     assert set(target_names()) == boards
 
 
+def test_the_memory_of_a_microcontroller_is_one_piece() -> None:
+    assert load_target("esp32").memory.ram_bytes == 160 * 1024
+    assert load_target("stm32h743").memory.ram_bytes == 512 * 1024
+
+
 def test_every_scheme_of_every_target_resolves() -> None:
     for target in map(load_target, target_names()):
         for scheme in target.numerics.schemes:

@@ -122,6 +122,7 @@ def test_a_variation_of_every_target_needs_its_title_only(name: str, here: Path)
         load_target(path)
     path.write_text(path.read_text().replace('title = ""', 'title = "Mine"'))
     assert load_target(path).claims() == load_target(name).claims()
+    assert load_target(path).notes == (), "those of another board"
 
 
 def test_a_variation_shows_the_values_of_the_other(here: Path) -> None:

@@ -18,13 +18,15 @@ def write(out: Path, overwrite: bool = False) -> None:
         (work.folder / "run.json").write_text("{}")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "host/int8/training.log", "sub/run.json", "deep/er/than/x.tflite"])
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "host/int8/training.log", "host/int8/x.tflite", "sub/run.json", "deep/er/than/x.tflite"]
+)
 def test_a_file_of_the_users_in_a_result_is_not_overwritten_with_it(tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
     write(out)
     (out / name).parent.mkdir(parents=True, exist_ok=True)
     (out / name).write_text("mine")
-    with pytest.raises(OutputError, match=Path(name).name):
+    with pytest.raises(OutputError, match=f"{Path(name).name}: not part of this result"):
         write(out, overwrite=True)
     assert (out / name).read_text() == "mine"
 
@@ -33,6 +35,7 @@ def test_a_result_is_overwritten_when_asked(tmp_path: Path) -> None:
     write(tmp_path / "out")
     (tmp_path / "out" / "host" / "int8").mkdir(parents=True)
     (tmp_path / "out" / "host" / "int8" / "m.tflite").write_bytes(b"old")
+    (tmp_path / "out" / "host" / "int8" / "manifest.json").write_text('{"file": "m.tflite", "sha256": ""}')
     write(tmp_path / "out", overwrite=True)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "run.json"]
 

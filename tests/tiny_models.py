@@ -9,7 +9,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from toys import Toy
 
-FLOAT32, STRING, BOOL, INT8 = 0, 5, 6, 9
+FLOAT32, INT32, STRING, BOOL, INT8 = 0, 2, 5, 6, 9
 ADD, DEQUANTIZE, RESHAPE, SUB, SPLIT, NEG, GREATER, CUSTOM, TILE, SUM = 0, 6, 22, 41, 49, 59, 61, 32, 69, 74
 _TYPES = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}

@@ -82,6 +82,9 @@ def command(
     MODEL is a .tflite. Or a Keras model: then a draft of the file that it will become is converted and quantized with
     random ranges first, and its operators, shapes and memory are judged, before there is any data.
 
+    The memory is that of the tensors. The interpreter of a microcontroller has structures of its own on top: see
+    `edgekit memory --record`.
+
     \b
     edgekit check model.tflite --target coral-usb --target raspberry-pi-4
     edgekit check model.tflite --target ./my-board.toml --fail-on warn

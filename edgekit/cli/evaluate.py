@@ -104,10 +104,9 @@ def render(evaluation: Evaluation) -> str:
         f"{score.name} {score.value:.4f}  [{score.low:.4f}, {score.high:.4f}] 95 % ({score.method})"
         for score in evaluation.scores
     ]
-    lines.append(f"{evaluation.samples} samples of the {evaluation.part} part, run by {evaluation.runtime}")
-    if evaluation.agreement:
-        lines[-1] += f" on {evaluation.device}"
-        lines += _beside_host(evaluation.agreement)
+    where = f" on {evaluation.device}" if evaluation.device != "local" else ""
+    lines.append(f"{evaluation.samples} samples of the {evaluation.part} part, run by {evaluation.runtime}{where}")
+    lines += _beside_host(evaluation.agreement) if evaluation.agreement else []
     return "\n".join([*lines, *(f"note: {warning}" for warning in evaluation.warnings)])
 
 

@@ -8,10 +8,12 @@ import click
 from msgspec import Struct
 
 from edgekit.cli.common import emit, json_option, refuse_ending, refuse_place, say
+from edgekit.finding import named
 from edgekit.report.table import render_table
 from edgekit.tflite.inspect import ModelContents, read_contents
 from edgekit.tflite.memory_plan import MemoryPlan, Planner, plan_memory
 from edgekit.tflite.memory_savings import Savings, savings
+from edgekit.tflite.pieces import CALLING
 from edgekit.tflite.recorded_arena import RecordedArena, record_arena
 from edgekit.units import format_bytes
 
@@ -68,6 +70,8 @@ def command(model: Path, output: Path | None, overwrite: bool, record: bool, as_
         shown = [(_TITLES[one.runtime], one.plan) for one in report.plans]
         write_new(output, page(model.name, contents, shown).encode(), overwrite)
     emit(report, as_json, render)
+    if callers := [op for op in contents.operators if op.subgraph == 0 and op.name in CALLING]:
+        say(f"note: the graphs that {named(callers)} calls are not counted")
     if output is not None:
         say(f"plot: {output}")
 

@@ -63,7 +63,8 @@ _OPTIONS = (
         "pairs",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Any key of data.toml, for example preprocessing.scale=[0.00392] or csv.label=price. Repeatable.",
+        help="Any key of data.toml: csv.label=price, heads.NAME.task=regression; a list in quotes, "
+        "'preprocessing.scale=[0.00392]'. Repeatable.",
     ),
 )
 

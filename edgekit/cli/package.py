@@ -12,7 +12,7 @@ from edgekit.cli import complete
 from edgekit.cli.common import emit, json_option, say
 from edgekit.cli.key_option import passphrase, sign_option
 from edgekit.cli.package_options import kind_options, take_options
-from edgekit.package.build import KINDS, package_model, write_depfile, write_stamp
+from edgekit.package.build import FIRST_VERSION, KINDS, package_model, write_depfile, write_stamp
 from edgekit.package.folder import SIGNATURE
 from edgekit.package.signature import sign_folder
 
@@ -54,7 +54,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, words: tuple[st
 @click.option("--for", "kind", type=click.Choice(KINDS), required=True, help="What the package goes into.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder for the package.")
 @click.option("--name", help="Begins the names in the package. Default: the name of the model.")
-@click.option("--package-version", "version", default="1.0.0", show_default=True, help="Version of the package.")
+@click.option("--package-version", "version", default=FIRST_VERSION, show_default=True, help="Version of the package.")
 @click.option("--licence", "--license", "licence", metavar="TEXT", help="Licence of the model, such as Apache-2.0.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Text file: a name for each place of the output.")
 @click.option(

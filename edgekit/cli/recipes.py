@@ -36,6 +36,8 @@ def command(context: click.Context) -> None:
                batch=COUNT  seed=NUMBER
                calibration=minmax|moving_average|percentile[:P]|mse|entropy
                epochs=COUNT  one-shot (no training)
+               by-sensitivity (more zeros and cuts where they cost least)
+               no-rewrite (leave operators as the converter made them)
                engine=tfmot: tensorflow-model-optimization prunes, clusters and
                trains a tf_keras model; litert and converter are quantizers
     For example: int8:io=uint8,per-tensor, channels50-prune80-int8:epochs=20

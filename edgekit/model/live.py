@@ -24,13 +24,17 @@ def from_keras(model: Any, origin: str, name: str, sha256: str | None, healed: t
     Raises ModelError for a model without input shapes, with tensors of text, or with NaN or infinity in its weights.
     """
     model = _with_inputs(model, origin)
-    structure = (None, None) if isinstance(model, import_keras().Sequential) else (model.input, model.output)
-    inputs = _specs(model.inputs, structure[0])
-    outputs = _specs(model.outputs, structure[1])
+    inputs, outputs = contract(model)
     refuse_text((*inputs, *outputs), origin)
     _refuse_unsound_weights(model, origin)
     healed = (*healed, *_with_traceable_names(model))
     return Model(origin, name, "keras", sha256 or digest(model), inputs, outputs, healed, model, None)
+
+
+def contract(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """What a Keras model that knows its inputs takes, and what it gives."""
+    structure = (None, None) if isinstance(model, import_keras().Sequential) else (model.input, model.output)
+    return _specs(model.inputs, structure[0]), _specs(model.outputs, structure[1])
 
 
 def _with_traceable_names(model: Any) -> list[str]:

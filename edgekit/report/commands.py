@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from edgekit.errors import RecipeError
+from edgekit.gate import unrunnable
 from edgekit.metrics import is_share
 from edgekit.recipe import Recipe
 from edgekit.report import words
@@ -55,14 +56,32 @@ def found_steps(family: str, target: str) -> tuple[Step, ...]:
 
 
 def _mend(run: Run, manifest: Manifest, file: str) -> Iterator[Step]:
+    board = ["-t", manifest.target]
     if manifest.name in run.diagnoses:
-        repair = ["doctor", file, "--float", "MODEL", "--data", "DATA", "--repair", "-o", "repaired.tflite"]
+        repair = ["doctor", file, "--float", "MODEL", "--data", "DATA", *board, "--repair", "-o", "repaired.tflite"]
         yield step("Repair the file without training where that is possible", *repair)
-        retry = ["optimize", "MODEL", "--data", "DATA", "-t", manifest.target, "-r", "qat-int8", "-o", "OUT"]
-        yield step("Or train it as the integer file computes", *retry)
-    else:
-        yield step("See what the target refuses, and what to change", "check", file, "-t", manifest.target)
-        yield step("See which techniques pay there", "recommend", "MODEL", "-t", manifest.target)
+        yield _trained("Or train it as the integer file computes", manifest, "qat-int8")
+        return
+    if unrunnable(manifest):
+        yield step("See what the target refuses, and what to change", "check", file, *board)
+    elif not manifest.recipe.trained:
+        yield _trained("Train it as the integer file computes", manifest, "qat-int8")
+    elif longer := _longer(manifest.recipe):
+        yield _trained("Train it longer", manifest, longer)
+    yield step("See which techniques pay there", "recommend", "MODEL", *board)
+
+
+def _trained(what: str, manifest: Manifest, phrase: str) -> Step:
+    return step(what, "optimize", "MODEL", "--data", "DATA", "-t", manifest.target, "-r", phrase, "-o", "OUT")
+
+
+def _longer(recipe: Recipe) -> str:
+    """The phrase with twice the epochs of its longest training; empty where the recipe is no phrase."""
+    head, _, tail = recipe.name.partition(":")
+    epochs = max((stage.training.epochs for stage in recipe.trained if hasattr(stage, "training")), default=0)
+    options = [each for each in tail.split(",") if each and each != "one-shot" and not each.startswith("epochs=")]
+    phrase = f"{head}:{','.join([*options, f'epochs={2 * epochs}'])}"
+    return phrase if _is_phrase(phrase) else ""
 
 
 def _judge(run: Run, manifest: Manifest) -> Iterator[Step]:
@@ -101,8 +120,11 @@ def _measure(family: str, file: str) -> Iterator[Step]:
 
 def _ship(family: str, file: str, target: str) -> Iterator[Step]:
     what = f"Package it for {_INTO.get(family, 'the device, with a service and a self-test')}"
-    models = [f"edgetpu=compiled/{_compiled(file)}", f"cpu={file}"] if family == "edgetpu" else [file]
-    package = ["package", *models, "--for", _PACKAGE.get(family, "linux"), "-o", "package"]
+    folder = file.rpartition("/")[0] or file  # of the artifact: its manifest knows preprocessing and class names
+    models = [f"gpu={folder}" if target == "android-gpu" else folder]
+    if family == "edgetpu":
+        models = [f"edgetpu=compiled/{_compiled(file)}", f"cpu={folder}"]
+    package = ["package", *models, "--for", _PACKAGE.get(family, "linux"), "-o", f"package-{target}"]
     yield step(what, *package, *(["-t", target] if family == "microcontroller" else []))
 
 
@@ -146,8 +168,13 @@ def _optimize(run: Run, targets: list[str], recipes: tuple[str, ...], number: in
 
 def _recipe_word(manifest: Manifest) -> str:
     """The recipe's phrase, or where its file lies beside the artifact."""
+    name = manifest.recipe.name
+    return name if _is_phrase(name) else f"{manifest.target}/{manifest.recipe.slug}/recipe.toml"
+
+
+def _is_phrase(text: str) -> bool:
     try:
-        Recipe.parse(manifest.recipe.name)
+        Recipe.parse(text)
     except RecipeError:
-        return f"{manifest.target}/{manifest.recipe.slug}/recipe.toml"
-    return manifest.recipe.name
+        return False
+    return True

@@ -43,7 +43,7 @@ def run(*samples):
 
 def snippet(manifest: Manifest) -> str:
     """Python source that needs numpy and a runtime; `run(sample)` in it gives the outputs as real values."""
-    runtime = manifest.verification.runtime if manifest.verification else ""
+    runtime = manifest.verification.runtime.partition(" ")[0] if manifest.verification else ""  # without its version
     head = [
         "import numpy as np",
         _IMPORTS.get(runtime, _IMPORTS["ai-edge-litert"]),

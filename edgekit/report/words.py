@@ -67,8 +67,8 @@ def metric_of(score: str) -> str:
 
 
 def output_of(score: str) -> str:
-    """The output that a score judges, where several are judged: `accuracy:kind` -> `kind`."""
-    return score.rpartition(":")[2]
+    """The output that a score judges, where several are judged: `accuracy:kind` -> `kind`; else empty."""
+    return score[len(metric_of(score)) + 1 :]
 
 
 def _known(metric: str) -> bool:
@@ -212,7 +212,12 @@ def more_is_better(score: str) -> bool:
 
 
 def accepted_loss(run: Run, score: str) -> float | None:
-    """The greatest loss of a score that the gate accepts; None without a gate."""
+    """The greatest loss of a score that the gate accepts; None without a gate.
+
+    The score of an only judged output does not name it; a bound that names one is then of that.
+    """
+    if len(run.reference.scores) == 1 and run.head_drops:
+        return next(iter(run.head_drops.values()))
     return run.head_drops.get(output_of(score), run.max_drop)
 
 

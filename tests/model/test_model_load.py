@@ -269,6 +269,8 @@ def test_of_what_keras_says_the_innermost_cause_is_kept() -> None:
     around = "Dense could not be deserialized properly.\n\nconfig={'a': 1}.\n\nException encountered: "
     assert line_of(TypeError(f"{around}\x1b[1mno unit\x1b[0m\n\nArguments received by call():\n x=1")) == "no unit"
     assert line_of(ValueError()) == "ValueError"
+    graph = "Graph execution error:\n\nDetected at node a:\n<unavailable>\n9 is not in [0, 5)\n\t [[{{node a}}]] [Op:f]"
+    assert line_of(ValueError(graph)) == "9 is not in [0, 5)"
 
 
 def test_an_input_of_one_value_is_refused(tmp_path: Path) -> None:

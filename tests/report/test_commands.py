@@ -7,15 +7,20 @@ import shlex
 
 import pytest
 from msgspec.structs import replace
-from run_examples import int8_file, judged, manifest, run_of
+from run_examples import float_file, int8_file, judged, manifest, run_of
 
-from edgekit.gate import Gate
+from edgekit.artifact import Manifest
+from edgekit.doctor.diagnosis import Diagnosis
+from edgekit.errors import GateError
+from edgekit.finding import Finding
+from edgekit.gate import Gate, unrunnable
 from edgekit.metrics import Score
 from edgekit.report import words
 from edgekit.report.commands import Step, found_steps, next_steps, reproduce
 from edgekit.run import Run
 
 FAMILIES = ("host", "linux", "android", "edgetpu", "microcontroller")
+EXPLAINED = Diagnosis("validation", 9, "accuracy", 0.9, 0.5, (), (), True)
 
 
 def taken(steps: tuple[Step, ...]) -> list[str]:
@@ -39,11 +44,95 @@ def test_what_passed_is_measured_and_packaged(family: str) -> None:
     assert names[:-1] == {"edgetpu": ["compile"], "linux": ["benchmark"], "android": ["benchmark"]}.get(family, [])
 
 
+@pytest.mark.parametrize(
+    ("family", "target", "phrase", "models"),
+    [
+        ("linux", "raspberry-pi-4", "int8", ["raspberry-pi-4/int8"]),
+        ("android", "android-arm64", "int8", ["android-arm64/int8"]),
+        ("android", "android-gpu", "float16", ["gpu=android-gpu/float16"]),
+        ("edgetpu", "coral-usb", "int8", ["edgetpu=compiled/digits-int8_edgetpu.tflite", "cpu=coral-usb/int8"]),
+    ],
+)
+def test_the_folder_is_packaged_for_its_unit_with_what_its_manifest_knows(
+    family: str, target: str, phrase: str, models: list[str]
+) -> None:
+    one = manifest(target, phrase, int8_file() if phrase == "int8" else float_file(), judged(0.97, 0.0))
+    step = next_steps(run_of([one]), one, words.Verdict("verified", "good"), family)[-1]
+    said = shlex.split(step.command)
+    assert said[2 : said.index("--for")] == models
+    assert said[-2:] == ["-o", f"package-{target}"]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_missed_a_gate_is_not_packaged(family: str) -> None:
     bad = manifest("raspberry-pi-4", "int8", int8_file(), judged(0.5, -0.4))
     names = steps_of(run_of([bad], gates=(f"{bad.name} loses 0.4 accuracy, more than 0.01",)), family)
-    assert names == ["check", "recommend"]
+    assert names == ["optimize", "recommend"]
+
+
+def test_what_its_target_refuses_is_checked() -> None:
+    bad = refused(manifest("raspberry-pi-4", "int8", int8_file(), judged(0.97, 0.0)))
+    assert steps_of(run_of([bad], gates=tuple(unrunnable(bad))), "linux") == ["check", "recommend"]
+
+
+@pytest.mark.parametrize(
+    ("phrase", "retry"),
+    [
+        ("int16x8", "qat-int8"),
+        ("float16", "qat-int8"),
+        ("qat-int8", "qat-int8:epochs=10"),
+        ("prune50-int8:epochs=3,io=uint8", "prune50-int8:io=uint8,epochs=6"),
+        ("prune50-int8:one-shot", "prune50-int8:epochs=30"),
+    ],
+)
+def test_what_only_lost_accuracy_is_trained_or_trained_longer(phrase: str, retry: str) -> None:
+    bad = manifest("host", phrase, int8_file(), judged(0.5, -0.4))
+    run = run_of([bad], gates=(f"{bad.name} loses 0.4 accuracy, more than 0.01",))
+    steps = next_steps(run, bad, words.verdict(run, bad), "host")
+    assert taken(steps) == ["optimize", "recommend"]
+    assert shlex.split(steps[0].command)[-3] == retry
+
+
+def test_a_recipe_of_a_file_has_no_phrase_to_train_longer_by() -> None:
+    bad = manifest("host", "qat-int8", int8_file(), judged(0.5, -0.4))
+    bad = replace(bad, recipe=replace(bad.recipe, name="mine"))
+    assert steps_of(run_of([bad], gates=(f"{bad.name} loses 0.4 accuracy, more than 0.01",)), "host") == ["recommend"]
+
+
+def test_a_file_is_repaired_for_the_target_that_it_was_made_for() -> None:
+    bad = manifest("cortex-m4", "int8", int8_file(), judged(0.5, -0.4))
+    gates = (f"{bad.name} loses 0.4 accuracy, more than 0.01",)
+    run = replace(run_of([bad], gates=gates), diagnoses={bad.name: EXPLAINED})
+    steps = next_steps(run, bad, words.verdict(run, bad), "microcontroller")
+    assert taken(steps) == ["doctor", "optimize"]
+    assert "-t cortex-m4" in steps[0].command
+
+
+def test_a_missed_gate_names_a_way_out_that_the_tool_takes() -> None:
+    lost = manifest("cortex-m4", "int8", int8_file(), judged(0.5, -0.4))
+    run = run_of([lost], gates=(f"{lost.name} loses 0.4 accuracy, more than 0.01",))
+    assert "loosen the gate" in _way_out(run)
+    repair = _way_out(replace(run, diagnoses={lost.name: EXPLAINED})).split("; ")[1]
+    assert taken((Step("", repair),)) == ["doctor"]
+    assert {"--repair", "-o", "cortex-m4"} <= {*shlex.split(repair)}
+
+
+def test_no_bound_helps_what_cannot_run_on_its_target() -> None:
+    bad = refused(manifest("raspberry-pi-4", "int8", int8_file(), judged(0.97, 0.0)))
+    lost = f"{bad.name} loses 0.4 accuracy, more than 0.01"
+    assert "loosen the gate" not in _way_out(run_of([bad], gates=tuple(unrunnable(bad))))
+    assert "loosen the gate" in _way_out(run_of([bad], gates=(*unrunnable(bad), lost)))
+
+
+def refused(one: Manifest) -> Manifest:
+    """The same, with an operator that the target does not run."""
+    return replace(one, findings=(Finding("error", "unsupported-operator", "DIV", "it has no DIV"),))
+
+
+def _way_out(run: Run) -> str:
+    with pytest.raises(GateError) as missed:
+        run.accept()
+    return missed.value.mend
 
 
 def test_what_was_not_judged_is_judged_first() -> None:

@@ -91,6 +91,22 @@ def test_each_output_has_the_direction_and_the_unit_of_its_own_metric() -> None:
     assert said == "kind: at most 1.00 pp worse, age: at most 0.2 worse"
 
 
+def test_a_bound_by_name_is_that_of_the_only_judged_output() -> None:
+    run = replace(run_of([manifest("host", "int8", int8_file(), judged(0.9, 0.05))]), head_drops={"kind": 0.02})
+    for max_drop in (None, 0.5):
+        said = words.accepted_losses(replace(run, max_drop=max_drop)).replace(words.NO_BREAK, " ")
+        assert said == "at most 2.00 pp worse than float"
+    assert words.least_accepted(run) == pytest.approx(run.reference.scores[0].value - 0.02)
+
+
+@pytest.mark.parametrize(
+    ("score", "output"),
+    [("accuracy", ""), ("accuracy:kind", "kind"), ("mae:a:0", "a:0"), ("m:f", ""), ("m:f:a:0", "a:0")],
+)
+def test_the_output_of_a_score_is_what_stands_behind_its_metric(score: str, output: str) -> None:
+    assert words.output_of(score) == output
+
+
 def test_latency_is_there_where_both_were_measured_and_memory_where_it_grew() -> None:
     one = manifest("host", "int8", int8_file(), None)
     slow, fast = (summarize(measured(int8_file(), middle)) for middle in (40_000, 10_000))

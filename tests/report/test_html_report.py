@@ -278,6 +278,15 @@ def test_the_snippet_runs_the_file_as_it_has_to_be_run(
     assert names["classes"] == ["it's"]
 
 
+@pytest.mark.parametrize(
+    ("runtime", "package"), [("ai-edge-litert", "ai_edge_litert"), ("tflite-runtime", "tflite_runtime")]
+)
+def test_the_snippet_imports_the_runtime_that_verified_the_file(runtime: str, package: str) -> None:
+    judgement = replace(judged(0.97, 0.0), runtime=f"{runtime} 2.14.0")
+    said = snippet(manifest("host", "int8", int8_file(), judgement))
+    assert f"from {package}.interpreter import Interpreter" in said
+
+
 def test_a_browser_shows_it_without_a_complaint(report: str, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text(report, encoding="utf-8")
