@@ -28,7 +28,7 @@ else
 endif
 
 test: $(STAMP)  ## everything but the long sweeps
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow and not emulated and not example"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not emulated and not example"
 
 test-examples: $(STAMP)  ## the examples, whole, as their pages show them
 	$(BIN)/python -m pytest -n 2 -m "example and not slow"

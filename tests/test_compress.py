@@ -108,6 +108,7 @@ def test_each_stage_keeps_what_the_earlier_ones_did(digits: Path, few: Path) -> 
     assert all(max(found.sizes) <= 17 for found in shared.values())
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_after_a_kill(digits: Path, few: Path, tmp_path: Path) -> None:
     """The bytes are those of an undisturbed run."""
     command = [sys.executable, "-m", "edgekit", "optimize", str(digits / "digits.keras"), "--data", str(few)]

@@ -239,6 +239,7 @@ def test_what_nobody_measures_is_said_where_xnnpack_leaves_operators() -> None:
     assert unmeasured(board, recipe, _network("int8", "TANH")) is None
 
 
+@pytest.mark.slow
 def test_the_name_alone_gives_the_same_bytes(tiny_cnn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was led to another recipe, and one that is given its name and measures nothing."""
     model, data = tiny_cnn / "tiny.keras", tiny_cnn / "tiny.npz"

@@ -190,6 +190,7 @@ def test_zeros_stay_in_layers_that_later_stages_leave_alone(network: Model, lega
     assert [round(float(np.mean(kernels(model)[name] == 0)), 1) for name in pruned] == [0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_and_ends_as_an_undisturbed_one(
     network: Model, legacy: Path, tmp_path: Path
 ) -> None:
