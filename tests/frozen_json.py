@@ -213,6 +213,7 @@ def packaged() -> Iterator[Fact]:
         model.write_bytes(tiny_models.negative())
         package_model([model], out, kind="firmware")
         manifest = json.loads((out / "manifest.json").read_bytes())
+    manifest["notices"] = []  # one says so where tflite-micro is not installed
     yield from sorted({f"manifest.json of a package{key}": fact for key, fact in _seen(manifest)}.items())
 
 
