@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from msgspec.structs import replace
 from edgekit.bench.baseline import Verdict
 from edgekit.bench.delegation import Demand, in_words
 from edgekit.bench.disturbances import calmest, disturbances, warnings
-from edgekit.bench.fleet import on_all
+from edgekit.bench.fleet import Outcome, on_all
 from edgekit.bench.native import measure_native
 from edgekit.bench.plan import Plan
 from edgekit.bench.result import (
@@ -179,34 +181,15 @@ def command(
     places = [find_device(where, plan.runtime, progress, benchmark_model, native) for where in addresses]
     refuse_unused_tool(places, benchmark_model)
     refuse_for_phones(places, single_runs)
-    found: dict[str, list[Measurement | NativeMeasurement]] = {place.name: [] for place in places}
-    refused: dict[str, dict[Path, EdgekitError]] = {place.name: {} for place in places}
     most = timeout or 600 + (0 if plan.fixed_runs else plan.max_seconds)
-
-    def work(place: Device) -> None:
-        for model in models * gate.processes:
-            if model in refused[place.name]:
-                continue
-            try:
-                found[place.name].append(_measured(model, plan, place, most, retries, samples.get(model)))
-            except (DeviceError, MissingDependency):  # which the next model would meet, too
-                raise
-            except EdgekitError as error:
-                refused[place.name][model] = error
-
+    taken = _Taken(tuple(place.name for place in places), models * gate.processes, plan, most, retries, samples)
     try:
-        outcomes = on_all(places, work)
+        outcomes = on_all(places, taken.on)
     except KeyboardInterrupt:
-        _rescue(_sorted(found), output, overwrite, as_json)
+        _rescue(taken.results, output, overwrite, as_json)
         raise
-    failed = [
-        (one.device, error)
-        for one in outcomes
-        for error in (*refused[one.device].values(), one.error)
-        if error is not None
-    ]
-    results = _sorted(found)
-    if len(failed) == len(outcomes) == 1 and not (results.measurements or results.native):
+    failed, results = taken.failed(outcomes), taken.results
+    if len(failed) == len(outcomes) == 1 and not taken.count:
         raise failed[0][1]
     progress("")
     failures = tuple(dict.fromkeys(Failure(where, error.problem, error.mend) for where, error in failed))
@@ -228,14 +211,57 @@ def command(
     gate.accept(verdicts, "measure longer (--seconds), or use `edgekit compare`")
 
 
-def _measured(
-    model: Path, plan: Plan, place: Device, timeout: float, retries: int, samples: RealInputs | None
-) -> Measurement | NativeMeasurement:
-    progress(f"measuring {model}" if place.name == "local" else f"measuring {model} on {place.name}")
-    if isinstance(place, AdbPhone) and place.tool is not None:
-        return measure_native(model, plan, place, place.tool, timeout=timeout)
-    arrays, data = ((), None) if samples is None else (samples.arrays, samples.data)
-    return calmest(lambda: measure(model, plan, place, inputs=arrays, data=data, timeout=timeout), retries)
+@dataclass(frozen=True)
+class _Taken:
+    """What was measured of the models, and which were refused, by the name of the device."""
+
+    devices: Sequence[str]
+    models: Sequence[Path]
+    plan: Plan
+    timeout: float
+    retries: int
+    samples: Mapping[Path, RealInputs]
+    measured: dict[str, list[Measurement | NativeMeasurement]] = field(default_factory=lambda: defaultdict(list))
+    refused: dict[str, dict[Path, EdgekitError]] = field(default_factory=lambda: defaultdict(dict))
+
+    def on(self, place: Device) -> None:
+        """Measure all models on a device, but no more those that it refused once."""
+        refused = self.refused[place.name]
+        for model in self.models:
+            if model in refused:
+                continue
+            try:
+                self.measured[place.name].append(self._one(model, place))
+            except (DeviceError, MissingDependency):  # which the next model would meet, too
+                raise
+            except EdgekitError as error:
+                refused[model] = error
+
+    def _one(self, model: Path, place: Device) -> Measurement | NativeMeasurement:
+        progress(f"measuring {model}" if place.name == "local" else f"measuring {model} on {place.name}")
+        if isinstance(place, AdbPhone) and place.tool is not None:
+            return measure_native(model, self.plan, place, place.tool, timeout=self.timeout)
+        given = self.samples.get(model)
+        arrays, data = ((), None) if given is None else (given.arrays, given.data)
+        run = lambda: measure(model, self.plan, place, inputs=arrays, data=data, timeout=self.timeout)  # noqa: E731
+        return calmest(run, self.retries)
+
+    def failed(self, outcomes: Sequence[Outcome[None]]) -> list[tuple[str, EdgekitError]]:
+        """Each device with what it refused, and with what ended its measuring."""
+        errors = {one.device: (*self.refused[one.device].values(), one.error) for one in outcomes}
+        return [(where, error) for where, some in errors.items() for error in some if error is not None]
+
+    @property
+    def count(self) -> int:
+        """How much was measured."""
+        return sum(map(len, self.measured.values()))
+
+    @property
+    def results(self) -> Results:
+        """What was measured on all devices, by kind."""
+        every = [one for name in self.devices for one in self.measured[name]]
+        native = tuple(one for one in every if isinstance(one, NativeMeasurement))
+        return Results(tuple(one for one in every if isinstance(one, Measurement)), native)
 
 
 def _samples(model: Path, data: str, options: Mapping[str, object], trust: bool) -> RealInputs:
@@ -243,13 +269,6 @@ def _samples(model: Path, data: str, options: Mapping[str, object], trust: bool)
 
     with results_only():
         return real_inputs(model, data, options, trust=trust)
-
-
-def _sorted(found: Mapping[str, Sequence[Measurement | NativeMeasurement]]) -> Results:
-    """What was measured on all devices, by kind."""
-    every = [one for taken in found.values() for one in taken]
-    native = tuple(one for one in every if isinstance(one, NativeMeasurement))
-    return Results(tuple(one for one in every if isinstance(one, Measurement)), native)
 
 
 def _write(results: Results, output: Path | None, overwrite: bool) -> None:
@@ -261,14 +280,12 @@ def _write(results: Results, output: Path | None, overwrite: bool) -> None:
 def _rescue(results: Results, output: Path | None, overwrite: bool, as_json: bool) -> None:
     """After an interruption: write what was measured before it, or show that where no place is named."""
     count = len(results.measurements) + len(results.native)
-    if not count:
-        return
     progress("")
-    if output is None:
-        _show(Report(tuple(map(row_of, results.measurements)), results.native), as_json)
-        return
     _write(results, output, overwrite)
-    say(f"measured before the interruption: {count}, kept in {output}")
+    if count and output is None:
+        _show(Report(tuple(map(row_of, results.measurements)), results.native), as_json)
+    elif count:
+        say(f"measured before the interruption: {count}, kept in {output}")
 
 
 def _show(report: Report, as_json: bool) -> None:
