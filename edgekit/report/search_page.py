@@ -106,6 +106,8 @@ def _costs(before: Cost, after: Cost) -> Iterator[Compared]:
 
 def _steps(found: Found, family: str) -> tuple[Step, ...]:
     given = ["MODEL", "--data", "DATA", "-t", found.target]
+    if found.runs_nothing:
+        return (step("See what pays on this target, and what it refuses", "recommend", "MODEL", "-t", found.target),)
     if found.best is None:
         wider = ["--max-drop", drop(found.metric, found.reference[0].value, 0.05), "--time", "1h", "-o", "OUT"]
         return (step("Search longer, or with a wider budget", "search", *given, *wider),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,19 @@ from msgspec import structs
 
 from edgekit.artifact import Artifact, scored
 from edgekit.dataset import Dataset
-from edgekit.errors import InputError
+from edgekit.errors import InputError, OutputError
 from edgekit.job import Job, runtime_for
 from edgekit.recipe import Recipe
 from edgekit.report.search_page import search_page
 from edgekit.search.budget import Budget, blurred, keeps, sure, timed_by_devices
 from edgekit.search.exchange import forget, give, take
 from edgekit.search.found import Found, Kept
-from edgekit.search.front import Prefer, accepted, front, pick, preference
+from edgekit.search.front import Prefer, front, pick, preference
 from edgekit.search.point import Loss, Point
 from edgekit.search.pool import unlike
 from edgekit.search.rungs import Rungs
 from edgekit.search.shelf import Shelf
+from edgekit.search.trial import Tried
 from edgekit.search.trials import Trials
 from edgekit.tflite.inspect import read_contents
 
@@ -89,12 +91,9 @@ class Findings:
         return self.budget.over(point.cost)
 
     def shelve(self, recipe: Recipe, point: Point) -> None:
-        """Write the artifact of a point before the trial counts, if nothing beats it."""
-        if accepted(point, self.budget, self.floor) and point in front([*self._points(), point], *self._limits):
-            self._lay(recipe)
-
-    def _lay(self, recipe: Recipe) -> None:
-        """Make the artifact of a recipe of what its stages left on the disk, and write it."""
+        """Write the artifact of a point before the trial counts, if nothing beats it; of equals it may be the first."""
+        if point not in front([point, *self._points()], *self._limits):
+            return
         makings = self.rungs.makings(recipe)
         job = Job(makings)
         manifest = job.manifest(self.rungs.target, recipe, self.reference)
@@ -112,20 +111,25 @@ class Findings:
                 if found.front == before.front:
                     raise lacking
             for kept in found.front:
-                if not self.place.holds(Path(kept.folder).name):  # moved away, or removed by a search beside this one
-                    self._lay(Recipe.parse(kept.point.recipe).resolve(self.rungs.target))
+                if not self.place.restore(Path(kept.folder).name, kept.point.sha256):
+                    raise OutputError(
+                        f"{self.place.folder / kept.folder} was moved away, and so was its copy in work/",
+                        "put it back, or begin another search with --name",
+                    )
             best = found.recommended
             self.place.recommend(Path(best.folder).name if best else None)
             self._write(found)
-            slugs = [Path(kept.folder).name for kept in found.front]
-            self.place.keep_only(slugs, (_slug(point) for point in self._points()))
+            known = [one.point for one in found.tried if one.point]  # none that others finished meanwhile
+            self.place.keep_only(map(_named, (kept.point for kept in found.front)), map(_named, known))
             if self.exchange:
-                forget(self.trials, found, self._points())
+                forget(self.trials, found, known)
         return found
 
     def found(self) -> Found:
         """What was found so far."""
-        points = sorted(self.front(), key=lambda point: (point.cost.file_bytes, point.loss.value))
+        tried = tuple(self.trials.finished())
+        known = [one.point for one in tried if one.point]
+        points = sorted(front(known, *self._limits), key=lambda point: (point.cost.file_bytes, point.loss.value))
         best = pick(points, self.prefer, self.floor, self.download)
         unclear = blurred([point.loss for point in points], self.floor)
         job = Job(self.rungs.makings(PLAIN))
@@ -140,19 +144,19 @@ class Findings:
             floor=self.floor,
             prefer=self.prefer,
             reference=self.reference.scores,
-            latency=self._latency(),
+            latency=self._latency(tried),
             front=tuple(Kept(one, f"front/{_slug(one)}", sure(one.loss, self.floor)) for one in points),
             best=best.recipe if best else None,
-            tried=tuple(self.trials.finished()),
+            tried=tried,
             retried=self.trials.retried(),
             left_out=self.trials.space.left_out,
             warnings=(*self.warnings, *filter(None, (unlike(self.trials.known(YARDSTICK)), unclear))),
         )
 
-    def _latency(self) -> Any:
+    def _latency(self, tried: Iterable[Tried]) -> Any:
         if self.rungs.clock.timed:
             return "measured"
-        return "estimated" if any(one.cost and one.cost.estimate for one in self.trials.finished()) else "unknown"
+        return "estimated" if any(one.cost and one.cost.estimate for one in tried) else "unknown"
 
     def finish(self, data: Dataset) -> Found:
         """Let the test part judge the front, once, and write the report."""
@@ -187,3 +191,7 @@ class Findings:
 
 def _slug(point: Point) -> str:
     return Recipe.parse(point.recipe).slug
+
+
+def _named(point: Point) -> tuple[str, str]:
+    return _slug(point), point.sha256

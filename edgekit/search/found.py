@@ -9,7 +9,7 @@ from msgspec import Struct
 from edgekit.artifact import DataRecord, ModelRecord
 from edgekit.errors import GateError
 from edgekit.metrics import Score
-from edgekit.search.budget import Budget, shown
+from edgekit.search.budget import Budget, keeps, shown
 from edgekit.search.front import Prefer
 from edgekit.search.point import Loss, Point
 from edgekit.search.trial import Tried
@@ -61,6 +61,12 @@ class Found(Struct, frozen=True):
         return next((kept for kept in self.front if kept.point.recipe == self.best), None)
 
     @property
+    def runs_nothing(self) -> bool:
+        """Whether the target runs nothing of what was tried, which no budget changes."""
+        costs = [one.cost for one in self.tried if one.cost]
+        return bool(costs) and all(cost.faults for cost in costs)
+
+    @property
     def budget_words(self) -> str:
         """The budget in a few words."""
         return shown(self.budget)
@@ -69,8 +75,9 @@ class Found(Struct, frozen=True):
         """Raise GateError where nothing is accepted, or the test part does not confirm the floor."""
         kept = self.recommended
         if kept is None:
-            raise GateError(f"none of {len(self.tried)} recipes is accepted: {self.nearest()}", "loosen a budget")
-        if kept.test and not kept.test.value <= self.floor + 1e-9:
+            mend = "change the model, or choose another target" if self.runs_nothing else "loosen a budget"
+            raise GateError(f"none of {len(self.tried)} recipes is accepted: {self.nearest()}", mend)
+        if kept.test and not keeps(kept.test, self.floor):
             raise GateError(
                 f"{self.best} loses {kept.test.value:.4g} {self.metric} on the test part, more than {self.floor:.4g}",
                 "ask for a smaller --max-drop, or give a larger validation part",

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time as clocks
 from collections.abc import Mapping, Sequence
 
+from msgspec import structs
+
 from edgekit.errors import DeviceError, InputError, OutputError, RunError
 from edgekit.recipe import Recipe
+from edgekit.search.budget import keeps
 from edgekit.search.deadline import Deadline
 from edgekit.search.findings import PLAIN, YARDSTICK, Findings
+from edgekit.search.front import dominates
 from edgekit.search.point import Cost
 from edgekit.search.pool import unlike
 from edgekit.search.rungs import hopeful
@@ -110,7 +114,10 @@ class Search:
             for name, share in self.budget.excess(cost).items():
                 trial.exceeds(name, share)
             return None
-        if not (trial.start or trial.trained or self.blind) and rungs.has_proxy(recipe):
+        if reason := self._outdone(trial, cost):
+            trial.note("reason", reason)
+            return None
+        if not (trial.start or trial.trained_by is not None or self.blind) and rungs.has_proxy(recipe):
             proxy = rungs.point(recipe, "proxy", cost)
             trial.note("proxy", proxy)
             if reason := hopeful(proxy, found.front(), found.gains(), found.floor, found.download):
@@ -124,8 +131,19 @@ class Search:
         trial.note("reason", found.refused(point))
         for name in ("bytes", "download", "latency", "ram", "target"):
             trial.exceeds(name, self.budget.excess(point.cost).get(name, 0.0))
-        trial.exceeds("loss", point.loss.value - found.floor)
+        trial.exceeds("loss", 0.0 if keeps(point.loss, found.floor) else point.loss.value - found.floor)
         return point.objectives(found.download)
+
+    def _outdone(self, trial: Trial, cost: Cost) -> str:
+        """Why a trained network is not tried in another number format: it would lose as much, and cost more."""
+        if trial.trained_by is None or trial.choices.get("qat"):
+            return ""
+        point = next((one.point for one in self.trials.finished() if one.number == trial.trained_by), None)
+        if point is None:
+            return ""
+        expected = structs.replace(point, recipe=trial.recipe, cost=cost).objectives(self.findings.download)
+        better = (one for one in self.findings.front() if dominates(one.objectives(self.findings.download), expected))
+        return next((f"would be beaten by {one.recipe} if it lost what its network did" for one in better), "")
 
     def told(self, one: Tried) -> str:
         """A trial in a line."""

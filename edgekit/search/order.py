@@ -17,6 +17,7 @@ from edgekit.search.front import Prefer
 from edgekit.search.pool import Pool
 from edgekit.search.rungs import Rungs
 from edgekit.search.trials import Sampler
+from edgekit.stages.training import own_code
 from edgekit.talk import Say
 from edgekit.target import Target, load_target
 
@@ -27,7 +28,7 @@ class Order(Struct, frozen=True):
     model: Any
     data: Any
     out: str
-    target: str = "host"
+    target: Any = "host"
     max_drop: str | float | None = None
     min_score: float | None = None
     max_bytes: str | int | None = None
@@ -72,8 +73,8 @@ class Order(Struct, frozen=True):
         self._refuse_words()
         if self.workers < 1:
             raise InputError(f"{self.workers} workers do nothing", "give --workers 2")
-        if self.workers > 1 and not (isinstance(self.model, str) and isinstance(self.data, str)):
-            raise InputError("several workers load model and data themselves", "give both by path or module:name")
+        if self.workers > 1 and not all(isinstance(given, str) for given in (self.model, self.data, self.target)):
+            raise InputError("several workers load model, data and target themselves", "give each by path or name")
         if (self.workers > 1 or self.storage) and "TF_CONFIG" in os.environ:
             raise InputError(
                 "TF_CONFIG lets several processes train one model, and the workers of a search try different ones",
@@ -103,7 +104,9 @@ class Order(Struct, frozen=True):
         In a shared storage each worker may have devices of its own, which are compared by the float file.
         """
         own = ", ".join(sorted(self.device)) if self.storage is None else ""
+        code = own_code(rungs.data.metric)
         return {
+            **({"code of the metric": code} if code else {}),
             "model": rungs.model.sha256,
             "data": rungs.data.fingerprint,
             "target": sha256(msgspec.json.encode(rungs.target)),

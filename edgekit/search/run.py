@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from edgekit.dataset import Dataset, load_for, refuse_missing
@@ -40,9 +41,9 @@ from edgekit.workspace import Workspace
 def search_recipes(
     model: str | Path | Any,
     *,
-    data: str | Path | Dataset,
+    data: str | Path | Dataset | Any,
     out: str | Path,
-    target: str | Path = "host",
+    target: str | Path | Target = "host",
     max_drop: str | float | None = None,
     min_score: float | None = None,
     max_bytes: str | int | None = None,
@@ -72,6 +73,7 @@ def search_recipes(
 
     `workers` processes of this machine do the trials. `storage` is the URL of a database that calls on other machines
     share: each does trials, and each `out` gets the whole front. Several devices of one kind are measured side by side.
+    `say` gets a line of text for each step and trial: `say=print` shows the progress.
 
     Raises an InputError before any work for whatever cannot be used, or where the time is over before one trial is,
     RunError or DeviceError where nothing can be run.
@@ -121,7 +123,9 @@ def prepared(
         warnings = (*warnings, "latency was measured on the machine on which other workers trained meanwhile")
     space = Space.of(source, seen, board, budget, order.epochs)
     storage, alone = order.storage or local(place.folder), order.storage is None and place.number == 0
-    trials = Trials(storage, order.name, space, order.seed, order.sampler, alone, deadline.talk)
+    shared = f"{gethostname()}:{place.folder.resolve()}/" if order.storage else ""
+    disks = tuple(f"{shared}{disk}" for disk in place.disks)
+    trials = Trials(storage, order.name, space, order.seed, order.sampler, alone, deadline.talk, disks)
     told = (*whole.warnings, *warnings)
     findings = Findings(rungs, budget, place, trials, order.prefer, told, exchange=order.storage is not None)
     return Search(findings, say), replace(chooses, test=whole.test)

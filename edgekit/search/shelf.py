@@ -4,7 +4,8 @@
     OUT/best             a link to the recommended one
     OUT/front.json       the front as numbers
     OUT/report.html      the same to look at
-    OUT/study.db, work/  what a repeated search goes on from; work/worker1/ is that of one worker of several
+    OUT/study.db, work/  what a repeated search goes on from; work/worker1/ is that of one worker of several, and
+                         work/front/ has copies of the artifacts, for those that somebody moves away
 
 Every change is one rename, so a search that is killed leaves what it had found.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from edgekit.artifact import Artifact, Manifest
-from edgekit.errors import OutputError
+from edgekit.errors import ModelError, OutputError
 from edgekit.new_file import new_file, write_new
 
 FRONT, BEST = "front", "best"
@@ -44,20 +45,25 @@ class Shelf:
         """Where stage results are kept, of each worker its own."""
         return self._work_of(self.number)
 
+    @property
+    def disks(self) -> tuple[str, ...]:
+        """The work folders that this worker goes on from: its own, and that from before there were several."""
+        return tuple(str(self._work_of(number).relative_to(self.folder)) for number in sorted({self.number, 0})[::-1])
+
     def _work_of(self, number: int) -> Path:
         work = self.folder / "work"
         return work / f"worker{number}" if number else work
 
     def furnish(self, number: int) -> None:
         """Make the work folder of a worker, with what was done before there were several."""
-        stages = self._work_of(number) / "stages"
+        before, stages = self.folder / "work" / "stages", self._work_of(number) / "stages"
         stages.mkdir(parents=True, exist_ok=True)
-        for path in (self.folder / "work" / "stages").iterdir():
-            if path.suffix != ".partial" and path.is_file() and not (stages / path.name).exists():
-                try:
-                    os.link(path, stages / path.name)
-                except OSError:  # a file system without links
-                    write_new(stages / path.name, path.read_bytes())
+        for path in (path for path in before.rglob("*") if path.is_file()):
+            own = stages / path.relative_to(before)
+            if ".partial" in str(path.relative_to(before)) or own.exists():
+                continue
+            own.parent.mkdir(parents=True, exist_ok=True)
+            _link(path, own)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -67,24 +73,27 @@ class Shelf:
             yield
 
     def has(self, slug: str, digest: str) -> bool:
-        """Whether the artifact with a file of this sha256 is on the shelf."""
-        return self.place(slug).exists() and self.artifact(slug).manifest.sha256 == digest
-
-    def holds(self, slug: str) -> bool:
-        """Whether there is an artifact in this folder."""
-        return (self.place(slug) / "manifest.json").is_file()
+        """Whether the artifact with a file of this sha256 is on the shelf, as it was laid there."""
+        return _holds(self.place(slug), digest)
 
     def put(self, artifact: Artifact) -> Path:
-        """Lay an artifact on the shelf, if it is not there; gives its folder."""
+        """Lay an artifact on the shelf, if it is not there, and a copy aside; gives its folder."""
         place = self.place(artifact.manifest.recipe.slug)
-        if place.exists() and not self.has(place.name, artifact.manifest.sha256):
-            shutil.rmtree(place)  # of a search of another name
-        if not place.exists():
-            partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            artifact.save(partial)
-            partial.rename(place)
+        _lay(artifact, self._copy(place.name, artifact.manifest.sha256))
+        _lay(artifact, place)
         return place
+
+    def restore(self, slug: str, digest: str) -> bool:
+        """Lay an artifact again that was moved away or changed, from its copy; whether it is there."""
+        if self.has(slug, digest):
+            return True
+        copy = self._copy(slug, digest)
+        if found := _holds(copy, digest):
+            _lay(Artifact.load(copy), self.place(slug))
+        return found
+
+    def _copy(self, slug: str, digest: str) -> Path:
+        return self.folder / "work" / FRONT / f"{slug}-{digest[:16]}"
 
     def place(self, slug: str) -> Path:
         """The folder of an artifact."""
@@ -110,10 +119,11 @@ class Shelf:
         partial.symlink_to(Path(FRONT, slug))
         os.replace(partial, link)
 
-    def keep_only(self, slugs: Iterable[str], known: Iterable[str]) -> None:
-        """Remove the artifacts of the `known` recipes but these: others may be of a search beside this one."""
-        for slug in {*known} - {*slugs}:
-            shutil.rmtree(self.place(slug), ignore_errors=True)
+    def keep_only(self, kept: Iterable[tuple[str, str]], known: Iterable[tuple[str, str]]) -> None:
+        """Remove the `known` artifacts, by slug and sha256, but those kept: others may be of another search."""
+        for slug, digest in {*known} - {*kept}:
+            for place in (self.place(slug), self._copy(slug, digest)):
+                shutil.rmtree(place, ignore_errors=True)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file beside the front, in one step."""
@@ -125,14 +135,14 @@ class Shelf:
 def shelf(out: Path) -> Iterator[Shelf]:
     """The folder of a search, made or found again, in use by nobody else meanwhile.
 
-    Raises OutputError if it holds anything but a search, cannot be written, or is in use.
+    Raises OutputError for a folder that no search made and that is not empty, that cannot be written, or is in use.
     """
     with ExitStack() as opened:
         try:
             known = (out / ".lock").exists() or not out.is_dir()  # whatever a user puts into the folder of a search
             if strange := [] if known else [path.name for path in out.iterdir() if not _ours(path.name)]:
                 raise OutputError(f"{out} holds {strange[0]}, which no search wrote", "choose another folder with -o")
-            for folder in (out / FRONT, out / "work" / "stages"):
+            for folder in (out / FRONT, out / "work" / FRONT, out / "work" / "stages"):
                 folder.mkdir(parents=True, exist_ok=True)
             lock = opened.enter_context((out / ".lock").open("w")).fileno()
             _seize(lock)
@@ -145,6 +155,32 @@ def shelf(out: Path) -> Iterator[Shelf]:
             mend = "choose a folder on a local disk that you can write to"
             raise OutputError(f"{cause.filename or out}: {cause.strerror}", mend) from None
         yield Shelf(out, held=(lock,))
+
+
+def _lay(artifact: Artifact, place: Path) -> None:
+    """Write an artifact, whole or not at all, if it is not there."""
+    if place.exists() and not _holds(place, artifact.manifest.sha256):
+        shutil.rmtree(place)  # of a search of another name, or changed
+    if not place.exists():
+        partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        artifact.save(partial)
+        partial.rename(place)
+
+
+def _holds(place: Path, digest: str) -> bool:
+    """Whether this folder is an artifact with a file of this sha256."""
+    try:
+        return Artifact.load(place).manifest.sha256 == digest
+    except ModelError:
+        return False
+
+
+def _link(path: Path, to: Path) -> None:
+    try:
+        os.link(path, to)
+    except OSError:  # a file system without links
+        write_new(to, path.read_bytes())
 
 
 def _seize(lock: int) -> None:
@@ -165,5 +201,5 @@ def _ours(name: str) -> bool:
 
 def _sweep(out: Path) -> None:
     """Remove what a killed search had half written."""
-    for path in [*out.glob(".*.partial"), *(out / FRONT).glob(".*.partial")]:
+    for path in (path for folder in (out, out / FRONT, out / "work" / FRONT) for path in folder.glob(".*.partial")):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

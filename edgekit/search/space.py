@@ -7,7 +7,7 @@ shrinking share one number, the share of the multiply-accumulates to take away; 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice, product
 
 from msgspec import Struct
@@ -167,6 +167,19 @@ class Space(Struct, frozen=True):
             near = values[max(place - 1, 0) : place + 2] if numbers else values
             found += [self._plainly({**taken, decision.name: value}) for value in near]
         return self._others(found, taken)
+
+    def between(self, taken: Choices, kept: Collection[int], refused: Collection[int]) -> Choices | None:
+        """These decisions with a share halfway between the greatest that was kept and the next that was refused.
+
+        The ends of the space stand for what was not tried yet. None where there is no share between, or none was kept.
+        """
+        values = next((one.values for one in self.decisions if one.name == "smaller"), ())
+        if not kept:
+            return None
+        low = values.index(max(kept))
+        high = min((values.index(one) for one in refused if one > max(kept)), default=len(values))
+        middle = (low + high) // 2
+        return {**taken, "smaller": values[middle]} if middle > low else None
 
     def _plainly(self, said: Choices) -> Choices:
         """These decisions, where they are asked, and all others taken plainly."""

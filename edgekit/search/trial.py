@@ -50,7 +50,8 @@ class Repeated(Exception):  # noqa: N818 - it says what happened
 class Trial:
     """One trial in progress: its recipe, and where what is found of it is noted.
 
-    `trained` says that another trial has trained its network, in another number format.
+    `trained_by` is the number of a trial that tells enough of its network to take it to the end: it was trained there,
+    for another number format, or nothing beats that one, and it is to be trained as integers.
     """
 
     def __init__(self, trial: optuna.Trial, space: Space, known: Mapping[str, int]) -> None:
@@ -59,7 +60,7 @@ class Trial:
         self.choices: Choices = {} if named else space.suggest(self._suggest)
         self.recipe: str = named or space.phrase(self.choices)
         self.start = bool(trial.user_attrs.get("start"))
-        self.trained = "trained_by" in trial.user_attrs
+        self.trained_by: int | None = trial.user_attrs.get("trained_by")
         if known.get(self.recipe, trial.number) != trial.number:
             trial.set_user_attr("repeats", known[self.recipe])
             raise Repeated(self.recipe)
@@ -98,9 +99,10 @@ class Once:
         check: Callable[[], None],
         turn: ExitStack,
         hurry: Callable[[], None],
+        disk: str,
     ) -> None:
         self.judge, self.space, self.known = judge, space, known
-        self.check, self.turn, self.hurry = check, turn, hurry
+        self.check, self.turn, self.hurry, self.disk = check, turn, hurry, disk
         self.number = -1
         self.broke: BaseException | None = None
 
@@ -109,6 +111,7 @@ class Once:
         self.number = raw.number
         try:
             raw.set_user_attr("owner", owner())
+            raw.set_user_attr("disk", self.disk)
             trial = Trial(raw, self.space, self.known)
             self.check()
             self.turn.close()

@@ -39,7 +39,8 @@ _MOST_LISTED = 50_000
 class Trials:
     """All trials of a search, in a database; `name` is which search of it.
 
-    `alone` says that no other process can be at work on it, so that a running trial is one that was killed.
+    `alone` says that no other process can be at work on it, so that a running trial is one that was killed. `disks` are
+    names of the places from which this process goes on: where it keeps what it trains, and what it takes over.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Trials:
         sampler: Sampler = "tpe",
         alone: bool = True,
         say: Say = lambda _: None,
+        disks: tuple[str, ...] = ("here",),
     ) -> None:
         optuna = import_optuna()
         self.space, self.seed, self.sampler, self.name, self.alone, self.say = space, seed, sampler, name, alone, say
+        self.disks = disks
         with quiet():
             self._storage = open_storage(storage, say)
             self._study = optuna.create_study(
@@ -65,7 +68,6 @@ class Trials:
         self._repeats = 0
         self._view: list[Any] | None = None
         self._starts: tuple[tuple[str, Choices | None], ...] = ()
-        self._mine: set[int] = set()
 
     def begin(self, asked: Mapping[str, str], starts: Sequence[tuple[str, Choices | None]]) -> bool:
         """Start a new study with these starting points, or go on with one that was asked the same; whether it goes on.
@@ -98,7 +100,7 @@ class Trials:
                 return None
             self._offer()
             with self._read_once():
-                once = Once(judge, self.space, self._known(), check, stack, self.hurry)
+                once = Once(judge, self.space, self._known(), check, stack, self.hurry, self.disks[0])
                 self._study.sampler = self._fresh_sampler()
             try:
                 self._study.optimize(once, n_trials=1, catch=(Repeated, LostTurn))
@@ -108,7 +110,6 @@ class Trials:
                     raise cause from None
                 self.say(Line(f"trial {once.number}: nothing was heard of it for long, and others try it again"))
                 return None
-        self._mine.add(once.number)
         done = self._all()[once.number]
         self._repeats = self._repeats + 1 if "repeats" in done.user_attrs else 0
         return tried(done) if done.state.name in ("COMPLETE", "PRUNED") else None
@@ -259,7 +260,7 @@ class Trials:
                 self._study.enqueue_trial(_drawn(one), user_attrs=again_as)
 
     def _offer(self) -> None:
-        """Enqueue the first starting point that nobody tried, or else a sibling of what was accepted.
+        """Enqueue the first starting point that nobody tried, or else a sibling of what was accepted, or else a size.
 
         Nothing where something waits, such as a trial to be retried.
         """
@@ -273,6 +274,8 @@ class Trials:
             self._study.enqueue_trial(taken or {}, user_attrs={"start": True, **named})
         elif self.sampler != "random" and (found := self._sibling(known)):
             self._study.enqueue_trial(found[1], user_attrs={"trained_by": found[0]})
+        elif self.sampler != "random" and (between := self._between(known)):
+            self._study.enqueue_trial(between)
 
     def _sibling(self, known: Mapping[str, int]) -> tuple[int, Choices] | None:
         """A trial that was accepted, and its network in a number format that nobody tried.
@@ -280,12 +283,27 @@ class Trials:
         First what takes seconds and no training; then, of what nothing beats, what is trained as integers. What a
         network took to train is on the disk of who did it, so each worker looks at its own.
         """
-        mine = [one for one in self._accepted() if self.alone or one.number in self._mine]
+        mine = [one for one in self._accepted() if one.user_attrs.get("disk") in self.disks]
         best = {one.number for one in self._front()}
         offers = [(one.number, taken) for one in mine for taken in self.space.siblings(one.params)]
         trained = [one for one in mine if one.number in best]
         offers += [(one.number, taken) for one in trained for taken in self.space.siblings(one.params, qat=True)]
         return next((offer for offer in offers if self.space.phrase(offer[1]) not in known), None)
+
+    def _between(self, known: Mapping[str, int]) -> Choices | None:
+        """A network halfway between the smallest accepted one and the next that was refused, where the floor must be.
+
+        Of each way to make it smaller that is on the front.
+        """
+        accepted = {one.number for one in self._accepted()}
+        for best in self._front():
+            way = [one for one in self._ended() if one.params.get("shrink") == best.params.get("shrink")]
+            kept = {one.params["smaller"] for one in way if one.number in accepted and "smaller" in one.params}
+            refused = {one.params["smaller"] for one in way if "smaller" in one.params} - kept
+            found = self.space.between(best.params, kept, refused)
+            if found and self.space.phrase(found) not in known:
+                return found
+        return None
 
     def _accepted(self) -> list[Any]:
         """Trials taken to the end whose files are within floor and budgets."""

@@ -101,7 +101,7 @@ def test_two_folders_share_a_search_and_each_gets_the_whole_front(blobs: Path, t
 
 
 def test_what_workers_cannot_load_themselves_is_refused(blobs: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="several workers load model and data themselves"):
+    with pytest.raises(InputError, match="several workers load model, data and target themselves"):
         search_recipes(object(), data=blobs / "blobs.npz", out=tmp_path / "out", workers=2, **SETTINGS)
 
 

@@ -10,9 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -25,15 +26,18 @@ from edgekit.data.parts import Dataset, Part
 from edgekit.dataset import load_dataset
 from edgekit.errors import GateError, InputError, OutputError
 from edgekit.recipe import Recipe
+from edgekit.report import search_page
 from edgekit.search.budget import Budget
 from edgekit.search.findings import Findings
 from edgekit.search.found import Found
 from edgekit.search.front import accepted, dominates
+from edgekit.search.loop import Search
 from edgekit.search.point import Loss
 from edgekit.search.run import search_recipes
 from edgekit.search.rungs import Rungs
-from edgekit.search.shelf import shelf
+from edgekit.search.shelf import Shelf, shelf
 from edgekit.search.trial import Tried
+from edgekit.search.trials import Trials
 
 TRIALS = 7
 SAMPLES = 200  # of the test part
@@ -209,9 +213,12 @@ def test_a_worker_is_furnished_where_files_cannot_be_linked(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "link", link)
     with shelf(tmp_path / "out") as place:
-        (place.work / "stages" / "one").write_bytes(b"done")
+        (place.work / "stages" / "network").mkdir()
+        for name in ("one", "network/epochs.npz"):
+            (place.work / "stages" / name).write_bytes(b"done")
         place.furnish(1)
-        assert (place.work / "worker1" / "stages" / "one").read_bytes() == b"done"
+        for name in ("one", "network/epochs.npz"):
+            assert (place.work / "worker1" / "stages" / name).read_bytes() == b"done"
 
 
 def test_what_a_user_puts_into_the_folder_of_a_search_does_not_end_it(tmp_path: Path) -> None:
@@ -223,16 +230,81 @@ def test_what_a_user_puts_into_the_folder_of_a_search_does_not_end_it(tmp_path: 
             (tmp_path / "out" / "package").mkdir(exist_ok=True)
 
 
-def test_an_artifact_that_was_moved_away_is_laid_again(
+def test_an_artifact_that_was_moved_away_is_laid_again_as_it_was(
     searched: tuple[Found, Path], blobs: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(searched[1], out, symlinks=True)
-    gone = out / searched[0].front[0].folder
-    shutil.rmtree(gone)
-    again = search_recipes(blobs / "blobs.keras", data=blobs / "blobs.npz", out=out, trials=TRIALS, **SETTINGS)
-    assert Artifact.load(gone).manifest.sha256 == searched[0].front[0].point.sha256
+    first, last = (out / searched[0].front[place].folder for place in (0, -1))
+    shutil.rmtree(first)
+    next(last.glob("*.tflite")).unlink()
+    shutil.rmtree(out / "work" / "stages")  # of which it could be trained anew
+    words: dict[str, Any] = {"data": blobs / "blobs.npz", "out": out, "trials": TRIALS, **SETTINGS}
+    again = search_recipes(blobs / "blobs.keras", **words)
+    for place in (0, -1):
+        assert Artifact.load(out / again.front[place].folder).manifest.sha256 == again.front[place].point.sha256
     assert again.front == searched[0].front
+    for folder in (first, out / "work" / "front"):
+        shutil.rmtree(folder)
+    with pytest.raises(OutputError, match="was moved away, and so was its copy"):
+        search_recipes(blobs / "blobs.keras", **words)
+
+
+def test_what_others_finish_while_the_shelf_is_tidied_stays(
+    searched: tuple[Found, Path], blobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(searched[1], tmp_path / "out", symlinks=True)
+    one = next(one for one in searched[0].tried if one.point)
+    assert one.point is not None
+    late = msgspec.structs.replace(one, point=msgspec.structs.replace(one.point, recipe="float16:no-rewrite"))
+    ended: list[Tried] = []
+    removable: list[set[str]] = []
+    finished, write = Trials.finished, Findings._write
+
+    def written(findings: Findings, found: Found) -> None:
+        write(findings, found)
+        ended.append(late)
+
+    def tidied(_: Shelf, kept: Iterable[tuple[str, str]], known: Iterable[tuple[str, str]]) -> None:
+        removable.append({slug for slug, _ in known})
+        ended.clear()
+
+    monkeypatch.setattr(Trials, "finished", lambda trials: [*finished(trials), *ended])
+    monkeypatch.setattr(Findings, "_write", written)
+    monkeypatch.setattr(Shelf, "keep_only", tidied)
+    search_recipes(blobs / "blobs.keras", data=blobs / "blobs.npz", out=tmp_path / "out", trials=TRIALS, **SETTINGS)
+    assert removable
+    assert all(slugs and "float16-no-rewrite" not in slugs for slugs in removable)
+
+
+def test_a_format_that_could_only_be_beaten_is_not_tried(searched: tuple[Found, Path]) -> None:
+    kept = searched[0].front[0].point
+    one = Tried(3, kept.recipe, {}, 1.0, cost=kept.cost, point=kept)
+    findings = SimpleNamespace(front=lambda: (kept,), download=False)
+    loop: Any = SimpleNamespace(trials=SimpleNamespace(finished=lambda: [one]), findings=findings)
+
+    def outdone(size: int, **others: Any) -> str:
+        trial: Any = SimpleNamespace(**{"trained_by": 3, "choices": {}, "recipe": "float16", **others})
+        return Search._outdone(loop, trial, msgspec.structs.replace(kept.cost, file_bytes=kept.cost.file_bytes + size))
+
+    assert outdone(1) == f"would be beaten by {kept.recipe} if it lost what its network did"
+    assert not outdone(-1)
+    assert not outdone(1, trained_by=None)
+    assert not outdone(1, choices={"qat": True}), "training may bring it back"
+
+
+def test_a_file_is_kept_that_another_equals_which_ended_before_it(searched: tuple[Found, Path]) -> None:
+    """Of equals the first number is on the front, whichever ended first."""
+
+    def makings(_: Recipe) -> None:
+        raise LookupError("it is made")
+
+    point = searched[0].front[0].point
+    other = msgspec.structs.replace(point, recipe="float16:no-rewrite")
+    limits = (searched[0].budget, searched[0].floor)
+    findings: Any = SimpleNamespace(_points=lambda: [other], _limits=limits, rungs=SimpleNamespace(makings=makings))
+    with pytest.raises(LookupError, match="it is made"):
+        Findings.shelve(findings, Recipe.parse("int8"), point)
 
 
 def test_where_nothing_is_accepted_the_nearest_is_named(searched: tuple[Found, Path]) -> None:
@@ -244,8 +316,15 @@ def test_where_nothing_is_accepted_the_nearest_is_named(searched: tuple[Found, P
         nothing = msgspec.structs.replace(
             searched[0], front=(), best=None, tried=(msgspec.structs.replace(failed, cost=cost),)
         )
-        with pytest.raises(GateError, match=r"none of 1 recipes is accepted: int8 cannot be made: no kernel"):
+        with pytest.raises(GateError, match=r"none of 1 recipes is accepted: int8 cannot be made: no kernel") as error:
             nothing.accept()
+        assert error.value.mend == "loosen a budget"
+    refused = msgspec.structs.replace(searched[0].front[0].point.cost, faults=("no kernel for GELU",))
+    nothing = msgspec.structs.replace(nothing, tried=(msgspec.structs.replace(failed, cost=refused),))
+    with pytest.raises(GateError, match="the target does not run it: no kernel for GELU") as error:
+        nothing.accept()
+    assert error.value.mend == "change the model, or choose another target"
+    assert [one.command.split()[1] for one in search_page._steps(nothing, "linux")] == ["recommend"]
 
 
 def test_a_floor_that_the_test_part_does_not_confirm_is_not_accepted(searched: tuple[Found, Path]) -> None:

@@ -14,7 +14,7 @@ from edgekit.model import Model, load_model
 from edgekit.phrase import PRESETS
 from edgekit.recipe import Recipe
 from edgekit.search.budget import Budget
-from edgekit.search.space import Space, epochs_of
+from edgekit.search.space import Choices, Space, epochs_of
 from edgekit.target import load_target, target_names
 
 HOST = load_target("host")
@@ -56,6 +56,21 @@ def test_siblings_are_one_network_in_every_format_that_takes_no_training(space: 
     plain = space.decisions_of("int8")
     assert plain is not None
     assert space.siblings(plain) == []
+
+
+def test_shares_are_halved_between_what_was_kept_and_what_was_refused(space: Space) -> None:
+    taken: Choices = {"format": "int8", "shrink": "channels", "smaller": 50}
+    kept, refused, tried = {50}, {75}, []
+    while found := space.between(taken, kept, refused):
+        tried.append(int(found["smaller"]))
+        (kept if found["smaller"] < 70 else refused).add(int(found["smaller"]))
+        assert found == {**taken, "smaller": found["smaller"]}
+    assert tried == [60, 65, 70]
+    assert space.between(taken, {75}, {50}) == {**taken, "smaller": 85}, (
+        "50 was over a budget; nothing is beyond 75 yet"
+    )
+    assert space.between(taken, {90}, ()) is None
+    assert space.between(taken, (), {50}) is None
 
 
 def test_siblings_that_are_trained_as_integers_are_asked_for_apart(space: Space) -> None:

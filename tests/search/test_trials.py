@@ -228,7 +228,43 @@ def test_what_nothing_beats_is_trained_as_integers_after_all_formats_were_tried(
     for _ in range(3):
         trials.run(judge)
     assert [one.recipe for one in drawn] == ["float32", "int8", "qat-int8"]
-    assert [one.trained for one in drawn] == [False, False, True]
+    assert [one.trained_by is not None for one in drawn] == [False, False, True]
+
+
+def test_the_floor_is_looked_for_by_halving_before_the_sampler_draws(tmp_path: Path) -> None:
+    drawn: list[Trial] = []
+
+    def judge(trial: Trial) -> Sequence[float]:
+        drawn.append(trial)
+        good = int(trial.choices.get("smaller", 0)) <= 60
+        trial.note("point", Point("r", "0" * 64, Cost(1, 1, 1), Loss(0.0, 0.0, 0.0, 10), (), "full"))
+        trial.note("reason", "" if good else "loses 0.02, more than 0.01")
+        return judged(trial)
+
+    trials = Trials(local(tmp_path), "search", SPACE)
+    trials.begin({"model": "m"}, [("channels50-float32", {"format": "float32", "shrink": "channels", "smaller": 50})])
+    for _ in range(12):
+        trials.run(judge)
+    networks = [one.choices["smaller"] for one in drawn if one.trained_by is None and "smaller" in one.choices]
+    assert networks[:4] == [50, 70, 60, 65]
+
+
+def test_each_worker_tries_the_formats_of_networks_that_are_on_its_own_disk(tmp_path: Path) -> None:
+    """After it was started again, too; what one process trained before there were several is on all their disks."""
+
+    def worker(*disks: str) -> Trials:
+        return Trials(local(tmp_path), "search", SPACE, alone=False, disks=disks)
+
+    first = worker("work/worker1", "work")
+    first.begin({"model": "m"}, [("channels50-float32", {"format": "float32", "shrink": "channels", "smaller": 50})])
+    first.run(accepting([]))
+    offered = [worker(*disks)._sibling({}) for disks in (("work/worker1", "work"), ("work/worker2", "work"), ("work",))]
+    assert [offer is not None for offer in offered] == [True, False, False]
+    alone = Trials(local(tmp_path), "other", SPACE, disks=("work",))
+    alone.begin({"model": "m"}, [("channels50-float32", {"format": "float32", "shrink": "channels", "smaller": 50})])
+    alone.run(accepting([]))
+    others = Trials(local(tmp_path), "other", SPACE, alone=False, disks=("work/worker2", "work"))
+    assert others._sibling({}) is not None
 
 
 def test_where_the_sampler_repeats_itself_a_neighbour_of_the_front_is_tried(tmp_path: Path) -> None:
@@ -262,11 +298,15 @@ def test_a_network_that_was_accepted_is_tried_in_the_other_formats_before_anythi
     while len(trials.finished()) < 30:
         trials.run(judge)
     for place, one in enumerate(drawn):
-        if one.choices.get("shrink", "none") == "none" or one.trained:
+        if one.choices.get("shrink", "none") == "none" or one.trained_by is not None:
             continue
         network = {key: one.choices[key] for key in ("shrink", "smaller")}
-        others = [later for later in drawn[place + 1 :] if later.trained and network.items() <= later.choices.items()]
+        others = [
+            later
+            for later in drawn[place + 1 :]
+            if later.trained_by is not None and network.items() <= later.choices.items()
+        ]
         tried = {str(other.choices["format"]) for other in (one, *others)}
         complete = place + 4 < len(drawn)
         assert not others if int(one.choices["smaller"]) >= 60 else not complete or len(tried) == 3
-    assert sum(one.trained for one in drawn) > 5
+    assert sum(one.trained_by is not None for one in drawn) > 5
