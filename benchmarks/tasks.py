@@ -37,11 +37,11 @@ def fashion(folder: Path, validation: int = _VALIDATION) -> Parts:
     return _split((x / 255.0)[..., None], y, order, (x_test / 255.0)[..., None], y_test)
 
 
-def spoken(folder: Path) -> Parts:
-    """Spoken digits as log-mel images `[32 frames, 32 bands, 1]` of 1.06 s; the official test part is index < 5.
+def spoken(folder: Path, test: int = 5, validation: int = 5) -> Parts:
+    """Spoken digits as log-mel images `[32 frames, 32 bands, 1]` of 1.06 s, of 50 recordings of each word and speaker.
 
-    A tenth of the speakers' other recordings (index 5 to 9 and each tenth) chooses; each of the rest is there twice,
-    once shifted in time by up to 0.1 s.
+    The first `test` of them are the test part (5: the official one), the next `validation` choose; each of the rest is
+    there twice, once shifted in time by up to 0.1 s.
     """
     with np.load(folder / "fsdd.npz") as found:
         audio, length, y, index = (found[key] for key in ("audio", "length", "label", "index"))
@@ -49,10 +49,10 @@ def spoken(folder: Path) -> Parts:
     rng = np.random.default_rng(0)
     x = np.stack([log_mel(clip) for clip in clips])
     shifted = np.stack([log_mel(clip, int(rng.integers(1, _RATE // 10))) for clip in clips])
-    mean, scale = x[index >= 5].mean(), x[index >= 5].std()
+    mean, scale = x[index >= test].mean(), x[index >= test].std()
     x, shifted = ((part - mean) / scale for part in (x, shifted))
-    chooses = (index >= 5) & (index < 10)
-    learns = index >= 10
+    chooses = (index >= test) & (index < test + validation)
+    learns = index >= test + validation
     calibration = rng.permutation(np.flatnonzero(learns))[:_CALIBRATION]
     return {
         "x_train": np.concatenate([x[learns], shifted[learns]]).astype(np.float32),
@@ -60,8 +60,8 @@ def spoken(folder: Path) -> Parts:
         "x_validation": x[chooses].astype(np.float32),
         "y_validation": y[chooses],
         "x_calibration": x[calibration].astype(np.float32),
-        "x_test": x[index < 5].astype(np.float32),
-        "y_test": y[index < 5],
+        "x_test": x[index < test].astype(np.float32),
+        "y_test": y[index < test],
     }
 
 
