@@ -28,21 +28,30 @@ def command(model: Path, operators: bool, deflated: bool, as_json: bool) -> None
 
 def render(summary: ModelContents, name: str, every_operator: bool) -> str:
     """The contents as a person reads them, with the deflated size where it is known."""
-    from edgekit.tflite.inspect import ModelSummary
+    from edgekit.tflite.inspect import ModelSummary, looped
     from edgekit.units import format_bytes, format_count
 
     deflated = f"{format_bytes(summary.deflated_bytes)} deflated, " if isinstance(summary, ModelSummary) else ""
     facts = [
-        f"{name}: {summary.numeric}, {format_bytes(summary.file_bytes)}, {deflated}"
+        f"{name}: {_scheme(summary)}, {format_bytes(summary.file_bytes)}, {deflated}"
         f"{format_count(summary.parameters)} parameters, {format_count(summary.macs)} MACs",
         *(f"  in   {_tensor(tensor)}" for tensor in summary.inputs),
         *(f"  out  {_tensor(tensor)}" for tensor in summary.outputs),
     ]
     if summary.subgraphs > 1:
-        facts.append(f"  {summary.subgraphs} subgraphs")
+        once = "; MACs: the body of WHILE counted once" if looped(summary) else ""
+        facts.append(f"  {summary.subgraphs} subgraphs{once}")
+    if len(signatures := summary.signatures) > 1:
+        facts += [f"  signature {one.key}: {', '.join(one.inputs)} -> {', '.join(one.outputs)}" for one in signatures]
     if summary.metadata:
         facts.append(f"  metadata: {', '.join(summary.metadata)}")
     return "\n".join([*facts, "", _each(summary) if every_operator else _by_type(summary)])
+
+
+def _scheme(summary: ModelContents) -> str:
+    """The number format; a file of the older scheme of 8 bits, which is judged as int8, by its own name."""
+    older = summary.numeric == "int8" and not any(operator.dtype == "int8" for operator in summary.operators)
+    return "uint8" if older else summary.numeric
 
 
 def _tensor(tensor: TensorInfo) -> str:

@@ -26,6 +26,7 @@ from edgekit.forecast.edgetpu import COMPILED, log_name
 from edgekit.forecast.placement import Forecast
 from edgekit.new_file import write_new
 from edgekit.tflite.graph import read_graph
+from edgekit.tflite.metadata import with_files_of
 from edgekit.units import format_seconds
 
 COMMAND = ("edgetpu_compiler",)
@@ -93,7 +94,7 @@ def compile_edgetpu(
     overwrite: bool = False,
     scratch: Path | None = None,
 ) -> Compilation:
-    """Compile a `.tflite` file into the folder `out`, as `<name>_edgetpu.tflite`.
+    """Compile a `.tflite` file into the folder `out`, as `<name>_edgetpu.tflite`; files packed behind it stay there.
 
     `command` is the compiler or what brings it, in words; `{folder}` in it becomes the temporary folder that holds the
     model and takes the result, for a container: `docker run --rm -v {folder}:{folder} IMAGE edgetpu_compiler`. It is
@@ -116,7 +117,8 @@ def compile_edgetpu(
         log = folder / f"{model.stem}_edgetpu.log"
         rows = parse_log(_read(log) if log.is_file() else text)
         found = _compilation(folder / result.name, text, rows, number)
-        write_compiled(result, (folder / result.name).read_bytes(), overwrite)
+        made = with_files_of((folder / result.name).read_bytes(), model.read_bytes())
+        write_compiled(result, made, overwrite)
     return structs.replace(found, path=result)
 
 

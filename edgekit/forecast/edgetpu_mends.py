@@ -20,6 +20,7 @@ from edgekit.errors import ModelError
 from edgekit.forecast.edgetpu_rules import size_unknown
 from edgekit.tflite import surgery
 from edgekit.tflite.graph import Graph, Operator, read_graph
+from edgekit.tflite.metadata import with_files_of
 
 Numbers = NDArray[np.integer[Any]]
 
@@ -58,7 +59,7 @@ def fixed_sizes(model: bytes) -> bytes:
             f"the size of what {operator.name} #{operator.index} makes is not worked out from the batch alone",
             "convert the model again with fixed sizes, as `edgekit optimize` does",
         )
-    return mended
+    return with_files_of(mended, model)
 
 
 def _open(graph: Graph) -> list[Operator]:

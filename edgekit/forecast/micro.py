@@ -47,7 +47,7 @@ def _placed(graph: Graph, operator: Operator, table: OperatorTable) -> Placement
     for rule in _RULES:
         if refusal := rule(graph, operator, table):
             return Placement(operator.index, operator.name, False, *refusal, source)
-    note = "the operators of its body are not looked at" if operator.name in _BODIES else ""
+    note = "the options of the operators in its body are not looked at" if operator.name in _BODIES else ""
     return Placement(operator.index, operator.name, True, reason=note, source=source)
 
 

@@ -27,6 +27,7 @@ from edgekit.errors import InputError, MissingDependency, RunError, did_you_mean
 from edgekit.forecast.placement import Forecast, Placement
 from edgekit.tflite.flatbuffer import read_bytes
 from edgekit.tflite.graph import Graph, Operator, read_graph
+from edgekit.tflite.metadata import with_files_of
 from edgekit.versions import version
 
 Accelerator = Literal[
@@ -84,7 +85,7 @@ def compile_for_ethos_u(
     memory_mode: str | None = None,
     seconds: float = _SECONDS,
 ) -> tuple[Compiled, bytes]:
-    """Compile a file with vela: what came out, and the compiled file.
+    """Compile a file with vela: what came out, and the compiled file, with the files that were packed behind the model.
 
     System and memory mode are those that vela takes by default unless they are named. Raises MissingDependency without
     vela, InputError for an unknown accelerator, ModelError for no TFLite file, RunError where vela fails or takes
@@ -93,17 +94,17 @@ def compile_for_ethos_u(
     command = _command()
     if accelerator not in get_args(Accelerator):
         raise InputError(f"unknown accelerator {accelerator!r}", did_you_mean(accelerator, get_args(Accelerator)))
-    graph = read_graph(source)
+    graph, data = read_graph(source), bytes(read_bytes(source))
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         model, out = Path(folder) / "model.tflite", Path(folder) / "out"
-        model.write_bytes(read_bytes(source))
+        model.write_bytes(data)
         words = [*command, str(model), "--accelerator-config", accelerator, "--output-dir", str(out)]
         words += ["--system-config", system_config] if system_config else []
         words += ["--memory-mode", memory_mode] if memory_mode else []
         said = _run(words, seconds)
         row, compiled = _results(out, said)
     forecast = _forecast(graph, read_graph(compiled, "the file made by vela"), said)
-    return _compiled(accelerator, row, forecast), compiled
+    return _compiled(accelerator, row, forecast), with_files_of(compiled, data)
 
 
 def _command() -> list[str]:

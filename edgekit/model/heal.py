@@ -50,6 +50,7 @@ _RENAMED: dict[str, tuple[str, dict[str, str]]] = {
     "Convolution1D": ("Conv1D", {}),
     "Convolution2D": ("Conv2D", {}),
 }
+_FUNCTIONAL = "keras.src.models.functional"  # where Keras 3 has what Keras 2 had in keras.src.engine.functional
 OLD_CLASSES = {*_RENAMED, "Model", "Functional", "Policy", "PolicyV1"}
 
 
@@ -83,6 +84,24 @@ def heal_layer(name: str, settings: Settings, healing: Healing) -> tuple[str, Se
     for rule in (_policy, _hard_sigmoid, _old_gru, _single_axis):
         settings = rule(name, settings, label, healing)
     return name, _without_dropped(name, settings, label, healing)
+
+
+def heal_config(node: Any, healing: Healing) -> Any:
+    """The configuration of a `.keras` file of Keras 2, with every layer in the words of Keras 3, to any depth.
+
+    Raises ModelError as `heal_layer` does.
+    """
+    if isinstance(node, list):
+        return [heal_config(item, healing) for item in node]
+    if not isinstance(node, dict):
+        return node
+    healed = {key: heal_config(value, healing) for key, value in node.items()}
+    name, settings = healed.get("class_name"), healed.get("config")
+    if name == "Functional":
+        healed["module"] = _FUNCTIONAL
+    elif isinstance(name, str) and name != "InputLayer" and isinstance(settings, dict):
+        healed["class_name"], healed["config"] = heal_layer(name, settings, healing)
+    return healed
 
 
 def _renamed(name: str, settings: Settings, label: str, healing: Healing) -> tuple[str, Settings]:

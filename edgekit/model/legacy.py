@@ -67,7 +67,7 @@ def _load(file: Any, origin: str, trust: bool) -> tuple[Any, tuple[str, ...]]:
         json.loads(_text(file.attrs["model_config"])), _weight_names(file["model_weights"]), origin
     )
     _refuse_old_backend(file, origin)
-    _refuse_unportable(config, origin)
+    refuse_unportable(config, origin)
     if not trust:
         check_config(config, origin, OLD_CLASSES)
     healing = Healing(keras_2=not _keras_version(file).startswith("3."))
@@ -113,7 +113,8 @@ def _keras_version(file: Any) -> str:
     return _text(file.attrs.get("keras_version", "1"))
 
 
-def _refuse_unportable(config: Any, origin: str) -> None:
+def refuse_unportable(config: Any, origin: str) -> None:
+    """Raise ModelError for what a configuration of Keras 2 holds and Keras 3 has no counterpart of."""
     entries = list(_entries(config))
     operations = {
         str(entry["config"].get("function", "?")) for entry in entries if entry["class_name"] in _TF_OPERATIONS

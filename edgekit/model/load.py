@@ -103,7 +103,8 @@ def _load_file(path: Path, origin: str, trust: bool) -> Model:
     if start[4:8] == b"TFL3":
         return _load_tflite(path, origin, name)
     if start.startswith(ZIP) and path.suffix.lower() not in _FOREIGN:
-        return from_keras(load_archive(path, origin, trust), origin, name, _digest(path))
+        model, healed = load_archive(path, origin, trust)
+        return from_keras(model, origin, name, _digest(path), healed)
     if start.startswith(HDF5):
         model, healed = load_hdf5(path, origin, trust)
         return from_keras(model, origin, name, _digest(path), healed)
@@ -126,15 +127,18 @@ def _unknown(path: Path, origin: str, start: bytes) -> ModelError:
 
 
 def _load_tflite(path: Path, origin: str, name: str) -> Model:
-    from edgekit.tflite.inspect import inspect_model
+    from edgekit.tflite.inspect import aliases, inspect_model
 
     summary = inspect_model(path, origin)
     inputs, outputs = (
         tuple(
-            TensorSpec(tensor.name, tuple(None if size < 0 else size for size in tensor.shape), tensor.dtype)
-            for tensor in tensors
+            TensorSpec(tensor.name, tuple(None if size < 0 else size for size in tensor.shape), tensor.dtype, alias)
+            for tensor, alias in zip(tensors, names, strict=True)
         )
-        for tensors in (summary.inputs, summary.outputs)
+        for tensors, names in (
+            (summary.inputs, aliases(summary, "inputs")),
+            (summary.outputs, aliases(summary, "outputs")),
+        )
     )
     refuse_text((*inputs, *outputs), origin)
     return Model(origin, name, "tflite", _digest(path), inputs, outputs, (), None, path)

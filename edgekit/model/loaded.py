@@ -18,11 +18,15 @@ Kind = Literal["keras", "saved_model", "tflite"]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output: `shape` has the batch axis first and None where it is open; `dtype` as numpy names it."""
+    """An input or output: `shape` has the batch axis first and None where it is open; `dtype` as numpy names it.
+
+    `alias` is what the signature of a `.tflite` calls it; empty where there is none, or several.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    alias: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ def serving_signature(loaded: Any, origin: str) -> Any:
 
 
 def _specs(tensors: Any, origin: str) -> tuple[TensorSpec, ...]:
-    dense = import_tensorflow().TensorSpec
+    tf = import_tensorflow()
+    dense = (tf.TensorSpec, tf.Tensor)  # signatures of TensorFlow 1 give the tensors of their graph
     for name, tensor in tensors.items():
         if not isinstance(tensor, dense) or tensor.shape.rank is None:
             kind = type(tensor).__name__ if not isinstance(tensor, dense) else "a tensor of unknown rank"

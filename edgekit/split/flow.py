@@ -138,6 +138,9 @@ def _refuse(contents: ModelContents, label: str) -> None:
     calling = next((one for one in contents.operators if one.name in CALLING), None)
     if calling is not None or contents.subgraphs > 1:
         what = f"{calling.name} #{calling.index} calls another graph" if calling else f"{contents.subgraphs} graphs"
+        if calling is None and len(contents.signatures) > 1:
+            keys = ", ".join(one.key for one in contents.signatures)
+            raise ModelError(f"{label}: {what} for the signatures {keys}", "convert one signature alone")
         raise ModelError(f"{label}: {what}, which cannot be cut", "unroll loops and conditions before converting")
     for tensor in contents.inputs:
         if -1 in tensor.shape[1:]:

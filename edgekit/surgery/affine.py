@@ -47,7 +47,7 @@ def _by_channel(edit: Edit, operator: Any) -> tuple[int, Array] | None:
     values, grid, shape = edit.constant(stored), edit.grid(stored), edit.shape(data)
     if values is None or grid is None or values.dtype != np.int8 or edit.dtype(data) != "int8" or len(shape) != 4:
         return None
-    if values.shape[-1:] != shape[3:] or values.size != shape[3] or edit.constant(data) is not None:
+    if values.shape[-1:] != shape[3:] or values.size != shape[3] or edit.constant(data) is not None or edit.open(data):
         return None
     return data, (values.ravel().astype(np.float64) - grid[1]) * grid[0]
 

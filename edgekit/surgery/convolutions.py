@@ -51,11 +51,13 @@ def in_bands(edit: Edit, operator: Any) -> bool:
 
 
 def _window(edit: Edit, operator: Any) -> _Window | None:
-    """The window of an operator that is a depthwise convolution without dilation; None for any other."""
+    """The window of a depthwise convolution of fixed sizes without dilation; None for any other operator."""
     options = operator.builtinOptions
     if len(operator.inputs) != 3 or options is None or len(edit.shape(operator.outputs[0])) != 4:
         return None
     data, weights, bias = map(int, operator.inputs)
+    if edit.open(data) or edit.open(operator.outputs[0]):
+        return None
     found, image = edit.constant(weights), edit.shape(data)
     if found is None or found.ndim != 4 or len(image) != 4 or not _known(edit, operator):
         return None

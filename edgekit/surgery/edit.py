@@ -57,6 +57,11 @@ class Edit:
         found = self.tensor(index).shape
         return () if found is None else tuple(int(size) for size in found)
 
+    def open(self, index: int) -> bool:
+        """Whether a size beyond the batch is open: the stored shape then says 1, and any may come."""
+        signature = self.tensor(index).shapeSignature
+        return signature is not None and bool((np.asarray(signature)[1:] < 0).any())
+
     def grid(self, index: int) -> tuple[float, int] | None:
         """Scale and zero point of a tensor that has one of each; None for any other."""
         found = self.tensor(index).quantization

@@ -39,6 +39,8 @@ def _is_same(edit: Edit, reader: Any, source: int, padded: int, pads: Array) -> 
         return False
     if [int(index) for index in reader.inputs].count(padded) != 1 or int(reader.inputs[0]) != padded:
         return False
+    if edit.open(source) or edit.open(reader.outputs[0]):
+        return False
     size, out, window = edit.shape(source), edit.shape(reader.outputs[0]), edit.shape(reader.inputs[1])
     if not len(size) == len(out) == len(window) == 4 or pads[[0, 3]].any():
         return False

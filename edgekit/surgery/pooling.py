@@ -26,7 +26,7 @@ def weighted(edit: Edit, operator: Any) -> bool:
     taps, shape = window[0] * window[1], edit.shape(source)
     if edit.name(operator) == "MAX_POOL_2D" and taps > 1:
         return False
-    if len(shape) != 4 or not 1 <= taps <= MOST_TAPS or _reaches_over(edit, operator):
+    if len(shape) != 4 or not 1 <= taps <= MOST_TAPS or edit.open(source) or _reaches_over(edit, operator):
         return False
     scale, channels = 1 / (127 * taps), shape[3]
     weights = edit.store("mean_weights", np.full((1, *window, channels), 127, np.int8), [scale] * channels, 3)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgekit.errors import ModelError
+from edgekit.magic import ZIP
 from edgekit.tflite.artifact_folder import is_artifact, tflite_path
 
 T = TypeVar("T")
@@ -71,6 +72,11 @@ def refuse_others(data: bytes | bytearray, name: str = "model") -> None:
     """Raise ModelError for bytes that do not even begin as a TFLite file does."""
     if not data:
         raise ModelError(f"{name}: the file is empty", "export it again; the writer was probably interrupted")
+    if data[:4] == ZIP:
+        raise ModelError(
+            f"{name}: not a TFLite file, but a zip",
+            "unzip a bundle of .tflite files, and give one of them; of a .keras file `edgekit optimize` makes one",
+        )
     if len(data) < 8 or bytes(data[4:8]) != _IDENTIFIER:
         raise ModelError(
             f"{name}: not a TFLite file (bytes 4 to 8 are {bytes(data[4:8])!r}, not {_IDENTIFIER!r})",

@@ -196,9 +196,16 @@ def _operator(model: Any, operator: Any, index: int, room: flatbuffer.Room) -> O
         custom=bool(code.CustomCode()),
         inputs=room.indices(operator.InputsLength, operator.Inputs),
         outputs=room.indices(operator.OutputsLength, operator.Outputs),
-        options=_options(room, operator.BuiltinOptions(), operator.BuiltinOptionsType(), "BuiltinOptions")
-        | _options(room, operator.BuiltinOptions2(), operator.BuiltinOptions2Type(), "BuiltinOptions2"),
+        options=options_of(room, operator),
     )
+
+
+def options_of(room: flatbuffer.Room, operator: Any) -> dict[str, Option]:
+    """The options of an operator of the schema, from both of its unions."""
+    return {
+        **_options(room, operator.BuiltinOptions(), operator.BuiltinOptionsType(), "BuiltinOptions"),
+        **_options(room, operator.BuiltinOptions2(), operator.BuiltinOptions2Type(), "BuiltinOptions2"),
+    }
 
 
 def _options(room: flatbuffer.Room, table: Any, number: int, union: str) -> dict[str, Option]:

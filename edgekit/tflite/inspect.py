@@ -11,12 +11,14 @@ from typing import Any, Literal
 from msgspec import Struct, structs
 
 from edgekit.tflite import flatbuffer
+from edgekit.tflite.graph import options_of
 from edgekit.tflite.macs import operator_macs
 
 Numeric = Literal["float32", "float16", "dynamic-int8", "int8", "int16x8", "mixed"]
 
 _CASTS = {"QUANTIZE", "DEQUANTIZE", "CAST"}
 _INTEGER = {"int8", "uint8", "int16"}
+_LOOPS = {"WHILE", "STABLEHLO_WHILE"}
 _WEIGHT_TYPES = {"float32", "float16", "bfloat16", "float64", "int8", "uint8", "int4", "int2", "int16"}
 
 
@@ -122,6 +124,19 @@ def read_contents(source: bytes | bytearray | str | Path, name: str | None = Non
         return _contents(model, flatbuffer.Room(len(data)))
 
 
+def looped(contents: ModelContents) -> tuple[OperatorInfo, ...]:
+    """The operators with MACs in graphs that a file with loops calls: they are counted for one step."""
+    loops = any(op.name in _LOOPS for op in contents.operators)
+    return tuple(op for op in contents.operators if loops and op.subgraph and op.macs)
+
+
+def aliases(contents: ModelContents, side: Literal["inputs", "outputs"]) -> tuple[str, ...]:
+    """What a file's only signature calls each of its inputs or outputs; empty where there is none, or several."""
+    one = contents.signatures[0] if len(contents.signatures) == 1 else Signature("", {}, {})
+    called = {tensor: name for name, tensor in getattr(one, side).items()}
+    return tuple(called.get(tensor.name, "") for tensor in getattr(contents, side))
+
+
 _DEFLATED: dict[bytes, int] = {}
 
 
@@ -149,7 +164,7 @@ def _contents(model: Any, room: flatbuffer.Room) -> ModelContents:
     weights = {
         tensor.buffer: tensor for graph in tensors for tensor in graph if tensor.constant_bytes and _is_weight(tensor)
     }
-    main = graphs[0]
+    main, run = graphs[0], _run(graphs, room)
     inputs = room.indices(main.InputsLength, main.Inputs)
     outputs = room.indices(main.OutputsLength, main.Outputs)
     return ModelContents(
@@ -162,13 +177,30 @@ def _contents(model: Any, room: flatbuffer.Room) -> ModelContents:
         tensors=tuple(tensors[0]),
         parameters=sum(tensor.elements for tensor in weights.values()),
         parameter_bytes=sum(tensor.constant_bytes for tensor in weights.values()),
-        macs=sum(operator.macs for operator in operators),
+        macs=sum(operator.macs for operator in operators if operator.subgraph in run),
         subgraphs=len(graphs),
         signatures=tuple(_signatures(model, tensors, room)),
         metadata=tuple(room.text(item.Name()) for item in room.items(model.MetadataLength, model.Metadata)),
         input_indices=inputs,
         output_indices=outputs,
     )
+
+
+def _run(graphs: list[Any], room: flatbuffer.Room) -> set[int]:
+    """The graphs that a run of the main one enters: itself, and those of loops, branches and calls, to any depth."""
+    found: set[int] = set()
+    pending = {0}
+    while pending:
+        found.add(number := pending.pop())
+        entered = _entered(graphs[number], room) if len(graphs) > 1 else set()
+        pending |= (entered & {*range(len(graphs))}) - found
+    return found
+
+
+def _entered(graph: Any, room: flatbuffer.Room) -> set[int]:
+    """The graphs that operators of a graph name in their options."""
+    options = (options_of(room, operator) for operator in room.items(graph.OperatorsLength, graph.Operators))
+    return {value for one in options for name, value in one.items() if "Subgraph" in name and isinstance(value, int)}
 
 
 def _tensors(graph: Any, room: flatbuffer.Room) -> Iterator[Any]:

@@ -2,7 +2,7 @@
 
 Shapes are TFLite's: activations `[batch, height, width, channels]`, convolution kernels `[out, height, width, in]`,
 depthwise kernels `[1, height, width, out]`, dense kernels `[out, in]`. Operators that only move, compare or look up
-data count zero.
+data count zero, as do those whose products are not known here: custom ones, RNN and the bidirectional LSTM.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 def operator_macs(name: str, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
-    """MACs of one operator; zero for those that multiply nothing, or whose tensors are missing."""
+    """MACs of one operator; zero for those that multiply nothing, are not known, or whose tensors are missing."""
     count = _COUNTS.get(name)
     try:
         return count(inputs, outputs) if count and outputs else 0
@@ -54,6 +54,11 @@ def _lstm(inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
     return steps * 4 * units * (features + units)
 
 
+def _svdf(inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+    """Weights by feature `[filters, features]` and by time `[filters, memory]`: each once for a sample."""
+    return max(inputs[0][0], 1) * (bounded_product(inputs[1]) + bounded_product(inputs[2]))
+
+
 _COUNTS: dict[str, Callable[[Sequence[Shape], Sequence[Shape]], int]] = {
     "CONV_2D": _convolution,
     "CONV_3D": lambda inputs, outputs: bounded_product(outputs[0]) * bounded_product(inputs[1][:4]),
@@ -61,5 +66,6 @@ _COUNTS: dict[str, Callable[[Sequence[Shape], Sequence[Shape]], int]] = {
     "TRANSPOSE_CONV": _transposed,
     "FULLY_CONNECTED": _dense,
     "BATCH_MATMUL": _matmul,
+    "SVDF": _svdf,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
 }

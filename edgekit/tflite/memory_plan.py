@@ -46,8 +46,8 @@ class MemoryPlan(Struct, frozen=True):
     """The arena of a main graph, in bytes.
 
     `live_bytes` is the most that lives at once, at operator `peak`: no plan is smaller. `persistent_bytes` are states,
-    which are kept apart: variable tensors, and resource variables that the graph reads or assigns. `dynamic` names
-    tensors with open dimensions, counted as 1.
+    which are kept apart: variable tensors, and resource variables that the graph reads or assigns, counted once for
+    each handle. `dynamic` names tensors with open dimensions, counted as 1.
     """
 
     arena_bytes: int

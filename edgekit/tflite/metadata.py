@@ -95,9 +95,9 @@ def write_metadata(model: bytes, metadata: FileMetadata) -> bytes:
 def with_files_of(model: bytes, original: bytes) -> bytes:
     """The model, which was made of another, with the associated files that are packed behind that one.
 
-    Raises ModelError where these are damaged.
+    One that has such files keeps its own. Raises ModelError where they are damaged.
     """
-    return _with_zip(model, _packed_files(original, "model"))
+    return model if _packed_files(model, "model") else _with_zip(model, _packed_files(original, "model"))
 
 
 def _entries(root: Any, room: flatbuffer.Room) -> Iterator[tuple[str, int]]:

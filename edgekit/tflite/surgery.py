@@ -40,6 +40,7 @@ def unpack(model: bytes) -> Any:
         for buffer, span in zip(tree.buffers, spans, strict=True):
             buffer.data = np.frombuffer(model, np.uint8, span[1], span[0]) if span else None
             buffer.offset = buffer.size = 0
+        _inline_options(tree, model)
         _refuse_dangling(tree)
     return tree
 
@@ -55,6 +56,17 @@ def _fill(tree: Any) -> None:
             )
 
 
+def _inline_options(tree: Any, model: bytes) -> None:
+    """Bring custom options that lie behind the flatbuffer into it. Raises ValueError where they are not in the file."""
+    for operator in (operator for graph in tree.subgraphs for operator in graph.operators):
+        start, size = operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize
+        if start > 1 and start + size > len(model):
+            raise ValueError(f"custom options end at byte {start + size} of {len(model)}")
+        if start > 1:
+            operator.customOptions = np.frombuffer(model, np.uint8, size, start)
+        operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
+
+
 def _refuse_dangling(tree: Any) -> None:
     """Raise ValueError for a number that names nothing: what edits the tree follows all of them."""
     for graph in tree.subgraphs:
@@ -67,13 +79,19 @@ def _refuse_dangling(tree: Any) -> None:
 
 
 def pack(tree: Any) -> bytes:
-    """The bytes of a model tree; equal trees give equal bytes."""
-    import flatbuffers
+    """The bytes of a model tree; equal trees give equal bytes. Raises ModelError above the 2 GB of a flatbuffer."""
+    from flatbuffers.builder import Builder, BuilderSizeError
 
     for buffer in tree.buffers:
         buffer.Pack = _aligned_packer(buffer)
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(tree.Pack(builder), b"TFL3")
+    builder = Builder(1024)
+    try:
+        builder.Finish(tree.Pack(builder), b"TFL3")
+    except BuilderSizeError:
+        raise ModelError(
+            "the edited file would exceed the 2 GB of a flatbuffer",
+            "quantize it first; files of this size can only be read",
+        ) from None
     return bytes(builder.Output())
 
 

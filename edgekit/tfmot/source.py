@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 from edgekit.errors import ModelError
 from edgekit.magic import ZIP
 from edgekit.model import Model, load_model
-from edgekit.model.archive import check_archive
+from edgekit.model.archive import check_archive, keras_version
 from edgekit.model.legacy import load_hdf5
 from edgekit.model.live import from_keras
 from edgekit.model.load import identity
@@ -106,9 +104,7 @@ def _keras_version(path: Path) -> str:
     import h5py
 
     if _is_zip(path):
-        with zipfile.ZipFile(path) as archive:
-            there = "metadata.json" in archive.namelist()
-            return str(json.loads(archive.read("metadata.json")).get("keras_version", "")) if there else ""
+        return keras_version(path)
     if path.is_dir() or not h5py.is_hdf5(path):
         return ""
     with h5py.File(path, "r") as file:

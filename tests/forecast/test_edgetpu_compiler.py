@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from edgetpu_files import Of, Step, chain, file_of
 from edgekit.errors import MissingDependency, ModelError, OutputError, RunError
 from edgekit.forecast.edgetpu import edgetpu_log, forecast_edgetpu
 from edgekit.forecast.edgetpu_compiler import Compilation, Difference, LogRow, compare, compile_edgetpu, parse_log
+from edgekit.tflite.metadata import read_metadata
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the program of these tests is a script")
 
@@ -252,3 +254,10 @@ def test_our_log_is_read_as_the_compilers_own() -> None:
     forecast = forecast_edgetpu(chain("RELU", "LEAKY_RELU", "RELU"))
     assert parse_log(edgetpu_log(forecast)) == parse_log(SUMMARY) == ROWS
     assert parse_log("Edge TPU Compiler version 16.0\nRELU 1 Mapped to Edge TPU\n") == ()
+
+
+def test_files_packed_behind_the_model_are_behind_the_compiled_one(model: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(model, "a") as archive:
+        archive.writestr("labels.txt", "ant\nbee\n")
+    found = compile_edgetpu(model, tmp_path / "out", [program(tmp_path, WRITES)])
+    assert read_metadata(found.path.read_bytes()).files == {"labels.txt": b"ant\nbee\n"}

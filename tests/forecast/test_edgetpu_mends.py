@@ -13,6 +13,7 @@ from edgekit.forecast.edgetpu import forecast_edgetpu
 from edgekit.forecast.edgetpu_mends import fixed_sizes
 from edgekit.tflite import surgery
 from edgekit.tflite.graph import read_graph
+from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
 
 SIZE = Of((4,), "INT32", scale=None)
 ONE = Of((), "INT32", scale=None)
@@ -84,6 +85,11 @@ def test_its_answers_stay_the_same_to_the_bit() -> None:
 def test_a_mended_file_and_a_sound_one_stay_as_they_are() -> None:
     mended = fixed_sizes(flatten_with_an_open_batch())
     assert fixed_sizes(mended) == mended
+
+
+def test_files_packed_behind_the_model_stay() -> None:
+    whole = write_metadata(flatten_with_an_open_batch(), FileMetadata(files={"labels.txt": b"ant"}))
+    assert read_metadata(fixed_sizes(whole)).files == {"labels.txt": b"ant"}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from edgekit.forecast import vela
 from edgekit.forecast.vela import compile_for_ethos_u
 from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import inspect_model
+from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
 
 needs_vela = pytest.mark.skipif(
     importlib.util.find_spec("ethosu") is None and shutil.which("vela") is None, reason="vela is not installed"
@@ -97,3 +98,9 @@ def test_missing_vela_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vela.shutil, "which", lambda name: None)
     with pytest.raises(MissingDependency, match=r"edgekit\[firmware\]"):
         compile_for_ethos_u(tiny_models.negative())
+
+
+@needs_vela
+def test_files_packed_behind_the_model_are_behind_the_compiled_one() -> None:
+    whole = write_metadata(tiny_models.negative((1, 64)), FileMetadata(files={"labels.txt": b"ant"}))
+    assert read_metadata(compile_for_ethos_u(whole)[1]).files == {"labels.txt": b"ant"}

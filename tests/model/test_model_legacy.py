@@ -128,6 +128,34 @@ def test_what_keras_3_refuses_is_healed_and_computes_the_same(case: str, tmp_pat
     assert file.read_bytes() == before
 
 
+def branches() -> Any:
+    x = layers.Input((4,))
+    late, early = layers.Dense(4)(layers.Dense(4)(x)), layers.Dense(4)(x)
+    return tk.Model(x, [layers.Dense(2)(late), layers.Dense(2)(layers.Add()([early, late]))])
+
+
+OPENED = ("depthwise", "separable", "lstm and gru", "bidirectional", "threshold", "mixed precision", "nested over time")
+ARCHIVED = {**{case: HEALED[case] for case in OPENED}, "branches": (branches, "")}
+
+
+@pytest.mark.parametrize("case", ARCHIVED)
+def test_an_archive_of_keras_2_computes_the_same(case: str, tmp_path: Path) -> None:
+    build, sentence = ARCHIVED[case]
+    reference = random_weights(build())
+    reference.save(tmp_path / "old.keras")
+    before = (tmp_path / "old.keras").read_bytes()
+    model = assert_same_outputs(tmp_path / "old.keras", reference)
+    assert sentence in "\n".join(model.healed)
+    assert (tmp_path / "old.keras").read_bytes() == before
+
+
+def test_what_keras_3_does_not_take_of_an_archive_of_keras_2_goes_by_h5(tmp_path: Path) -> None:
+    nested_and_shared().save(tmp_path / "old.keras")
+    with pytest.raises(ModelError, match="Keras cannot load it") as caught:
+        load_model(tmp_path / "old.keras")
+    assert "model.save('name.h5')" in caught.value.mend
+
+
 def edit(file: Path, attribute: str, change: Callable[[Any], Any]) -> None:
     with h5py.File(file, "r+") as opened:
         opened.attrs[attribute] = json.dumps(change(json.loads(opened.attrs[attribute])))
@@ -175,6 +203,8 @@ def test_hard_sigmoid_keeps_its_old_meaning(layer: str, tmp_path: Path) -> None:
     reference = random_weights(sequential((4,) if layer == "dense" else SERIES, part))
     file = tmp_path / "old.h5"
     reference.save(file)
+    reference.save(tmp_path / "old.keras")
+    assert_same_outputs(tmp_path / "old.keras", reference)
     model = assert_same_outputs(file, reference)
     assert any("hard_sigmoid" in sentence for sentence in model.healed)
     model.keras.save(tmp_path / "new.keras")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from edgekit.errors import DataError, EdgekitError, ModelError, RunError
 from edgekit.model import Model, TensorSpec, load_model
 from edgekit.model.line import line_of
 from edgekit.model.saved_model import reaches_out
+from edgekit.stages.convert import export
 from edgekit.tf import import_keras, import_tensorflow
+from edgekit.tflite.inspect import read_contents
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -204,6 +207,14 @@ def test_optimizer_without_model(tmp_path: Path) -> None:
         load_model(tmp_path / "m.h5")
 
 
+def test_a_bundle_of_files_is_to_be_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "m.task", "w") as archive:
+        archive.writestr("detector.tflite", b"TFL3")
+    with pytest.raises(ModelError, match=r"a bundle of \.tflite files") as caught:
+        load_model(tmp_path / "m.task")
+    assert "unzip" in caught.value.mend
+
+
 @pytest.mark.parametrize("kind", ["m.keras", "m.h5", "folder"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_unsound_weights_name_their_layer(kind: str, value: float, tmp_path: Path) -> None:
@@ -263,6 +274,20 @@ def test_signatures(tmp_path: Path) -> None:
         load_model(tmp_path / "both")
     with pytest.raises(ModelError, match="no signature"):
         load_model(tmp_path / "none")
+
+
+def test_a_saved_model_of_tensorflow_1(tmp_path: Path) -> None:
+    tf = import_tensorflow()
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 3], name="x")
+        weights = tf.compat.v1.get_variable("w", initializer=np.eye(3, 2, dtype=np.float32) * 2)
+        session.run(tf.compat.v1.global_variables_initializer())
+        tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"y": tf.matmul(x, weights)})
+    model = load_model(tmp_path / "m")
+    assert model.outputs == (TensorSpec("y", (None, 2), "float32"),)
+    assert model.predict([np.array([[1, 2, 3]])])[0].tolist() == [[2, 4]]
+    file = export(model, 1, tmp_path / "exported").lower()
+    assert [operator.name for operator in read_contents(file).operators] == ["FULLY_CONNECTED"]
 
 
 def test_of_what_keras_says_the_innermost_cause_is_kept() -> None:

@@ -113,6 +113,15 @@ def calling() -> bytes:
     return net.file(out)
 
 
+def two_signatures() -> bytes:
+    net = Network()
+    out = net.dense(net.dense(net.x))
+    net.toy.model.subgraphs.append(net.toy.graph)
+    net.toy.signature("train", {"x": net.x}, {"y": out}, subgraph=1)
+    net.toy.signature("serve", {"x": net.x}, {"y": out})
+    return net.file(out)
+
+
 def passing() -> bytes:
     net = Network()
     return net.file(net.dense(net.x), net.x)
@@ -124,11 +133,12 @@ def passing() -> bytes:
         (open_size, "open sizes"),
         (resource, "keeps its state outside"),
         (calling, "calls another graph"),
+        (two_signatures, "2 graphs for the signatures train, serve"),
         (passing, "computed by no operator"),
         (lambda: chain()[:-200], "damaged|truncated"),
         (lambda: b"PK\x03\x04 nothing", "not a TFLite file"),
     ],
-    ids=["open size", "resource", "calling", "passing", "truncated", "zip"],
+    ids=["open size", "resource", "calling", "signatures", "passing", "truncated", "zip"],
 )
 def test_what_cannot_be_cut_is_refused(make, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ModelError, match=words) as refused:

@@ -11,6 +11,7 @@ from toys import Toy
 
 from edgekit.surgery.rewrite import rewrite
 from edgekit.tflite.batch import batched_twin
+from edgekit.tflite.surgery import pack, unpack
 
 SAME, VALID = 0, 1
 RELU6 = 3
@@ -115,6 +116,15 @@ def test_bands_of_hybrid_weights_are_those_of_the_float_convolution() -> None:
 )
 def test_other_windows_stay(settings: dict[str, Any]) -> None:
     file = depthwise(**settings)
+    assert rewrite(file).file is file
+
+
+def test_a_window_over_an_image_of_open_size_stays() -> None:
+    """The bands would be cut for the stored size, in which a file of the stock converter has 1 for what is open."""
+    tree = unpack(depthwise((7, 7), size=1))
+    for index in (0, 1):
+        tree.subgraphs[0].tensors[index].shapeSignature = np.array([1, -1, -1, 8], np.int32)
+    file = pack(tree)
     assert rewrite(file).file is file
 
 

@@ -25,14 +25,18 @@ def padded(
     dilation: int = 1,
     shared: bool = False,
     zero: int = 7,
+    open: bool = False,
 ) -> bytes:
-    """An image, zeros around it, and a layer on 2 channels; `shared`: the padded image goes out, too."""
+    """An image, zeros around it, and a layer on 2 channels; `shared`: the padded image goes out, too.
+
+    `open`: heights and widths are open, and the stored ones those of an image of 1x1, as the stock converter writes.
+    """
     toy, rng, grown = Toy(), np.random.default_rng(0), size + sum(pads)
     out = (grown - (window - 1) * dilation - 1) // stride + 1
     grid: dict[str, Any] = {"kind": kind, "scales": [0.05], "zeros": [zero]} if kind == "int8" else {}
-    x = toy.tensor((1, size, size, 2), **grid)
-    y = toy.tensor((1, grown, grown, 2), **grid)
-    z = toy.tensor((1, out, out, 2), **grid)
+    x, y, z = (toy.tensor((1, length, length, 2), **grid) for length in (size, grown, out))
+    for tensor in toy.graph.tensors if open else ():
+        tensor.shapeSignature = [-1, -1, -1, 2]
     toy.operator("PAD", [x, toy.tensor((4, 2), "int32", data=[[0, 0], pads, pads, [0, 0]])], [y], "PadOptions", 2)
     shape = (2, window, window, 2) if layer == "CONV_2D" else (1, window, window, 2)
     values = rng.integers(-127, 128, shape) if kind == "int8" else rng.normal(size=shape)
@@ -81,8 +85,12 @@ def test_zeros_of_the_layer_itself_replace_those_of_a_pad(
         ((3, 3), {"window": 7}),
         ((2, 2), {"stride": 1}),
         ((0, 1), {"shared": True}),
+        ((3, 3), {"window": 7, "size": 1, "open": True}),
     ],
-    ids=["one at each side", "in front", "an odd size", "ResNet's first layer", "more than SAME", "read elsewhere"],
+    ids=[
+        *("one at each side", "in front", "an odd size", "ResNet's first layer", "more than SAME", "read elsewhere"),
+        "right for the stored size alone",
+    ],
 )
 def test_other_zeros_stay(pads: tuple[int, int], settings: dict[str, Any]) -> None:
     file = padded(pads, **settings)

@@ -39,6 +39,12 @@ def test_the_folder_stands_for_its_file(out: Path) -> None:
     assert measure(folder).model.sha256 == measure(path).model.sha256
 
 
+def test_an_artifact_is_kept_and_read_by_a_path_of_text(out: Path) -> None:
+    made = Artifact.load(str(out / "host/float32"))
+    assert made.save(str(out / "again")) == out / "again/digits-float32.tflite"
+    assert Artifact.load(out / "again") == made
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -4,11 +4,15 @@ import contextlib
 from pathlib import Path
 
 import pytest
+import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from toys import Toy
 
+from edgekit.cli.inspect import render
 from edgekit.errors import ModelError
-from edgekit.tflite.inspect import inspect_model
+from edgekit.tflite.inspect import inspect_model, read_contents
 from edgekit.tflite.macs import operator_macs
 
 
@@ -42,6 +46,7 @@ def test_a_path_may_be_a_text(float_file: bytes, tmp_path: Path) -> None:
         ("TRANSPOSE_CONV", [(4,), (6, 3, 3, 2), (1, 4, 4, 2)], [(1, 8, 8, 6)], 4 * 4 * 2 * 9 * 6),
         ("BATCH_MATMUL", [(1, 4, 6), (1, 6, 5)], [(1, 4, 5)], 120),
         ("BATCH_MATMUL", [(1, 6, 4), (1, 6, 5)], [(1, 4, 5)], 120),  # the first one transposed
+        ("SVDF", [(2, 10), (6, 10), (6, 4)], [(2, 3)], 2 * 6 * (10 + 4)),
         ("RELU", [(1, 4)], [(1, 4)], 0),
         ("CONV_2D", [(1, 8, 8, 3)], [(1, 8, 8, 16)], 0),
     ],
@@ -52,9 +57,22 @@ def test_multiply_accumulates(
     assert operator_macs(name, inputs, outputs) == macs
 
 
+def test_that_the_steps_of_a_loop_are_not_counted_is_said() -> None:
+    plain = read_contents(tiny_models.negative())
+    body = replace(plain.operators[0], subgraph=1, macs=10)
+    for name, said in (("WHILE", True), ("IF", False)):
+        called = replace(plain, operators=(replace(plain.operators[0], name=name), body), subgraphs=2)
+        assert ("2 subgraphs; MACs: the body of WHILE counted once" in render(called, "m", False)) == said
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "empty"), (b"\x89PNG\r\n\x1a\n" * 9, "not a TFLite file"), (b"\x08\0\0\0TFL3", "damaged")],
+    [
+        (b"", "empty"),
+        (b"\x89PNG\r\n\x1a\n" * 9, "not a TFLite file"),
+        (b"PK\3\4" * 9, "a zip"),
+        (b"\x08\0\0\0TFL3", "damaged"),
+    ],
 )
 def test_what_is_no_model_is_named(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
@@ -105,3 +123,40 @@ def test_published_mac_counts(shared_data: Path) -> None:
 def test_a_device_that_never_ends_is_refused() -> None:
     with pytest.raises(ModelError, match="a device"):
         inspect_model(Path("/dev/zero"))
+
+
+def dense() -> tuple[Toy, int, int]:
+    """A dense layer of 20 products, its input and its output."""
+    toy = Toy()
+    x, y = toy.tensor((1, 4)), toy.tensor((1, 5))
+    toy.operator("FULLY_CONNECTED", [x, toy.tensor((5, 4), data=True), -1], [y], "FullyConnectedOptions")
+    return toy, x, y
+
+
+def test_a_graph_of_another_signature_is_not_run_with_the_main_one() -> None:
+    toy, x, y = dense()
+    toy.model.subgraphs.append(toy.graph)
+    toy.signature("first", {"a": x}, {"b": y})
+    toy.signature("second", {"c": x}, {"d": y}, subgraph=1)
+    found = read_contents(toy.bytes([x], [y]))
+    assert (found.macs, found.subgraphs) == (20, 2)
+    assert {"  signature first: a -> b", "  signature second: c -> d"} < {*render(found, "m", False).splitlines()}
+
+
+def test_a_graph_that_is_called_runs_with_the_main_one() -> None:
+    toy, x, y = dense()
+    called, called.inputs, called.outputs = toy.graph, [x], [y]
+    toy.graph = type(called)()
+    toy.graph.tensors, toy.graph.operators, toy.model.subgraphs = [], [], [toy.graph, called]
+    x, y = toy.tensor((1, 4)), toy.tensor((1, 5))
+    toy.operator("CALL", [x], [y], "CallOptions", subgraph=1)
+    assert read_contents(toy.bytes([x], [y])).macs == 20
+
+
+def test_the_older_scheme_of_8_bits_is_called_by_its_name() -> None:
+    toy = Toy()
+    x, y = toy.tensor((1, 4), "uint8"), toy.tensor((1, 4), "uint8")
+    toy.operator("RELU", [x], [y])
+    found = read_contents(toy.bytes([x], [y]))
+    assert found.numeric == "int8"
+    assert render(found, "m", False).startswith("m: uint8, ")

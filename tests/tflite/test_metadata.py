@@ -25,7 +25,7 @@ from edgekit.bench.run import infer
 from edgekit.errors import InputError, ModelError
 from edgekit.tflite import metadata_schema as schema
 from edgekit.tflite.inspect import read_contents
-from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
+from edgekit.tflite.metadata import FileMetadata, read_metadata, with_files_of, write_metadata
 from edgekit.tflite.metadata_codec import decode, encode
 from edgekit.tflite.metadata_edit import Changes, Labels, Normalization, changed, read_labels
 
@@ -328,6 +328,12 @@ def test_mediapipe_classifies_with_what_is_written_here(tiny_cnn: Path, tmp_path
     found = _read_by("mediapipe", _CLASSIFIER, tmp_path / "model.tflite", tmp_path / "pixels.npy")
     expected = infer(model, [((pixels[None] - 127.5) / 63.75).astype(np.float32)]).outputs[0][0]
     np.testing.assert_allclose([found[name] for name in NAMES], expected, atol=1e-4)
+
+
+def test_files_of_another_model_do_not_join_those_that_are_there() -> None:
+    own, other = (write_metadata(PLAIN, FileMetadata(files={name: b"ant"})) for name in ("own.txt", "other.txt"))
+    assert with_files_of(own, other) == own
+    assert read_metadata(with_files_of(PLAIN, other)).files == {"other.txt": b"ant"}
 
 
 def test_metadata_of_nothing_are_nothing() -> None:

@@ -7,11 +7,12 @@ import pytest
 from toys import Toy
 
 from edgekit.bench.run import infer
+from edgekit.errors import ModelError
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.batch import batched_twin
 from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import inspect_model
-from edgekit.tflite.surgery import inline_buffers, with_io_type, with_ranges, with_rescaled_copies
+from edgekit.tflite.surgery import inline_buffers, pack, unpack, with_io_type, with_ranges, with_rescaled_copies
 
 
 def _samples(count: int) -> np.ndarray[Any, Any]:
@@ -81,3 +82,25 @@ def test_operators_without_inputs_copy_nothing() -> None:
     toy.operator("VAR_HANDLE", [], [state], "VarHandleOptions")
     file = toy.bytes([x], [x])
     assert with_rescaled_copies(file) == file
+
+
+def test_a_file_above_the_size_of_a_flatbuffer_is_an_error(float_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flatbuffers.builder.Builder.MAX_BUFFER_SIZE", 1 << 14)
+    with pytest.raises(ModelError, match="exceed the 2 GB of a flatbuffer") as caught:
+        inline_buffers(float_file)
+    assert "quantize" in caught.value.mend
+
+
+def test_custom_options_behind_the_flatbuffer_come_into_it() -> None:
+    toy = Toy()
+    x, y = toy.tensor((1, 4)), toy.tensor((1, 4))
+    toy.operator("Mine", [x], [y])
+    operator = toy.graph.operators[0]
+    operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize = 9999, 7
+    operator.largeCustomOptionsOffset = len(toy.bytes([x], [y]))
+    file = toy.bytes([x], [y])
+    moved = unpack(pack(unpack(file + b"options"))).subgraphs[0].operators[0]
+    assert bytes(moved.customOptions) == b"options"
+    assert (moved.largeCustomOptionsOffset, moved.largeCustomOptionsSize) == (0, 0)
+    with pytest.raises(ModelError, match="custom options end at byte"):
+        unpack(file + b"option")
