@@ -22,7 +22,7 @@ from edgekit.data import labels, raw
 from edgekit.data.match import TensorLike, match
 from edgekit.data.parts import SEVERAL, Dataset, Part, strata
 from edgekit.data.raw import Raw, RawPart
-from edgekit.data.spec import DataSpec, Preprocessing, is_reference, read_spec
+from edgekit.data.spec import DataSpec, Preprocessing, in_memory, is_reference, overridden, read_spec
 from edgekit.data.split import carve
 from edgekit.errors import DataError
 from edgekit.magic import EMPTY_ZIP, ZIP
@@ -41,63 +41,87 @@ __all__ = [
 
 
 def load_dataset(
-    reference: str | Path,
+    reference: str | Path | Any,
     *,
     overrides: Mapping[str, Any] | None = None,
     allow_code: bool = True,
     trust: bool = False,
 ) -> Dataset:
-    """Load, check and split the data that `reference` names.
+    """Load, check and split the data that `reference` names, or that it is: in memory, as a Python function gives them.
 
-    `overrides` are keys of `data.toml` (`seed`, `images.size`, ...), None meaning "not given". References to Python
-    functions are run where you give them, and in a `data.toml` only with `trust`; `allow_code=False` refuses all of
-    them. Raises DataError for anything that cannot be used.
+    Data in memory are `(x, y)`, a dict with the keys of an `.npz` or of parts, a `tf.data.Dataset`, or a function that
+    takes nothing and gives one of these; samples are along axis 0 of each array. `overrides` are keys of `data.toml`
+    (`seed`, `images.size`, ...), None meaning "not given". Python functions are run where you give them, and in a
+    `data.toml` only with `trust`; `allow_code=False` refuses all of them. Raises DataError for anything that cannot be
+    used.
     """
     spec = read_spec(reference, overrides or {}, trust)
-    if not allow_code and spec.code:
+    if not allow_code and (spec.code or callable(reference)):
         raise DataError(f"{reference}: would run Python code", "allow it, or save the arrays with numpy.savez")
-    return _load(spec)
+    return _load(spec, reference)
 
 
 def load_for(
     inputs: Sequence[TensorLike],
     outputs: Sequence[TensorLike],
-    reference: str | Path | Dataset,
+    reference: str | Path | Dataset | Any,
     overrides: Mapping[str, Any] | None = None,
     trust: bool = False,
 ) -> Dataset:
     """Data for a model with these inputs and outputs: `load_dataset`, then `match`.
 
     Images are made in the size and colour of the model's input, unless the settings say another. `trust` lets a
-    `data.toml` name Python that is run.
+    `data.toml` name Python that is run. Raises DataError, also for overrides that would change a Dataset.
     """
     if isinstance(reference, Dataset):
+        _refuse_changes(reference, overrides or {})
         return match(reference, inputs, outputs)
-    return match(_load(_fitting(read_spec(reference, overrides or {}, trust), inputs)), inputs, outputs)
+    spec = read_spec(reference, overrides or {}, trust)
+    if _form(spec, reference) == "images":
+        spec = _fitting(spec, inputs)
+    return match(_load(spec, reference), inputs, outputs)
 
 
 def refuse_missing(
-    reference: str | Path | Dataset, overrides: Mapping[str, Any] | None = None, trust: bool = False
+    reference: str | Path | Dataset | Any, overrides: Mapping[str, Any] | None = None, trust: bool = False
 ) -> None:
-    """Raise DataError for data that are not there or of no known form, before a model is loaded for nothing."""
-    if not isinstance(reference, Dataset):
-        spec = read_spec(reference, overrides or {}, trust)
-        if not is_reference(spec.source):
-            _only(spec, _format(Path(spec.source)))
+    """Raise DataError for data that are not there, of no known form, or a Dataset that the overrides would change.
+
+    It is asked before a model is loaded for nothing.
+    """
+    if isinstance(reference, Dataset):
+        _refuse_changes(reference, overrides or {})
+    else:
+        _form(read_spec(reference, overrides or {}, trust), reference)
+
+
+def _refuse_changes(data: Dataset, overrides: Mapping[str, Any]) -> None:
+    """Raise DataError for overrides that would change how data were read, which is over.
+
+    Without labels they are those of an autoencoder where the model is one, said or not.
+    """
+    unsaid = data.spec.task == "auto" and all(part.labels is None for part in data.parts)
+    changed = {key: value for key, value in overrides.items() if overridden(data.spec, {key: value}) != data.spec}
+    names = [key for key, value in changed.items() if not (unsaid and (key, value) == ("task", "autoencoder"))]
+    if names:
+        raise DataError(
+            f"the Dataset was read with another {', '.join(names)} than is given here, or than the artifact records",
+            "give load_dataset(..., overrides=...) the same, or give here what it was given",
+        )
 
 
 def _fitting(spec: DataSpec, inputs: Sequence[TensorLike]) -> DataSpec:
     shape = tuple(inputs[0].shape)
     known = len(inputs) == 1 and len(shape) == 4 and all(size and size > 0 for size in shape[1:])
-    if not known or spec.images.size or is_reference(spec.source) or _format(Path(spec.source)) != "images":
+    if not known or spec.images.size:
         return spec
     _, height, width, channels = shape
     images = msgspec.structs.replace(spec.images, size=(height, width), color="gray" if channels == 1 else "rgb")
     return msgspec.structs.replace(spec, images=images)
 
 
-def _load(spec: DataSpec) -> Dataset:
-    data = _read(spec)
+def _load(spec: DataSpec, reference: str | Path | Any) -> Dataset:
+    data = _read(spec, reference)
     raw.check(data)
     given = {name: part.labels for name, part in data.parts.items()}
     names = labels.class_names(given, spec, data.class_names)
@@ -109,15 +133,13 @@ def _load(spec: DataSpec) -> Dataset:
     return _dataset(parts, spec, tasks, named.pop() if len(named) == 1 else (), notes, warnings)
 
 
-def _read(spec: DataSpec) -> Raw:
-    if is_reference(spec.source):
-        _only(spec, "python")
-        from edgekit.data.reference import load_reference
+def _read(spec: DataSpec, reference: str | Path | Any) -> Raw:
+    kind = _form(spec, reference)
+    if kind == "python":
+        from edgekit.data.reference import load_given, load_reference
 
-        return load_reference(spec.source)
+        return load_given(reference) if in_memory(reference) else load_reference(spec.source)
     path = Path(spec.source)
-    kind = _format(path)
-    _only(spec, kind)
     if kind == "npz":
         from edgekit.data.npz import load_npz
 
@@ -129,6 +151,14 @@ def _read(spec: DataSpec) -> Raw:
     from edgekit.data.images import load_images
 
     return load_images(path, spec.images, spec.classes)
+
+
+def _form(spec: DataSpec, reference: str | Path | Any) -> str:
+    """Format of the data. Raises DataError where there are none, or where another format was asked for."""
+    found = "python" if in_memory(reference) or is_reference(spec.source) else _format(Path(spec.source))
+    if spec.format not in ("auto", found):
+        raise DataError(f"{spec.source} is {found}, not {spec.format}", f'say format = "{found}", or nothing')
+    return found
 
 
 def _format(path: Path) -> str:
@@ -152,11 +182,6 @@ def _format(path: Path) -> str:
         return "csv"
     what = "damaged: it does not begin as an archive does" if path.suffix == ".npz" else "not a supported format"
     raise DataError(f"{path}: {what}", f"give {raw.SUPPORTED}")
-
-
-def _only(spec: DataSpec, found: str) -> None:
-    if spec.format not in ("auto", found):
-        raise DataError(f"{spec.source} is {found}, not {spec.format}", f'say format = "{found}", or nothing')
 
 
 def _split(parts: dict[str, RawPart], spec: DataSpec) -> tuple[dict[str, RawPart], tuple[str, ...], tuple[str, ...]]:

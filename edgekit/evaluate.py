@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +19,7 @@ from edgekit.metrics import Score, scores
 from edgekit.model import TensorSpec, load_model
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.artifact_folder import is_artifact, tflite_path
-from edgekit.tflite.inspect import TensorInfo, read_contents
+from edgekit.tflite.inspect import ModelContents, TensorInfo, aliases, read_contents
 from edgekit.verify import Outputs, run_file
 
 
@@ -36,8 +37,8 @@ class Evaluation(Struct, frozen=True):
 
 
 def evaluate_model(
-    model: str | Path,
-    data: str | Path | Dataset,
+    model: str | Path | Any,
+    data: str | Path | Dataset | Any,
     *,
     part: str = "test",
     plan: Plan | None = None,
@@ -48,16 +49,17 @@ def evaluate_model(
 ) -> Evaluation:
     """Score a model on one part of a data set: a `.tflite`, the folder of an artifact, or whatever `load_model` takes.
 
-    The preprocessing that an artifact records is applied, unless `data_options` say otherwise. `samples` takes only so
-    many, drawn evenly from the classes. An open `device` runs the file, and its outputs are compared with this host's;
-    where this host cannot run it, a warning says why. The plan says with which runtime, threads, cores and delegate a
-    `.tflite` runs.
+    `data` are as for `load_dataset`, or a Dataset. The preprocessing that an artifact records is applied, unless
+    `data_options` say otherwise; a Dataset has to be read with both already. `samples` takes only so many, drawn evenly
+    from the classes. An open `device` runs the file, and its outputs are compared with this host's; where this host
+    cannot run it, a warning says why. The plan says with which runtime, threads, cores and delegate a `.tflite` runs.
     Raises ModelError or DataError for what cannot be used, InputError for a plan without a `.tflite`, RunError if the
     file cannot be run, DeviceError.
     """
     same: HostAgreement | None = None
     notes: tuple[str, ...] = ()
-    if flatbuffer.is_tflite(Path(model)):
+    name = str(model) if isinstance(model, str | Path) else "the model given"
+    if isinstance(model, str | Path) and flatbuffer.is_tflite(Path(model)):
         file, dataset = open_file(model, data, data_options, trust)
         chosen = chosen_part(dataset, part, samples)
         outputs = run_file(file, chosen, plan=plan, device=device)
@@ -65,14 +67,15 @@ def evaluate_model(
             same, notes = _beside_host(file, chosen, outputs, device, plan)
     else:
         if device:
-            raise ModelError(f"{model} is no .tflite file, and a device runs only those", "convert it first")
+            raise ModelError(f"{name} is no .tflite file, and a device runs only those", "convert it first")
         if plan not in (None, Plan()):
             raise InputError(
-                f"{model} is no .tflite file: TensorFlow runs it, without runtime, threads, cores or delegate",
+                f"{name} is no .tflite file: TensorFlow runs it, without runtime, threads, cores or delegate",
                 "convert it first, or leave these options out",
             )
         refuse_missing(data, data_options, trust)
         loaded = load_model(model, trust=trust)
+        name = loaded.origin
         dataset = load_for(loaded.inputs, loaded.outputs, data, data_options, trust)
         chosen = chosen_part(dataset, part, samples)
         outputs = Outputs(tuple(loaded.predict(chosen.array())), 0, "keras" if loaded.kind == "keras" else "tensorflow")
@@ -81,9 +84,10 @@ def evaluate_model(
     if judged and dataset.metrics:
         found = tuple(scores(dataset.metrics, *judged, dataset.output_names))
     elif same is None:
-        raise DataError(f"the {part} part has no labels, so there is nothing to score", "give y_... arrays")
+        unscored = f"the {part} part has no labels, so there is nothing to score"
+        raise DataError("; ".join([unscored, *notes]), "give y_... arrays")
     place, told = device.name if device else "local", (*dataset.warnings, *notes)
-    return Evaluation(str(model), part, len(chosen), outputs.runtime, found, told, place, same)
+    return Evaluation(name, part, len(chosen), outputs.runtime, found, told, place, same)
 
 
 def _beside_host(
@@ -100,7 +104,7 @@ def _beside_host(
 
 def open_file(
     model: str | Path,
-    data: str | Path | Dataset,
+    data: str | Path | Dataset | Any,
     data_options: Mapping[str, object] | None = None,
     trust: bool = False,
 ) -> tuple[bytes, Dataset]:
@@ -114,7 +118,7 @@ def open_file(
     file = bytes(flatbuffer.read_bytes(path))
     summary = read_contents(file, str(path))
     options = {**recorded_options(manifest), **(data_options or {})}
-    return file, load_for(real_specs(summary.inputs), real_specs(summary.outputs), data, options, trust)
+    return file, load_for(*specs_of(summary), data, options, trust)
 
 
 def _no_file(path: Path) -> ModelError:
@@ -149,20 +153,31 @@ def recorded(model: Path) -> Manifest | None:
 
 
 def recorded_options(manifest: Manifest | None) -> dict[str, object]:
-    """The preprocessing that an artifact records, as options of its data."""
+    """The preprocessing that an artifact records, and that it is an autoencoder, as options of its data."""
     if manifest is None or manifest.data is None:
         return {}
     preprocessing = msgspec.to_builtins(manifest.data.preprocessing)
-    return {f"preprocessing.{key}": value for key, value in preprocessing.items()}
+    task = {"task": "autoencoder"} if manifest.data.task == "autoencoder" else {}
+    return {f"preprocessing.{key}": value for key, value in preprocessing.items()} | task
 
 
-def real_specs(tensors: Sequence[TensorInfo]) -> tuple[TensorSpec, ...]:
-    """What data a file's tensors stand for: quantized ones hold real numbers; the first axis is the batch."""
+def specs_of(contents: ModelContents) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """What data a file's inputs and outputs stand for, with the names that its signature gives them."""
+    inputs, outputs = aliases(contents, "inputs"), aliases(contents, "outputs")
+    return real_specs(contents.inputs, inputs), real_specs(contents.outputs, outputs)
+
+
+def real_specs(tensors: Sequence[TensorInfo], names: Sequence[str] = ()) -> tuple[TensorSpec, ...]:
+    """What data a file's tensors stand for: quantized ones hold real numbers; the first axis is the batch.
+
+    `names` are those of a signature.
+    """
     return tuple(
         TensorSpec(
             tensor.name,
             (None, *(None if size < 0 else size for size in tensor.shape[1:])),
             tensor.dtype if tensor.scale is None else "float32",
+            alias,
         )
-        for tensor in tensors
+        for tensor, alias in zip(tensors, names or [""] * len(tensors), strict=True)
     )

@@ -52,9 +52,9 @@ def _class_numbers(metric: str, y: Array, out: Array) -> Array:
     return given
 
 
-def ranked(y: Any, out: Any) -> Any:
-    """Labels in the rank of outputs `[..., 1]`, arrays or tensors: without that axis they would meet all of them."""
-    return y[..., None] if len(y.shape) + 1 == len(out.shape) and out.shape[-1] == 1 else y
+def alike(y: Any, out: Any) -> tuple[Any, Any]:
+    """Labels and outputs `[...]`, arrays or tensors: outputs `[..., 1]` lose the axis, by which all would meet all."""
+    return y, out[..., 0] if len(y.shape) + 1 == len(out.shape) and out.shape[-1] == 1 else out
 
 
 def flat(out: Array) -> Array:

@@ -319,7 +319,7 @@ def _pairs(labels: Sequence[Array], outputs: Sequence[Array]) -> list[tuple[Arra
 
 def _custom(name: str, function: Callable[..., Any]) -> Metric:
     def pooled(y: Array, out: Array) -> Statistic:
-        y = formulas.ranked(y, out)
+        y, out = formulas.alike(y, out)
 
         def one(weights: Floats) -> float:
             rows = np.repeat(np.arange(len(y)), weights.astype(np.int64))
@@ -327,7 +327,8 @@ def _custom(name: str, function: Callable[..., Any]) -> Metric:
                 return float(function(y[rows], out[rows]))
             except Exception as cause:
                 raise DataError(
-                    f"metric {name} raised {type(cause).__name__}: {cause}", "correct the function"
+                    f"metric {name} raised {type(cause).__name__}: {cause}",
+                    "correct the function; outputs of one value a sample come in the shape of the labels",
                 ) from cause
 
         return lambda weights: np.array([one(row) for row in weights])

@@ -20,7 +20,7 @@ from edgekit.bench.plan import Plan
 from edgekit.corruptions import Corruption, Kind, corrupted, corruptions, kind_of
 from edgekit.dataset import Dataset, Part, match
 from edgekit.errors import DataError, ModelError
-from edgekit.evaluate import chosen_part, open_file, real_specs
+from edgekit.evaluate import chosen_part, open_file, specs_of
 from edgekit.finding import Finding
 from edgekit.metrics import (
     Difference,
@@ -90,7 +90,7 @@ class Robustness(Struct, frozen=True):
 def beside_float(
     model: str | Path,
     source: str | Path,
-    data: str | Path | Dataset,
+    data: str | Path | Dataset | Any,
     *,
     corrupt: bool = True,
     kind: Kind | Literal["auto"] = "auto",
@@ -219,18 +219,20 @@ def _float_model(source: str | Path, data: Dataset, trust: bool) -> Predict:
     """What gives the outputs of the float model. Raises ModelError where it takes other samples than the file."""
     inputs, outputs, run = _tflite(source) if flatbuffer.is_tflite(Path(source)) else _keras(source, trust)
 
-    def predict(part: Part) -> tuple[Array, ...]:
-        alone = replace(data, train=None, validation=None, calibration=None, test=part)
-        return run(match(alone, inputs, outputs).part("test"))  # its inputs may come in another order than the file's
+    def fitting(part: Part) -> Part:  # its inputs may come in another order than the file's, which has the labels
+        bare = replace(part, name="test", labels=None)
+        alone = replace(data, train=None, validation=None, calibration=None, test=bare)
+        return match(alone, inputs, outputs).part("test")
 
     try:
-        match(data, inputs, outputs)
+        for part in data.parts:
+            fitting(part)
     except DataError as cause:
         raise ModelError(
             f"{source} does not take what the file takes: {cause.problem}",
             "give the float model that the file was made from",
         ) from None
-    return predict
+    return lambda part: run(fitting(part))
 
 
 def _tflite(source: str | Path) -> tuple[Specs, Specs, Predict]:
@@ -238,7 +240,7 @@ def _tflite(source: str | Path) -> tuple[Specs, Specs, Predict]:
     contents = read_contents(model, str(source))
     if contents.numeric in ("int8", "int16x8"):
         raise ModelError(f"{source} is {contents.numeric}, and no float model", "give the model it was made from")
-    return real_specs(contents.inputs), real_specs(contents.outputs), lambda part: run_file(model, part).arrays
+    return *specs_of(contents), lambda part: run_file(model, part).arrays
 
 
 def _keras(source: str | Path, trust: bool) -> tuple[Specs, Specs, Predict]:

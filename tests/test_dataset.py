@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edgekit import compress_model, evaluate_model, optimize
-from edgekit.dataset import Part, Preprocessing, load_dataset
+from edgekit.dataset import Part, Preprocessing, load_dataset, load_for, refuse_missing
 from edgekit.errors import DataError
+from edgekit.model import TensorSpec
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 5)).astype(np.float32)
@@ -167,3 +168,41 @@ def test_data_that_are_not_there_are_told_before_a_model_is_loaded(call, tmp_pat
     told = {optimize: {"out": tmp_path / "out"}, compress_model: {"recipe": "channels50"}}.get(call, {})
     with pytest.raises(DataError, match=r"gone\.npz: no such file or folder"):
         call("no-such-model.keras", data=tmp_path / "gone.npz", **told)
+
+
+@pytest.mark.parametrize("given", [(X, Y), {"x": X, "y": Y}, lambda: (X, Y)])
+def test_data_in_memory_are_what_they_would_be_in_a_file(tmp_path, given):
+    path = saved(tmp_path / "d.npz", x=X, y=Y)
+    found = load_dataset(given, overrides={"seed": 3})
+    assert found.fingerprint == load_dataset(path, overrides={"seed": 3}).fingerprint
+    assert found.fingerprint != load_dataset((X + 1, Y), overrides={"seed": 3}).fingerprint
+    inputs, outputs = [TensorSpec("x", (None, 5), "float32")], [TensorSpec("y", (None, 4), "float32")]
+    refuse_missing(given)
+    tests = [load_for(inputs, outputs, each).part("test") for each in (given, path)]
+    assert np.array_equal(tests[0].labels[0], tests[1].labels[0])
+
+
+def test_data_in_memory_that_are_none_are_told_what_is():
+    with pytest.raises(DataError, match="the data given: a tuple of 3 is no data") as caught:
+        load_dataset((X, Y, X))
+    assert caught.value.mend.startswith("give (x, y)")
+    with pytest.raises(DataError, match="memory is python, not npz"):
+        refuse_missing((X, Y), {"format": "npz"})
+    with pytest.raises(DataError, match="would run Python code"):
+        load_dataset(lambda: (X, Y), allow_code=False)
+
+
+def test_a_dataset_is_not_changed_by_options(tmp_path):
+    inputs, outputs = [TensorSpec("x", (None, 5), "float32")], [TensorSpec("y", (None, 4), "float32")]
+    dataset = load_dataset((X, Y), overrides={"seed": 3})
+    for options in (None, {"seed": 3, "metric": None}):
+        refuse_missing(dataset, options)
+        assert load_for(inputs, outputs, dataset, options).fingerprint == dataset.fingerprint
+    for refused in (refuse_missing, lambda *given: load_for(inputs, outputs, *given)):
+        with pytest.raises(DataError, match="read with another metric, seed than is given here"):
+            refused(dataset, {"metric": "auc", "seed": 4, "task": "auto"})
+        with pytest.raises(DataError, match="did you mean 'metric'"):
+            refused(dataset, {"metrik": "auc"})
+        with pytest.raises(DataError, match="another task than"):
+            refused(dataset, {"task": "autoencoder"})
+    refuse_missing(load_dataset(X), {"task": "autoencoder"})

@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
+from artifacts import artifact
+from toys import Toy
 
 from edgekit import verify
+from edgekit.artifact import DataRecord
+from edgekit.bench.plan import Plan
 from edgekit.bench.run import infer
-from edgekit.dataset import Part, load_for
-from edgekit.errors import DataError, ModelError, RunError
-from edgekit.evaluate import evaluate_model, real_specs
+from edgekit.data.spec import Preprocessing
+from edgekit.dataset import Part, load_dataset, load_for
+from edgekit.errors import DataError, InputError, ModelError, RunError
+from edgekit.evaluate import evaluate_model, real_specs, specs_of
+from edgekit.model import load_model
 from edgekit.pipeline import optimize
-from edgekit.tflite.inspect import inspect_model
+from edgekit.tflite.inspect import inspect_model, read_contents
 from edgekit.verify import run_file
 
 
@@ -49,6 +55,28 @@ def test_the_users_word_beats_the_record(scaled: tuple[Path, Path]) -> None:
     assert evaluate_model(artifact, data, data_options={"preprocessing.scale": [1.0]}).scores[0].value < 0.9
 
 
+def test_a_dataset_has_to_be_read_with_the_preprocessing_of_the_artifact(scaled: tuple[Path, Path]) -> None:
+    artifact, data = scaled
+    plain = load_dataset(data)
+    with pytest.raises(DataError, match=r"another preprocessing\.mean, preprocessing\.scale than") as caught:
+        evaluate_model(artifact, plain)
+    assert "overrides" in caught.value.mend
+    told = {"preprocessing.scale": [1 / 16], "preprocessing.mean": [0.5]}
+    assert evaluate_model(artifact, load_dataset(data, overrides=told)).scores == evaluate_model(artifact, data).scores
+    nothing: dict[str, Any] = {"preprocessing.scale": [], "preprocessing.mean": []}
+    assert evaluate_model(artifact, plain, data_options=nothing).scores[0].value < 0.9
+
+
+def test_what_was_made_as_an_autoencoder_is_judged_as_one(tmp_path: Path) -> None:
+    record = DataRecord("c" * 64, "autoencoder", {}, Preprocessing(), ())
+    folder = artifact(tmp_path / "a", tiny_models.negative((1, 4)), data=record)
+    values = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x_test=values, y_test=np.arange(20) % 2)
+    said: list[dict[str, Any]] = [{}, {"task": "classification"}]
+    found = [evaluate_model(folder, tmp_path / "d.npz", data_options=options).scores[0].name for options in said]
+    assert found == ["auc", "accuracy"]
+
+
 def test_a_tampered_artifact_is_refused(scaled: tuple[Path, Path], tmp_path: Path) -> None:
     copy = shutil.copytree(scaled[0], tmp_path / "copy")
     with (copy / "digits-int8.tflite").open("ab") as file:
@@ -63,6 +91,18 @@ def test_a_keras_model_and_its_file_are_scored_alike(digits: Path, float_file: b
     of_file = evaluate_model(tmp_path / "digits.tflite", digits / "digits.npz")
     assert of_model.scores == of_file.scores
     assert (of_model.runtime, of_file.runtime.split()[0]) == ("keras", "ai-edge-litert")
+
+
+def test_model_and_data_in_memory_are_scored_as_their_files_are(digits: Path) -> None:
+    model = load_model(digits / "digits.keras").keras
+    with np.load(digits / "digits.npz") as archive:
+        arrays = dict(archive)
+    found = evaluate_model(model, arrays)
+    assert found.scores == evaluate_model(digits / "digits.keras", digits / "digits.npz").scores
+    assert found.model == model.name
+    assert evaluate_model(model, lambda: arrays).scores == found.scores
+    with pytest.raises(InputError, match=r"the model given is no \.tflite file"):
+        evaluate_model(model, arrays, plan=Plan(threads=2))
 
 
 def test_without_labels_there_is_nothing_to_score(digits: Path, tmp_path: Path) -> None:
@@ -125,3 +165,18 @@ def test_a_file_that_answers_yes_or_no_runs_in_batches() -> None:
     outputs = run_file(graph.bytes([x], [y]), Part("test", (values,)), batch=16)
     assert outputs.batch == 16
     np.testing.assert_array_equal(outputs.arrays[0], values > 0)
+
+
+def test_what_a_signature_calls_the_outputs_goes_with_them() -> None:
+    toy = Toy()
+    x, *outputs = (toy.tensor((1, 4)) for _ in range(3))
+    for output in outputs:
+        toy.operator("NEG", [x], [output])
+    toy.signature("serving_default", {"image": x}, {"kind": outputs[1], "size": outputs[0]})
+    found = specs_of(read_contents(toy.bytes([x], outputs)))
+    assert [[(spec.name, spec.alias) for spec in side] for side in found] == [
+        [("t0", "image")],
+        [("t1", "size"), ("t2", "kind")],
+    ]
+    toy.signature("other", {"image": x}, {"kind": outputs[0], "size": outputs[1]})
+    assert {spec.alias for side in specs_of(read_contents(toy.bytes([x], outputs))) for spec in side} == {""}

@@ -161,10 +161,22 @@ def test_a_python_function_is_a_metric(tmp_path):
         score(f"{tmp_path / 'mine.py'}:broken", (REAL,), (REAL,))
 
 
-def test_a_function_gets_labels_in_the_rank_of_the_outputs(tmp_path):
-    (tmp_path / "mine.py").write_text("def square(y_true, y_pred):\n    return ((y_pred - y_true) ** 2).mean()\n")
-    found = score(f"{tmp_path / 'mine.py'}:square", (REAL[:, 0],), (REAL[:, :1] + 0.5,))
-    assert found.value == pytest.approx(0.25)
+@pytest.mark.parametrize(
+    ("y", "out"),
+    [(REAL[:, 0], REAL[:, :1] + 0.5), (REAL, REAL[..., None] + 0.5), (REAL[:, :1], REAL[:, :1] + 0.5)],
+    ids=["one value", "one value each step", "labels with the axis"],
+)
+@pytest.mark.parametrize("body", ["((out - y) ** 2).mean()", "np.square(np.ravel(out) - np.ravel(y)).mean()"])
+def test_a_function_gets_outputs_of_one_value_in_the_shape_of_the_labels(tmp_path, body, y, out):
+    (tmp_path / "mine.py").write_text(f"import numpy as np\ndef square(y, out):\n    return {body}\n")
+    assert score(f"{tmp_path / 'mine.py'}:square", (y,), (out,)).value == pytest.approx(0.25)
+
+
+def test_a_function_that_takes_the_axis_off_itself_is_told_of_it(tmp_path):
+    (tmp_path / "mine.py").write_text("def right(y, out):\n    return ((out[:, 0] > 0) == (y > 0)).mean()\n")
+    with pytest.raises(DataError, match="raised IndexError") as caught:
+        score(f"{tmp_path / 'mine.py'}:right", (REAL[:, 0],), (REAL[:, :1],))
+    assert "in the shape of the labels" in caught.value.mend
 
 
 def test_which_metrics_should_grow():

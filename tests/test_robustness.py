@@ -116,6 +116,13 @@ def test_a_kind_that_is_told_is_taken(folder: Path, monkeypatch: pytest.MonkeyPa
         found(folder, "wide", kind="table")
 
 
+def test_another_part_than_the_test_part_is_judged(folder: Path, tmp_path: Path) -> None:
+    with np.load(folder / "peaks.npz") as arrays:
+        np.savez(tmp_path / "d.npz", x_val=arrays["x_test"], y_val=arrays["y_test"])
+    files = folder / "tight.tflite", folder / "float.tflite"
+    assert beside_float(*files, tmp_path / "d.npz", part="validation", corrupt=False).clean.samples == 300
+
+
 def test_what_cannot_be_compared_is_refused(folder: Path, tmp_path: Path) -> None:
     for name, shape, problem in (
         ("wider", (1, 64, 3), "does not take"),

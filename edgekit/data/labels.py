@@ -22,7 +22,8 @@ Names = dict[str, tuple[str, ...]]
 def encode(labels: dict[str, Columns], spec: DataSpec, names: Names) -> tuple[dict[str, Columns], Tasks]:
     """Labels as the metrics want them, by part and output, and the task of each output (of "" where there is none).
 
-    Classes become int64 class numbers `[samples]`, masks int64 `[samples, height, width]`, quantities float32.
+    Classes become int64 class numbers `[samples]` or `[samples, steps]`, masks int64 `[samples, height, width]`,
+    quantities float32.
     Raises DataError for negative, fractional, out of range or unknown classes, for labels that are text in some parts
     only, for labels of several kinds that are not among the heads, and for a head that has no labels.
     """
@@ -95,8 +96,10 @@ def _kind(columns: Sequence[Array], asked: str) -> str:
     """Task that these labels speak of, unless one was asked for."""
     if asked != "auto":
         return asked
-    if any(map(_is_text, columns)) or all(_is_one_hot(y) for y in columns):
+    if any(map(_is_text, columns)):
         return "classification"
+    if all(map(_is_one_hot, columns)):
+        return _ONE_HOT[columns[0].ndim]
     rank = 1 if all(y.ndim == 1 or y.shape[1:] == (1,) for y in columns) else columns[0].ndim
     if rank == 1:
         return "classification" if all(map(_whole, columns)) and _is_numbering(columns) else "regression"
@@ -115,8 +118,8 @@ def _is_numbering(columns: Sequence[Array]) -> bool:
 def _encoded(name: str, y: Array, task: str, names: tuple[str, ...]) -> Array:
     if task in ("regression", "none"):
         return _quantities(name, y)
-    if task == "classification" and _is_one_hot(y):
-        y = y.argmax(axis=1)
+    if _is_one_hot(y) and task == _ONE_HOT[y.ndim]:
+        y = y.argmax(axis=-1)
     if _is_text(y):
         if y.size != len(y):
             raise DataError(f"{name} are text of shape {y.shape}", "give one class name a sample")
@@ -161,11 +164,15 @@ def _numbered(name: str, words: Array, names: tuple[str, ...]) -> Array:
     return np.array([order[word] for word in words.tolist()], np.int64)
 
 
+_ONE_HOT = {2: "classification", 3: "classification", 4: "segmentation"}
+"""Task that one-hot labels speak of, by their number of axes: a row each sample, each step, each pixel."""
+
+
 def _is_one_hot(y: Array) -> bool:
-    """Rows of zeros with a single one; a single column does not count."""
-    if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "biuf":
+    """Rows of zeros with a single one, along the last axis; a single column does not count."""
+    if y.ndim not in _ONE_HOT or y.shape[-1] < 2 or y.dtype.kind not in "biuf":
         return False
-    return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
+    return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=-1) == 1).all())
 
 
 def _is_text(y: Array) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgekit.data.parts import Dataset, Part
 from edgekit.data.spec import Preprocessing
-from edgekit.errors import DataError
+from edgekit.errors import DataError, did_you_mean
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -37,7 +37,8 @@ class TensorLike(Protocol):
 def match(dataset: Dataset, inputs: Sequence[TensorLike], outputs: Sequence[TensorLike]) -> Dataset:
     """The data set with inputs and labels in the order and shape of the model's.
 
-    Inputs and labels go by name where all names fit, else by order. A missing channel axis at the end is added and
+    Inputs and labels go by name where all names fit (those of a file's signature before those of its tensors), else by
+    order, with a warning where that had to decide between several. A missing channel axis at the end is added and
     noted. Without labels, an output shaped like the input makes it an autoencoder.
     Raises DataError naming both shapes, or the range of labels that the outputs cannot express.
     """
@@ -54,6 +55,7 @@ def match(dataset: Dataset, inputs: Sequence[TensorLike], outputs: Sequence[Tens
         calibration=parts.get("calibration"),
         test=parts.get("test"),
         input_names=tuple(tensor.name for tensor in inputs),
+        warnings=_joined(dataset.warnings, _by_order(dataset.input_names, inputs, "inputs")),
         notes=(*dataset.notes, *(note for note in notes if note not in dataset.notes)),
     )
     return _with_outputs(matched, outputs)
@@ -80,12 +82,46 @@ def _order(names: Sequence[str], shapes: list[Shape], tensors: Sequence[TensorLi
             f"the data has {len(shapes)} {what} ({ours}), the model {len(tensors)} ({theirs})",
             "give one array for each, named x_train.<input name>",
         )
-    plain = [plain_name(tensor.name) for tensor in tensors]
-    if set(names) == {tensor.name for tensor in tensors}:
-        return [names.index(tensor.name) for tensor in tensors]
-    if len(set(plain)) == len(plain) and {plain_name(name) for name in names} == set(plain):
-        return [[plain_name(name) for name in names].index(name) for name in plain]
+    for called in _called(tensors):
+        for given in (list(names), list(map(plain_name, names))):
+            if len(set(called)) == len(called) and set(given) == set(called):
+                return [given.index(name) for name in called]
+    _refuse_stray(names, tensors, what)
     return list(range(len(tensors)))
+
+
+def _called(tensors: Sequence[TensorLike]) -> list[list[str]]:
+    """What tensors are called: by a signature that names them all, in the file, and there without what surrounds it."""
+    aliases, names = [getattr(tensor, "alias", "") for tensor in tensors], [tensor.name for tensor in tensors]
+    return [*([aliases] if all(aliases) else []), names, list(map(plain_name, names))]
+
+
+def _known(tensors: Sequence[TensorLike]) -> set[str]:
+    return {name for names in _called(tensors) for name in names}
+
+
+def _refuse_stray(names: Sequence[str], tensors: Sequence[TensorLike], what: str) -> None:
+    """Raise DataError where some names are the model's and one is not: by order, arrays would change their places."""
+    stray = [name for name in map(plain_name, names) if name not in _known(tensors)]
+    if stray and len(stray) < len(names):
+        theirs = list(map(plain_name, _called(tensors)[0]))
+        raise DataError(
+            f"the data calls an {what[:-1]} {stray[0]!r}, the model has {', '.join(theirs)}",
+            did_you_mean(stray[0], theirs),
+        )
+
+
+def _by_order(names: Sequence[str], tensors: Sequence[TensorLike], what: str) -> tuple[str, ...]:
+    """What to know where none of several names is one of the model's, so that their order decides."""
+    if len(names) < 2 or all(map(str.isdigit, names)) or {*names, *map(plain_name, names)} & _known(tensors):
+        return ()
+    theirs = ", ".join(_called(tensors)[0])
+    return (f"the {what} {', '.join(names)} are taken in this order: the model calls its own {theirs}",)
+
+
+def _joined(said: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+    """What was said, and what is new of the rest."""
+    return tuple(dict.fromkeys((*said, *more)))
 
 
 def plain_name(name: str) -> str:
@@ -151,8 +187,17 @@ def _arranged(part: Part, order: list[int], fits: list[_Fit], tensors: Sequence[
 
 
 def _type(tensor: TensorLike) -> str:
-    """`float32`, or the integer type of an input that takes plain integers (tokens, raw pixels)."""
-    dtype = np.dtype(tensor.dtype)
+    """`float32`, or the integer type of an input that takes plain integers (tokens, raw pixels).
+
+    Raises DataError where it takes no numbers, as strings.
+    """
+    try:
+        dtype = np.dtype(tensor.dtype)
+    except TypeError:
+        raise DataError(
+            f"input {tensor.name!r} takes {tensor.dtype}s, which edgekit does not feed",
+            "`edgekit inspect` shows what the model takes; leave what turns that into numbers out of the file",
+        ) from None
     plain = dtype.kind in "iub" and getattr(tensor, "scale", None) is None
     return dtype.name if plain else "float32"
 
@@ -175,14 +220,19 @@ def _with_outputs(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
     if labelled is None or labelled.labels is None:
         return dataset
     chosen = _labelled_outputs(dataset, len(labelled.labels), outputs)
+    _refuse_either(dataset, outputs)
     placed = replace(dataset, labelled_outputs=chosen)
     for part in dataset.parts:
         for y, index in zip(part.labels or (), chosen, strict=False):
             _check_labels(part.name, y, outputs[index], placed.task_of(index))
+            if placed.task_of(index) == "classification":
+                metric = placed.head(index).metric if placed.heads else placed.metric
+                _refuse_steps(y, outputs[index], metric)
+                _refuse_undecided(y, outputs[index], metric)
     names = tuple(outputs[index].name for index in chosen)
     classified = [outputs[index] for index in chosen if placed.task_of(index) in ("classification", "segmentation")]
     few = [said for output in classified if (said := _few_classes(len(dataset.class_names), output))]
-    warnings = tuple(dict.fromkeys((*dataset.warnings, *few)))
+    warnings = _joined(dataset.warnings, [*few, *_by_order(dataset.output_names, outputs, "labels")])
     return replace(dataset, labelled_outputs=chosen, output_names=names, warnings=warnings)
 
 
@@ -213,12 +263,26 @@ def _as_autoencoder(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
 _AUTOENCODER = "no labels, and the output is shaped like the input: judged as an autoencoder"
 
 
+def _refuse_either(dataset: Dataset, outputs: Sequence[TensorLike]) -> None:
+    """Raise DataError where labels of 0 and 1 may be two classes, or anomalies that an autoencoder is to find."""
+    ours = [x.shape[1:] for x in next(dataset.parts[0].batches(1))]
+    rebuilt = len(ours) == 1 and ours == [tuple(output.shape)[1:] for output in outputs] and np.prod(ours[0]) > 2
+    if not rebuilt or dataset.heads or (dataset.spec.task, dataset.task) != ("auto", "classification"):
+        return
+    if all(y.ndim == 1 and y.max() <= 1 for part in dataset.parts for y in part.labels or ()):
+        raise DataError(
+            "the output is shaped like the input, and the labels are 0 and 1",
+            'say task = "autoencoder", or task = "classification"',
+        )
+
+
 def _labelled_outputs(dataset: Dataset, count: int, outputs: Sequence[TensorLike]) -> tuple[int, ...]:
     """Position of the output that each label belongs to."""
-    names = [output.name for output in outputs]
-    for ours, theirs in ((dataset.output_names, names), (dataset.output_names, list(map(plain_name, names)))):
+    names, ours = [output.name for output in outputs], dataset.output_names
+    for theirs in _called(outputs):
         if ours and set(ours) <= set(theirs):
             return tuple(theirs.index(name) for name in ours)
+    _refuse_stray(ours, outputs, "outputs")
     if count == len(outputs):
         return tuple(range(count))
     raise DataError(
@@ -252,6 +316,30 @@ def _check_labels(part: str, y: Array, output: TensorLike, task: str) -> None:
         raise DataError(
             f"labels have shape {y.shape[1:]}, output {output.name!r} {_shown(shape)}",
             'if each is the number of a class: task = "classification"' if classes_each else "reshape the labels",
+        )
+
+
+def _refuse_steps(y: Array, output: TensorLike, metric: str | None) -> None:
+    """Raise DataError for class numbers that are not one for each answer of the output, by a metric of edgekit."""
+    answers = tuple(output.shape)[1:-1]
+    one_answer = y.size == len(y) and all(size in (1, None, -1) for size in answers)
+    if ":" in (metric or "") or y.ndim == len(output.shape) or one_answer or _same(y.shape[1:], answers):
+        return
+    raise DataError(
+        f"labels have shape {y.shape[1:]}, output {output.name!r} {_shown(output.shape[1:])}",
+        "give a class for each step, or end the model in one answer a sample",
+    )
+
+
+def _refuse_undecided(y: Array, output: TensorLike, metric: str | None) -> None:
+    """Raise DataError for labels and outputs `[samples, values]`, each a question of its own, and a metric of one."""
+    from edgekit.metrics import is_share
+
+    decides = metric is not None and metric != "auc" and is_share(metric)
+    if decides and y.ndim == len(output.shape) == 2 and (y.sum(axis=1) != 1).any():
+        raise DataError(
+            f"labels have a 0 or 1 for each value of output {output.name!r}, and {metric} judges one class a sample",
+            'give metric = "auc"',
         )
 
 

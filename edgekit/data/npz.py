@@ -100,7 +100,7 @@ def _array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Arra
         if dtype.hasobject:
             raise DataError(
                 f"{path}: {entry.filename} holds Python objects (a pickle), which could run code",
-                "save plain numbers, for example x.astype('float32')",
+                "save plain numbers, for example x.astype('float32'); text: y.astype(str)",
             )
         count = math.prod(shape) * dtype.itemsize
         if stream.tell() + count != entry.file_size:

@@ -1,4 +1,4 @@
-"""Python references: `package.module:function` or `path/file.py:function`, and the data such a function returns."""
+"""Data of Python: what `package.module:function` or `path/file.py:function` returns, or what is given in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from edgekit.errors import DataError
 
 Array = npt.NDArray[Any]
 
-_RETURNS = (
-    "return (x, y), ((x_train, y_train), (x_test, y_test)), a dict with keys as in an .npz, "
+_FORMS = (
+    "give (x, y), ((x_train, y_train), (x_test, y_test)), a dict with keys as in an .npz, "
     "a dict of parts, or tf.data.Dataset"
 )
+_SEED = "give shuffle a seed (image_dataset_from_directory: seed= or shuffle=False)"
 _BATCH = 256
 
 
@@ -32,16 +33,26 @@ def resolve(reference: str) -> Callable[..., Any]:
 
 def load_reference(reference: str) -> Raw:
     """Call the function and take what it returns. Raises DataError for what cannot be understood."""
+    return _called(resolve(reference), reference, _SEED)
+
+
+def load_given(given: Any) -> Raw:
+    """Take data that are given themselves, or by a function. Raises what `load_reference` raises."""
+    if callable(given):
+        return _called(given, getattr(given, "__qualname__", "the function given"), _SEED)
+    return _called(lambda: given, "the data given", f"give a function that makes it, and there {_SEED}")
+
+
+def _called(function: Callable[..., Any], source: str, same_order: str) -> Raw:
     try:
-        function = resolve(reference)
         found = function()
-        parts = _parts(found, reference)  # a pipeline runs the user's code only as it is read
-        _refuse_disorder(function, found, reference)
+        parts = _parts(found, source)  # a pipeline runs the user's code only as it is read
+        _refuse_disorder(function, found, source, same_order)
         return Raw(parts)
     except DataError:
         raise
     except Exception as cause:
-        raise DataError(f"{reference} raised {type(cause).__name__}: {cause}", "correct the function") from cause
+        raise DataError(f"{source} raised {type(cause).__name__}: {cause}", "correct the function") from cause
 
 
 def _parts(result: Any, source: str) -> dict[str, RawPart]:
@@ -49,14 +60,23 @@ def _parts(result: Any, source: str) -> dict[str, RawPart]:
         if all(key in PART_WORDS for key in result):
             parts = {PART_WORDS[key]: _part(value, f"{source}[{key!r}]") for key, value in result.items()}
             if len(parts) < len(result):
-                raise DataError(f"{source} returned one part twice", "keep one of val, valid and validation")
+                raise DataError(f"{source}: has one part twice", "keep one of val, valid and validation")
             return parts
-        return parts_by_key({key: _array(value, source) for key, value in result.items()}, source)
+        return parts_by_key({key: _array(value, source) for key, value in _by_key(result)}, source)
     if isinstance(result, tuple | list) and 2 <= len(result) <= 4 and all(map(_is_part, result)):
         names = {2: ("train", "test"), 3: ("train", "validation", "test")}.get(len(result), ())
         names = names or ("train", "validation", "calibration", "test")
         return {name: _part(value, f"{source} ({name})") for name, value in zip(names, result, strict=True)}
     return {"all": _part(result, source)}
+
+
+def _by_key(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a dict has by the keys of an `.npz`; of a dict inside it, each under `x_train.NAME`."""
+    for key, value in result.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", item) for name, item in value.items())
+        else:
+            yield key, value
 
 
 def _is_part(value: Any) -> bool:
@@ -71,7 +91,7 @@ def _part(value: Any, source: str) -> RawPart:
         return RawPart(_columns(value[0], source), {} if value[1] is None else _columns(value[1], source))
     if isinstance(value, tuple) or value is None:
         found = "None" if value is None else f"a tuple of {len(value)}"
-        raise DataError(f"{source} returned {found}", _RETURNS)
+        raise DataError(f"{source}: {found} is no data", _FORMS)
     return RawPart(_columns(value, source))
 
 
@@ -87,9 +107,11 @@ def _array(value: Any, source: str) -> Array:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as cause:
-        raise DataError(f"{source} returned something that is no array: {cause}", _RETURNS) from None
+        raise DataError(f"{source}: {type(value).__name__} is no array: {cause}", _FORMS) from None
+    if array.dtype == object and array.size and all(isinstance(item, str) for item in array.flat):
+        return array.astype(str)
     if array.dtype.hasobject:
-        raise DataError(f"{source} returned an array of Python objects ({type(value).__name__})", _RETURNS)
+        raise DataError(f"{source}: {type(value).__name__} is an array of Python objects", _FORMS)
     return array
 
 
@@ -100,13 +122,13 @@ def _is_tensorflow_data(value: Any) -> bool:
 def _drained(data: Any, source: str) -> Any:
     """All samples of a tf.data.Dataset as x or (x, y), batched or not."""
     if int(data.cardinality()) == -1:
-        raise DataError(f"{source} returned a dataset without end", "remove .repeat()")
+        raise DataError(f"{source}: a dataset without end", "remove .repeat()")
     spec = data.element_spec
     if isinstance(spec, tuple) and len(spec) != 2:
         raise DataError(f"{source} yields {len(spec)} values a sample", "yield x or (x, y), without sample weights")
     batches = list(_batched(data))
     if not batches:
-        raise DataError(f"{source} returned an empty dataset", "put samples in it")
+        raise DataError(f"{source}: an empty dataset", "put samples in it")
     return _joined(batches)
 
 
@@ -114,19 +136,18 @@ def _batched(data: Any) -> Iterator[Any]:
     return iter((data if _is_batched(data.element_spec) else data.batch(_BATCH)).as_numpy_iterator())
 
 
-def _refuse_disorder(function: Callable[..., Any], found: Any, source: str) -> None:
+def _refuse_disorder(function: Callable[..., Any], found: Any, source: str, same_order: str) -> None:
     """Raise DataError for samples in another order each time: the parts carved from them would mix between commands.
 
-    What a seed shuffles is in another order only when it is read again, so the function is then asked anew.
+    Each command calls the function anew, so two calls are compared: what one call returned keeps its order where it is
+    cached, and changes it where a seed shuffles it, whenever it is read again.
     """
-    data = _undivided(found)
-    if data is None or _alike(_first(data), _first(data)):
+    if _undivided(found) is None or _alike(*(_first(_undivided(function())) for _ in range(2))):
         return
-    if not _alike(*(_first(_undivided(function())) for _ in range(2))):
-        raise DataError(
-            f"{source} gives its samples in another order each time",
-            "leave out shuffle, or return the parts: {'train': ..., 'test': ...}",
-        )
+    raise DataError(
+        f"{source} gives other samples, or another order, each time",
+        f"{same_order}, leave out random changes, or give the parts: {{'train': ..., 'test': ...}}",
+    )
 
 
 def _undivided(found: Any) -> Any:
@@ -137,7 +158,7 @@ def _undivided(found: Any) -> Any:
 
 
 def _first(data: Any) -> list[Array]:
-    """The arrays of the first batch; none where a generator was used up by the first reading."""
+    """The arrays of the first batch; none where a generator was used up by an earlier call."""
     return _leaves(next(_batched(data), ()))
 
 

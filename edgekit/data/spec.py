@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from edgekit.errors import DataError, did_you_mean
 
 Format = Literal["auto", "npz", "images", "csv", "python"]
 Task = Literal["auto", "classification", "regression", "segmentation", "autoencoder", "none"]
+MEMORY = "memory"
+"""Source of data that have no place: they were given themselves."""
 _HEAD = re.compile(r"heads\.(?P<name>.+)\.(?P<leaf>[^.]*)")
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 
@@ -148,16 +151,21 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
         return (*filter(is_reference, (self.source,)), *(metric for metric in metrics if ":" in metric))
 
 
-def read_spec(reference: str | Path, overrides: Mapping[str, Any], trust: bool = False) -> DataSpec:
+def in_memory(reference: Any) -> bool:
+    """Whether data are given themselves, or as a function, and not by where they are."""
+    return not isinstance(reference, str | os.PathLike)
+
+
+def read_spec(reference: str | Path | Any, overrides: Mapping[str, Any], trust: bool = False) -> DataSpec:
     """The specification of a reference: that of a `data.toml`, or the defaults; then the overrides.
 
     Keys of `overrides` are those of `data.toml`, dots for tables (`images.size`, `heads.NAME.task`); None leaves a key
     as it is.
     Raises DataError for unknown keys and values that do not fit, and for Python that a file names, unless `trust`.
     """
-    text = str(reference)
+    text = MEMORY if in_memory(reference) else str(reference)
     if not text.endswith(".toml"):
-        return _overridden(DataSpec(source=text), overrides)
+        return overridden(DataSpec(source=text), overrides)
     path = Path(text)
     spec = strict_toml.load(path, DataSpec, DataError)
     if spec.code and not trust:
@@ -171,7 +179,7 @@ def read_spec(reference: str | Path, overrides: Mapping[str, Any], trust: bool =
         raise DataError(f"{path}: {found}", "point source at an .npz, a folder, a .csv or module:function")
     if not is_reference(spec.source) or spec.source.rpartition(":")[0].endswith(".py"):
         spec = msgspec.structs.replace(spec, source=str(path.parent / spec.source))
-    return _overridden(spec, overrides)
+    return overridden(spec, overrides)
 
 
 def is_reference(text: str) -> bool:
@@ -179,7 +187,8 @@ def is_reference(text: str) -> bool:
     return python_reference.split(text) is not None
 
 
-def _overridden(spec: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:
+def overridden(spec: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:
+    """The specification with the overrides; raises DataError as `read_spec` does."""
     data = msgspec.to_builtins(spec)
     known = {f"{table}.{key}" for table, keys in data.items() if isinstance(keys, dict) for key in keys} | data.keys()
     known |= {f"heads.NAME.{key}" for key in Head.__struct_fields__}
@@ -193,11 +202,28 @@ def _overridden(spec: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:
                 table = data["heads"].setdefault(head["name"], msgspec.to_builtins(Head()))
             else:
                 table = data[name] if name else data
-            number_as_text = isinstance(table.get(leaf), str) and isinstance(value, int)
-            table[leaf] = str(value) if number_as_text else msgspec.to_builtins(value)
+            plain = _plain(key, value)
+            number_as_text = isinstance(table.get(leaf), str) and isinstance(plain, int)
+            table[leaf] = str(plain) if number_as_text else plain
     try:
         return msgspec.convert(data, DataSpec, strict=False)
     except msgspec.ValidationError as cause:
         quoted = """write a list, and in a shell quote it: 'classes=["cat", "dog"]'"""
         mend = quoted if "Expected `array" in str(cause) else "correct this value"
         raise DataError(f"data options: {cause}", mend) from None
+
+
+def _plain(key: str, value: Any) -> Any:
+    """The value of an option in numbers, text, lists and tables. Raises DataError for what is none of them."""
+    try:
+        return msgspec.to_builtins(value, enc_hook=_of_numpy)
+    except TypeError:
+        names = "name a function as text, module:function ('__main__:name' in a notebook)"
+        mend = names if callable(value) else "give numbers, text or a list"
+        raise DataError(f"data option {key}: {type(value).__name__} is no value of it", mend) from None
+
+
+def _of_numpy(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError

@@ -36,6 +36,19 @@ def test_class_numbers_in_any_dress_are_the_same(tmp_path, y):
     assert dataset.part("test").labels[0].dtype == np.int64
 
 
+STEPS = np.random.default_rng(1).integers(0, 3, (60, 5))
+PIXELS = np.random.default_rng(1).integers(0, 3, (60, 4, 4))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint8, bool])
+@pytest.mark.parametrize(("numbers", "task"), [(STEPS, "classification"), (PIXELS, "segmentation")])
+def test_one_hot_rows_of_steps_and_of_pixels_are_class_numbers(tmp_path, numbers, task, kind):
+    for asked in ("auto", task):
+        dataset = loaded(tmp_path, np.eye(3, dtype=kind)[numbers], task=asked)
+        assert dataset.task == task
+        assert np.array_equal(dataset.part("test").labels[0], numbers)
+
+
 def test_words_become_sorted_class_names(tmp_path):
     dataset = loaded(tmp_path, WORDS)
     assert dataset.class_names == ("ape", "cat", "dog")
@@ -62,6 +75,8 @@ def test_words_that_are_numbers_sort_as_numbers(tmp_path):
         (np.float32(NUMBERS * 2), "regression", "mae"),
         (np.zeros((60, 4, 4), np.uint8), "segmentation", "mean_iou"),
         (np.zeros((60, 4, 4, 1), np.uint8), "segmentation", "mean_iou"),
+        (PIXELS % 2, "segmentation", "mean_iou"),
+        (X[:, :, None] * np.ones(2), "regression", "mae"),
     ],
 )
 def test_the_task_is_read_from_the_labels(tmp_path, y, task, metric):

@@ -15,6 +15,7 @@ class Tensor:
     name: str = "input"
     dtype: object = np.float32
     scale: float | None = None
+    alias: str = ""
 
 
 RNG = np.random.default_rng(0)
@@ -94,6 +95,52 @@ def test_inputs_with_other_names_go_by_order_if_shapes_fit(tmp_path):
         match(loaded(tmp_path, **arrays), [Tensor((1, 4), "p")], [Tensor((1, 10))])
 
 
+def test_names_of_a_signature_go_before_the_order(tmp_path):
+    """The stock converter calls its outputs StatefulPartitionedCall:0 and so on; the names are in the signature."""
+    arrays = {"x_test.a": images(4), "x_test.b": images(4), "y_test.kind": Y, "y_test.size": Y % 3}
+    inputs = [Tensor((None, 4), "p:0", alias="b"), Tensor((None, 4), "q:0", alias="a")]
+    outputs = [
+        Tensor((None, 10), f"StatefulPartitionedCall:{place}", alias=name)
+        for place, name in enumerate(("size", "kind"))
+    ]
+    dataset = match(loaded(tmp_path, **arrays), inputs, outputs)
+    assert np.array_equal(dataset.part("test").inputs[0], arrays["x_test.b"])
+    assert dataset.labelled_outputs == (1, 0)
+    assert dataset.output_names == ("StatefulPartitionedCall:1", "StatefulPartitionedCall:0")
+    assert not any("in this order" in said for said in dataset.warnings)
+
+
+def test_an_order_that_decides_between_several_is_told_once(tmp_path):
+    arrays = {"x_test.a": images(4), "x_test.b": images(4), "y_test.kind": Y, "y_test.size": Y % 3}
+    tensors = [Tensor((None, 4), "p"), Tensor((None, 4), "q")], [Tensor((None, 10), "r"), Tensor((None, 10), "s")]
+    dataset = match(loaded(tmp_path, **arrays), *tensors)
+    told = [said for said in dataset.warnings if "in this order" in said]
+    assert told == [
+        "the inputs a, b are taken in this order: the model calls its own p, q",
+        "the labels kind, size are taken in this order: the model calls its own r, s",
+    ]
+    assert match(dataset, *tensors).warnings == dataset.warnings
+
+
+def test_an_input_of_text_is_named(tmp_path):
+    with pytest.raises(DataError, match="'input' takes strings") as caught:
+        match(loaded(tmp_path, x_test=images(4), y_test=Y), [Tensor((None, 4), dtype="string")], [Tensor((None, 10))])
+    assert "edgekit inspect" in caught.value.mend
+
+
+def test_one_name_that_the_model_lacks_beside_others_is_refused(tmp_path):
+    arrays = {"x_test.accelerometer": images(4), "x_test.gyro": images(4), "y_test": Y}
+    tensors = [Tensor((None, 4), "serving_default_gyro:0"), Tensor((None, 4), "serving_default_accel:0")]
+    with pytest.raises(DataError, match="calls an input 'accelerometer', the model has gyro, accel") as caught:
+        match(loaded(tmp_path, **arrays), tensors, [Tensor((None, 10))])
+    assert "accel" in caught.value.mend
+    arrays = {"x_test": images(4), "y_test.kind": Y, "y_test.color": Y}
+    outputs = [Tensor((None, 10), "colour"), Tensor((None, 10), "kind")]
+    with pytest.raises(DataError, match="calls an output 'color'") as caught:
+        match(loaded(tmp_path, **arrays), [Tensor((None, 4))], outputs)
+    assert caught.value.mend == "did you mean 'colour'?"
+
+
 def test_integer_inputs_stay_integers_and_quantized_ones_are_real(tmp_path):
     dataset = loaded(tmp_path, x_test=images(4).astype(np.int64), y_test=Y)
     tokens = match(dataset, [Tensor((None, 4), dtype="int32")], [Tensor((None, 10))]).part("test")
@@ -138,6 +185,19 @@ def test_the_class_of_each_step_of_a_sequence_goes_by_the_task(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("labels", "outputs"), [(Y % 3, (None, 6, 3)), (Y % 3, (None, 2, 2, 3)), (STEPS[:, :5], (None, 6, 3))]
+)
+def test_one_class_is_no_answer_for_each_step(tmp_path, labels, outputs):
+    overrides = {"task": "classification"}
+    arrays, model = {"x_test": images(4), "y_test": labels}, ([Tensor((None, 4))], [Tensor(outputs)])
+    with pytest.raises(DataError, match="labels have shape") as caught:
+        match(loaded(tmp_path, **arrays, overrides=overrides), *model)
+    assert "a class for each step" in caught.value.mend
+    own = {**overrides, "metric": "statistics:mean"}
+    assert match(loaded(tmp_path, **arrays, overrides=own), *model).task == "classification"
+
+
+@pytest.mark.parametrize(
     ("labels", "outputs", "problem"),
     [(SEVERAL, (None, 4), "labels have shape (5,)"), (2 * SEVERAL, (None, 5), "has labels 0 to 2")],
 )
@@ -148,6 +208,34 @@ def test_several_classes_at_once_need_a_value_each(tmp_path, labels, outputs, pr
     with pytest.raises(DataError) as caught:
         match(loaded(tmp_path, **arrays, y_test=labels), [Tensor((None, 4))], [Tensor(outputs)])
     assert problem in caught.value.problem
+
+
+@pytest.mark.parametrize("metric", ["auto", "top2", "mean_iou"])
+def test_several_classes_at_once_are_no_matter_of_one_decision(tmp_path, metric):
+    overrides = {"task": "classification", "metric": metric}
+    dataset = loaded(tmp_path, x_test=images(4), y_test=SEVERAL, overrides=overrides)
+    with pytest.raises(DataError, match="judges one class a sample") as caught:
+        match(dataset, [Tensor((None, 4))], [Tensor((None, 5))])
+    assert caught.value.mend == 'give metric = "auc"'
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "metric"),
+    [
+        (SEVERAL, (None, 5), "mae"),
+        (np.eye(5, dtype=int)[Y % 5], (None, 5), "auto"),
+        (np.eye(3, dtype=int)[STEPS], (None, 6, 3), "auto"),
+        (STEPS % 2, (None, 6, 1), "auto"),
+        (STEPS % 2, (None, 6), "auc"),
+        (STEPS, (None, None, 3), "auto"),
+        (Y % 3, (None, 1, 1, 3), "auto"),
+        (Y % 3, (None, None, 3), "auto"),
+    ],
+)
+def test_labels_that_the_metric_judges_pass(tmp_path, labels, outputs, metric):
+    overrides = {"task": "classification", "metric": metric}
+    dataset = loaded(tmp_path, x_test=images(4), y_test=labels, overrides=overrides)
+    assert match(dataset, [Tensor((None, 4))], [Tensor(outputs)]).labelled_outputs == (0,)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +301,18 @@ def test_an_autoencoder_with_labels_is_judged_by_its_error(tmp_path):
     labels, errors = dataset.judged(dataset.part("test"), outputs)
     assert dataset.metric == "auc"
     assert score("auc", labels, errors).value > 0.9
+
+
+def test_labels_of_0_and_1_for_an_output_like_the_input_need_a_task(tmp_path):
+    x, tensors = RNG.normal(size=(40, 6)).astype(np.float32), [Tensor((None, 6))]
+    with pytest.raises(DataError, match="shaped like the input, and the labels are 0 and 1") as caught:
+        match(loaded(tmp_path, x_test=x, y_test=Y % 2), tensors, tensors)
+    assert caught.value.mend == 'say task = "autoencoder", or task = "classification"'
+    for task in ("autoencoder", "classification"):
+        assert match(loaded(tmp_path, x_test=x, y_test=Y % 2, overrides={"task": task}), tensors, tensors).task == task
+    assert match(loaded(tmp_path, x_test=x, y_test=Y % 3), tensors, tensors).task == "classification"
+    pair = [Tensor((None, 2))]
+    assert match(loaded(tmp_path, x_test=x[:, :2], y_test=Y % 2), pair, pair).task == "classification"
 
 
 def test_inputs_that_take_integers_go_without_the_preprocessing_of_the_others(tmp_path):

@@ -100,8 +100,9 @@ def test_pickles_are_never_opened(tmp_path):
 
     path = tmp_path / "d.npz"
     np.savez(path, x=np.array([Evil(), 1], dtype=object))
-    with pytest.raises(DataError, match="Python objects"):
+    with pytest.raises(DataError, match="Python objects") as caught:
         load_dataset(path)
+    assert "y.astype(str)" in caught.value.mend
     (tmp_path / "d.pkl").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(DataError, match="not a supported format"):
         load_dataset(tmp_path / "d.pkl")

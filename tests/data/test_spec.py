@@ -90,6 +90,20 @@ def test_a_list_that_a_shell_took_the_quotes_of_is_shown_with_them():
     assert caught.value.mend == """write a list, and in a shell quote it: 'classes=["cat", "dog"]'"""
 
 
+def test_overrides_may_be_numbers_of_numpy():
+    told = {"preprocessing.scale": np.float32([0.5, 2]), "seed": np.int64(3), "csv.label": np.int64(4)}
+    spec = read_spec("d.npz", told | {"preprocessing.mean": [np.float64(1.5)]})
+    assert (spec.preprocessing.scale, spec.preprocessing.mean) == ((0.5, 2.0), (1.5,))
+    assert (spec.seed, spec.csv.label) == (3, "4")
+
+
+@pytest.mark.parametrize(("value", "mend"), [(len, "module:function"), (object(), "numbers, text or a list")])
+def test_overrides_that_are_no_values_are_named(value, mend):
+    with pytest.raises(DataError, match=r"data option metric: .* is no value of it") as caught:
+        read_spec("d.npz", {"metric": value})
+    assert mend in caught.value.mend
+
+
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
