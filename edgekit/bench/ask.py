@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -28,6 +30,7 @@ _START = (
     "import sys; sys.argv.pop(0); sys.path[:] = filter(None, sys.path); "
     "exec(compile(open(sys.argv[0], 'rb').read(), sys.argv[0], 'exec'))"
 )
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, None}  # None: numpy wrote less than it had
 _CRASHES = {"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL"}
 
 
@@ -44,6 +47,20 @@ class _Envelope(Struct, frozen=True):
     error: _Fault | None = None
 
 
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder of this machine. Raises RunError where it cannot be written, as on a small disk."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            yield Path(folder)
+    except OSError as cause:
+        place = tempfile.gettempdir()
+        if cause.errno not in _UNWRITABLE or not str(cause.filename or place).startswith(place):
+            raise
+        mend = "free some space there, or name a larger disk by TMPDIR=FOLDER"
+        raise RunError(f"{place}: {cause.strerror or cause}", mend) from cause
+
+
 def agent_sha256() -> str:
     """Identity of the agent that this version pushes."""
     return hashlib.sha256((resources.files("edgekit.agent") / "agent.py").read_bytes()).hexdigest()
@@ -57,15 +74,15 @@ def ask(device: Device, request: Mapping[str, object], kind: type[T], label: str
     """
     if request.get("runtime") == "auto":  # then the devices file decides
         request = {**request, "runtime": getattr(device, "runtime", "auto")}
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        words, response = Path(folder, "request.json"), f"{device.scratch}/{uuid4().hex}.json"
+    with scratch() as folder:
+        words, response = folder / "request.json", f"{device.scratch}/{uuid4().hex}.json"
         words.write_bytes(msgspec.json.encode({**request, "response": response}))
         with resources.as_file(resources.files("edgekit.agent") / "agent.py") as agent:
             argv = [device.python, "-c", _START, device.push(agent, keep=True), device.push(words)]
             completed = device.run(argv, timeout)
         if completed.returncode != 0:
             raise _ended(completed, label, device.name, timeout, _delegate_of(request))
-        answer = Path(folder, "answer.json")
+        answer = folder / "answer.json"
         device.pull(response, answer, _MOST_ANSWER_BYTES)
         return _believed(answer, request, kind, label, device.name)
 
@@ -153,7 +170,8 @@ def _mend_of_runtime(fault: _Fault, device: str, runtime: str) -> str:
         return "this build of the runtime needs a newer system: upgrade it, or install an older build"
     where = "" if device == "local" else f"on {device}: "
     if fault.kind == "numpy":
-        return f"{where}pip install 'numpy<2', or ai-edge-litert where it has a wheel"
+        there = own_environment("tflite-runtime")
+        return where + there if where else "pip install 'numpy<2', or ai-edge-litert where it has a wheel"
     if where:
         return where + own_environment("ai-edge-litert" if runtime == "auto" else runtime)
     if runtime == "tflite-runtime":

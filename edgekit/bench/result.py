@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from statistics import median
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from edgekit.bench.plan import Cores, Plan
 from edgekit.errors import InputError
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.memory_plan import plan_memory
+from edgekit.units import format_seconds
 
 _LARGEST = 2**62
 _LINE = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
@@ -245,6 +247,10 @@ class Measurement(Observed, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     attempts: Annotated[int, Meta(ge=1, le=10_000)] = 1
     fed: Fed | None = None
     format_version: Literal[1] = 1
+
+    def __repr__(self) -> str:
+        runs = f"{format_seconds(median(self.steady_ns) * 1e-9)}, the median of {len(self.steady_ns)} runs"
+        return f"Measurement({self.model.name} on {self.device}: {runs})"
 
 
 class Phase(Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta, Struct
 
-from edgekit.bench.ask import agent_sha256, ask
+from edgekit.bench.ask import agent_sha256, ask, scratch
 from edgekit.bench.missing_operator import open_runnable
 from edgekit.bench.plan import Delegate, Plan, RuntimeName
 from edgekit.bench.result import Count, Delegation, Fed, Measurement, ModelFile, Observed, Runtime, Samples, Tensor
@@ -108,8 +107,8 @@ def infer(
     _refuse_of_the_tool(delegate)
     open_runnable(flatbuffer.read_bytes(model), label, delegate)
     options = {"batch": batch, "threads": threads, "xnnpack": xnnpack, "runtime": runtime, "cpus": cpus}
-    with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        here, remote = Path(folder), f"{place.scratch}/{uuid4().hex}"
+    with _opened(device) as place, scratch() as here:
+        remote = f"{place.scratch}/{uuid4().hex}"
         answer = ask(
             place,
             {
@@ -157,8 +156,7 @@ def measure(
     file = flatbuffer.read_bytes(model)
     open_runnable(file, label, plan.delegate)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        here = Path(folder)
+    with _opened(device) as place, scratch() as here:
         request = {
             "command": "measure",
             "model": place.push(_as_file(model, here), keep=True),
@@ -198,8 +196,8 @@ def alternate(
     """
     plan, label = plan or Plan(), " and ".join(map(flatbuffer.label_of, models))
     _refuse_of_the_tool(plan.delegate)
-    with _opened(device) as place, tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        files = [_as_file(model, Path(folder), f"model{i}.tflite") for i, model in enumerate(models)]
+    with _opened(device) as place, scratch() as here:
+        files = [_as_file(model, here, f"model{i}.tflite") for i, model in enumerate(models)]
         request = {
             "command": "alternate",
             "models": [place.push(file, keep=True) for file in files],

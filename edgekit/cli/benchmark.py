@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from msgspec import Struct
@@ -41,7 +41,7 @@ from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device
 from edgekit.device.protocol import Device
-from edgekit.errors import DeviceError, EdgekitError, InputError, MissingDependency
+from edgekit.errors import DeviceError, EdgekitError, InputError, MissingDependency, OutputError
 from edgekit.new_file import write_new
 from edgekit.report.table import Write, render_table
 from edgekit.tflite import flatbuffer
@@ -90,11 +90,12 @@ class Row(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """What was not measured on a device, and why."""
+    """What was not measured on a device, and why: a model, or from there on all."""
 
     device: str
     problem: str
     mend: str
+    model: str | None = None
 
 
 class Report(Struct, frozen=True):
@@ -189,10 +190,10 @@ def command(
         _rescue(taken.results, output, overwrite, as_json)
         raise
     failed, results = taken.failed(outcomes), taken.results
-    if len(failed) == len(outcomes) == 1 and not taken.count:
-        raise failed[0][1]
+    if len(failed) == len(outcomes) == 1 and results == Results(()):
+        raise failed[0].error
     progress("")
-    failures = tuple(dict.fromkeys(Failure(where, error.problem, error.mend) for where, error in failed))
+    failures = tuple(Failure(one.device, one.error.problem, one.error.mend, one.model) for one in failed)
     rows = tuple(row_of(one, require_delegate is not None) for one in results.measurements)
     report = Report(rows, results.native, failures)
     try:
@@ -203,7 +204,7 @@ def command(
         raise
     _show(replace(report, verdicts=verdicts), as_json)
     if failed:
-        raise click.exceptions.Exit(failed[0][1].exit_code)
+        raise click.exceptions.Exit(failed[0].error.exit_code)
     if require_delegate is not None:
         demand_delegate(results, require_delegate)
     if strict:
@@ -211,7 +212,13 @@ def command(
     gate.accept(verdicts, "measure longer (--seconds), or use `edgekit compare`")
 
 
-@dataclass(frozen=True)
+class _Failed(NamedTuple):
+    device: str
+    model: str | None
+    error: EdgekitError
+
+
+@dataclass
 class _Taken:
     """What was measured of the models, and which were refused, by the name of the device."""
 
@@ -243,18 +250,17 @@ class _Taken:
             return measure_native(model, self.plan, place, place.tool, timeout=self.timeout)
         given = self.samples.get(model)
         arrays, data = ((), None) if given is None else (given.arrays, given.data)
-        run = lambda: measure(model, self.plan, place, inputs=arrays, data=data, timeout=self.timeout)  # noqa: E731
-        return calmest(run, self.retries)
+        return calmest(
+            lambda: measure(model, self.plan, place, inputs=arrays, data=data, timeout=self.timeout), self.retries
+        )
 
-    def failed(self, outcomes: Sequence[Outcome[None]]) -> list[tuple[str, EdgekitError]]:
-        """Each device with what it refused, and with what ended its measuring."""
-        errors = {one.device: (*self.refused[one.device].values(), one.error) for one in outcomes}
-        return [(where, error) for where, some in errors.items() for error in some if error is not None]
-
-    @property
-    def count(self) -> int:
-        """How much was measured."""
-        return sum(map(len, self.measured.values()))
+    def failed(self, outcomes: Sequence[Outcome[None]]) -> list[_Failed]:
+        """What each device refused, and what ended its measuring."""
+        found: list[_Failed] = []
+        for one in outcomes:
+            found += [_Failed(one.device, str(model), error) for model, error in self.refused[one.device].items()]
+            found += [_Failed(one.device, None, one.error)] if one.error else []
+        return found
 
     @property
     def results(self) -> Results:
@@ -273,18 +279,24 @@ def _samples(model: Path, data: str, options: Mapping[str, object], trust: bool)
 
 def _write(results: Results, output: Path | None, overwrite: bool) -> None:
     """Write what was measured, if there is anything and a place for it."""
-    if output is not None and (results.measurements or results.native):
+    if output is not None and results != Results(()):
         write_new(output, results.to_json(), overwrite)
 
 
 def _rescue(results: Results, output: Path | None, overwrite: bool, as_json: bool) -> None:
-    """After an interruption: write what was measured before it, or show that where no place is named."""
-    count = len(results.measurements) + len(results.native)
+    """After an interruption: write what was measured before it, or show that where it cannot be written."""
     progress("")
-    _write(results, output, overwrite)
-    if count and output is None:
+    if results == Results(()):
+        return
+    try:
+        _write(results, output, overwrite)
+    except OutputError as error:
+        say(f"error: {error}")
+        output = None
+    if output is None:
         _show(Report(tuple(map(row_of, results.measurements)), results.native), as_json)
-    elif count:
+    else:
+        count = len(results.measurements) + len(results.native)
         say(f"measured before the interruption: {count}, kept in {output}")
 
 
@@ -295,7 +307,7 @@ def _show(report: Report, as_json: bool) -> None:
         lines = [f"{_where(row, report)}{names[row.model]}: {words}" for row in report.rows for words in row.warnings]
         for line in dict.fromkeys(lines):
             say(f"warning: {line}")
-    for failure in report.failures:
+    for failure in dict.fromkeys(replace(one, model=None) for one in report.failures):
         where = "" if failure.problem.startswith(failure.device) else f"{failure.device}: "
         say(f"error: {where}{failure.problem}\n  mend: {failure.mend}")
 
@@ -352,20 +364,20 @@ def _table(report: Report, write: Write) -> str:
 
 
 def _telling_apart(rows: Sequence[Row], settings: Sequence[str]) -> dict[str, list[str]]:
-    """{column: a cell for each row}: devices where there are several, and what differs between rows of one model.
-
-    That is the number of the setting, and the day.
+    """{column: a cell for each row}: the device, where there are several; the number of the setting, where a device has
+    several; the day, where a model has several.
     """
-    devices = [row.device for row in rows]
-    models = [(row.model, row.device) for row in rows]
-    columns = {
-        "setting": [f"[{settings.index(_setting(row)) + 1}]" for row in rows],
-        "started": [row.started[:10] for row in rows],
+    devices = [(row.device,) for row in rows]
+    columns: dict[str, tuple[Sequence[tuple[str, ...]], list[str]]] = {
+        "device": ([()] * len(rows), [row.device for row in rows]),
+        "setting": (devices, [f"[{settings.index(_setting(row)) + 1}]" for row in rows]),
+        "started": ([(row.model, row.device) for row in rows], [row.started[:10] for row in rows]),
     }
-    unlike = {
-        name: cells for name, cells in columns.items() if len({*zip(models, cells, strict=True)}) > len({*models})
+    return {
+        name: cells
+        for name, (among, cells) in columns.items()
+        if len({*zip(among, cells, strict=True)}) > len({*among})
     }
-    return ({"device": devices} if len({*devices}) > 1 else {}) | unlike
 
 
 def _delegated(report: Report) -> list[str]:

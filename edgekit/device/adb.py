@@ -244,7 +244,7 @@ class AdbPhone:
 
 _NO_PYTHON = (
     'name a Python there in the devices file (`python = "/path"`); without one, `edgekit benchmark --benchmark-model '
-    "PATH` measures (a build of TensorFlow Lite's benchmark_model for the phone)"
+    "PATH` measures (a build of TensorFlow Lite's benchmark_model for the phone), with no --data, --retries or --strict"
 )
 
 

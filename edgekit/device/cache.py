@@ -12,8 +12,7 @@ from edgekit.errors import OutputError
 
 def cache_folder() -> Path:
     """`edgekit` in XDG_CACHE_HOME or ~/.cache; it need not be there."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgekit"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "edgekit"
 
 
 @contextmanager

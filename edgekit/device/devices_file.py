@@ -47,14 +47,13 @@ def devices_path() -> Path:
     """The file: EDGEKIT_DEVICES if set, else `edgekit/devices.toml` in XDG_CONFIG_HOME or ~/.config."""
     if named := os.environ.get("EDGEKIT_DEVICES"):
         return Path(named)
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "edgekit" / "devices.toml"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")) / "edgekit" / "devices.toml"
 
 
 def load_devices() -> dict[str, Entry]:
     """{name: entry} of the user's file; empty where there is none. Raises InputError for what does not fit."""
     path = devices_path()
-    if not path.exists() and not os.environ.get("EDGEKIT_DEVICES"):
+    if not os.path.exists(path) and not os.environ.get("EDGEKIT_DEVICES"):
         return {}
     entries = strict_toml.load_tables(path, Entry, InputError)
     for name, entry in entries.items():

@@ -20,6 +20,7 @@ RuntimeName = Literal["auto", "ai-edge-litert", "tflite-runtime"]
 _LITERT_GLIBC = 27  # of the wheels of ai-edge-litert 2.3.0
 _OLDEST_GLIBC = 17  # of any manylinux tag for Arm: 2.17
 _PACKAGES = {"ai-edge-litert": "ai-edge-litert numpy", "tflite-runtime": "tflite-runtime 'numpy<2'"}
+_PYTHONS = {"ai-edge-litert": "Python 3.10 or newer", "tflite-runtime": "Python 3.11 or older"}
 _ARCHITECTURES = ("aarch64", "armv7l", "x86_64")
 
 
@@ -116,12 +117,18 @@ def resolve_wheels(needs: Needs, device: str) -> Wheels:
 
 def _mend(needs: Needs) -> str:
     if needs.architecture == "armv7l":
-        numpy = "" if needs.old_numpy else "`sudo apt install python3-numpy` there and run again, or "
-        return f"{numpy}use the 64-bit system; on 32 bits only tflite-runtime runs, with Python 3.11 or older"
+        numpy = needs.candidates() and not needs.old_numpy
+        install = "`sudo apt install python3-numpy` there and run again, or " if numpy else ""
+        return f"{install}use the 64-bit system; on 32 bits only tflite-runtime runs, with Python 3.11 or older"
     if _minor(needs.glibc) < _LITERT_GLIBC:
         return f"upgrade its system: glibc {needs.glibc} is older than 2.{_LITERT_GLIBC}, which ai-edge-litert needs"
-    runtime = (needs.candidates() or ["ai-edge-litert"])[0]
-    return f"there, {own_environment(runtime)}; or connect this machine to a package index and run again"
+    if needs.architecture not in _ARCHITECTURES:
+        return f"use a board with {', '.join(_ARCHITECTURES)}"
+    if not needs.candidates():
+        return (
+            f"leave {needs.runtime} out (--runtime, or the devices file): it has wheels for {_PYTHONS[needs.runtime]}"
+        )
+    return f"there, {own_environment(needs.candidates()[0])}; or connect this machine to a package index and run again"
 
 
 def own_environment(runtime: str) -> str:

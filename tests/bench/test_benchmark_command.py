@@ -162,9 +162,19 @@ def test_a_model_that_cannot_be_run_does_not_stop_those_behind_it(
     report = json.loads(result.stdout)
     assert [row["model"] for row in report["rows"]] == [str(model)] * 2
     (failure,) = report["failures"]
+    assert failure["model"] == str(unrunnable)
     assert "custom.tflite" in failure["problem"]
     assert "error: local: " in result.stderr
     assert len(Results.from_json((tmp_path / "r.json").read_bytes()).measurements) == 2
+
+
+def test_a_device_under_two_names_is_refused_before_anything_runs(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "devices.toml").write_text('[here]\naddress = "local"\n')
+    monkeypatch.setenv("EDGEKIT_DEVICES", str(tmp_path / "devices.toml"))
+    with pytest.raises(InputError, match="local is given twice"):
+        run(model, "--device", "local", "--device", "here", "--runs", 3)
 
 
 def test_of_several_models_that_cannot_be_run_each_is_named(unrunnable: Path, tmp_path: Path) -> None:
@@ -176,9 +186,13 @@ def test_of_several_models_that_cannot_be_run_each_is_named(unrunnable: Path, tm
     assert "runs on an Edge TPU only" in result.stderr
 
 
-@pytest.mark.parametrize("written", [True, False])
+def full(*words: object) -> None:
+    raise OutputError("r.json: No space left on device", "free space")
+
+
+@pytest.mark.parametrize("place", ["", "r.json", "full"])
 def test_what_was_measured_before_an_interruption_is_kept(
-    written: bool, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[Path] = []
 
@@ -189,10 +203,12 @@ def test_what_was_measured_before_an_interruption_is_kept(
         return measure(path, *words, **others)
 
     monkeypatch.setattr("edgekit.cli.benchmark.measure", measured)
-    place = ("-o", tmp_path / "r.json") if written else ()
-    result = run(model, "--runs", 3, "--processes", 3, *place)
+    if place == "full":
+        monkeypatch.setattr("edgekit.cli.benchmark.write_new", full)
+    result = run(model, "--runs", 3, "--processes", 3, *(("-o", tmp_path / place) if place else ()))
     assert result.exit_code != 0
-    if written:
+    assert ("No space left" in result.stderr) == (place == "full")
+    if place == "r.json":
         assert len(Results.from_json((tmp_path / "r.json").read_bytes()).measurements) == 2
         assert f"measured before the interruption: 2, kept in {tmp_path / 'r.json'}" in result.stderr
     else:
@@ -208,9 +224,6 @@ def test_a_folder_that_may_not_be_written_to_is_told_before_the_measurement(
 
 
 def test_what_cannot_be_written_is_shown(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*words: object) -> None:
-        raise OutputError("r.json: No space left on device", "free space")
-
     monkeypatch.setattr("edgekit.cli.benchmark.write_new", full)
     result = CliRunner().invoke(command, [str(model), "--runs", "3", "-o", str(tmp_path / "r.json")])
     assert isinstance(result.exception, OutputError)

@@ -24,6 +24,12 @@ def test_results_come_back_as_they_were(results: Results) -> None:
     assert Results.from_json(results.to_json()) == results
 
 
+def test_a_measurement_is_shown_in_a_line(results: Results) -> None:
+    shown = repr(results.measurements[0])
+    assert shown.startswith("Measurement(a on local: ")
+    assert shown.endswith("s, the median of 5 runs)")
+
+
 def test_raw_samples_and_the_whole_setting_are_kept(results: Results) -> None:
     kept = json.loads(results.to_json())["measurements"][0]
     assert len(kept["steady_ns"]) == 5

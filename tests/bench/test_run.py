@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import msgspec
 import numpy as np
@@ -280,3 +282,13 @@ def test_outputs_are_read_only_if_they_are_what_was_announced(tmp_path: Path) ->
 def test_outputs_that_are_not_there_are_a_device_error() -> None:
     with FakeDevice(answering(GOOD)) as device, pytest.raises(DeviceError, match="No such file"):
         infer(tiny_models.negative(), [FLOATS], device=device)
+
+
+def test_a_full_disk_for_temporary_files_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("edgekit.bench.ask.tempfile.TemporaryDirectory", full)
+    with pytest.raises(RunError, match="No space left") as error:
+        infer(tiny_models.negative(), [np.zeros((1, 4), np.float32)])
+    assert "TMPDIR" in error.value.mend

@@ -73,6 +73,8 @@ def test_rows_of_one_model_are_told_apart_by_setting_or_day(file: Path, tmp_path
     assert {setting.partition(": ")[0] for setting in settings} == {"local"}
     assert any(setting.endswith("1 thread, XNNPACK, random inputs (seed 0)") for setting in settings)
     assert any("4 threads, XNNPACK, random" in one and one.endswith("inputs and outputs timed") for one in settings)
+    lines = shown(tmp_path, one, replace(fast, model=replace(one.model, name="other.tflite")))
+    assert lines[0].split()[:2] == ["setting", "model"], "another model is not why it is faster"
     lines = shown(tmp_path, one, replace(one, started="2020-01-02T03:04:05+00:00"))
     assert lines[0].split()[:2] == ["started", "model"]
     assert any(line.startswith("2020-01-02 ") for line in lines)

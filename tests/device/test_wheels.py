@@ -127,7 +127,13 @@ def test_a_system_older_than_every_wheel_is_to_be_upgraded(index: Path) -> None:
 def test_devices_that_no_wheel_is_for() -> None:
     with pytest.raises(MissingDependency, match=r"Python 3\.13 on armv7l") as error:
         resolve_wheels(replace(PI, machine="armv7l", bits=32, python=(3, 13)), "pi")
-    assert "64-bit" in error.value.mend
+    assert error.value.mend.startswith("use the 64-bit system")
+    with pytest.raises(MissingDependency, match=r"Python 3\.13 on aarch64") as error:
+        resolve_wheels(replace(PI, python=(3, 13), runtime="tflite-runtime"), "pi")
+    assert error.value.mend.startswith("leave tflite-runtime out")
+    with pytest.raises(MissingDependency, match="riscv64") as error:
+        resolve_wheels(replace(PI, machine="riscv64"), "pi")
+    assert "aarch64" in error.value.mend
     with pytest.raises(MissingDependency, match="C library"):
         resolve_wheels(replace(PI, glibc=None), "router")
 
