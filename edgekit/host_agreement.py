@@ -13,7 +13,7 @@ from edgekit.bench.plan import Plan
 from edgekit.bench.run import infer
 from edgekit.data.parts import Part
 from edgekit.device.protocol import Device
-from edgekit.errors import RunError
+from edgekit.errors import DeviceError, InputError, MissingDependency, RunError
 from edgekit.tflite.inspect import ModelContents, TensorInfo, read_contents
 from edgekit.tflite.numbers import to_real, to_stored
 from edgekit.tflite.taps import with_inner_outputs
@@ -73,7 +73,9 @@ def host_agreement(model: bytes, part: Part, there: Outputs, device: Device, pla
     worst = np.max([quanta.reshape(len(part), -1).max(1) for quanta in apart], axis=0).argmax()
     try:
         return _with_parting(found, model, part.select(np.asarray([worst])), ((own, None), (plan, device)))
-    except RunError as cause:
+    except DeviceError as cause:
+        return structs.replace(found, unseen=f"the device failed in the search for the first tensor: {cause.problem}")
+    except (InputError, RunError, MissingDependency) as cause:
         return structs.replace(found, unseen=f"with all tensors as outputs the file does not run: {cause.problem}")
 
 

@@ -47,13 +47,13 @@ def folders() -> list[Path]:
 
     Raises TargetError if EDGEKIT_TARGETS names a folder that does not exist.
     """
-    named = [Path(text).expanduser() for text in os.environ.get("EDGEKIT_TARGETS", "").split(os.pathsep) if text]
+    named = [Path(os.path.expanduser(text)) for text in os.environ.get("EDGEKIT_TARGETS", "").split(os.pathsep) if text]
     for folder in named:
         if not folder.is_dir():
             raise TargetError(f"EDGEKIT_TARGETS: {folder} is not a folder", f"folders are separated by {os.pathsep!r}")
-    base = os.environ.get("XDG_CONFIG_HOME")
-    own = (Path(base) if base else Path.home() / ".config") / "edgekit" / "targets"
-    return list(dict.fromkeys([*named, *([own] if own.is_dir() else [])]))
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")) / "edgekit" / "targets"
+    own_is_there = os.path.isdir(own)  # unlike Path.is_dir no error where the home of this user is closed to it
+    return list(dict.fromkeys([*named, *([own] if own_is_there else [])]))
 
 
 def known() -> list[TargetFile]:

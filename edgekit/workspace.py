@@ -159,7 +159,9 @@ def _mapped(out: Path) -> Iterator[None]:
         problem = f"{cause.filename or out}: {cause.strerror}"
         if cause.errno in _FULL:
             raise OutputError(
-                problem, "free some space; finished stages are kept and the same command goes on"
+                problem if cause.filename else f"{out}, or {tempfile.gettempdir()}: {cause.strerror}",
+                "free some space, or name a larger disk by TMPDIR=FOLDER; finished stages are kept, "
+                "and the same command goes on",
             ) from None
         if cause.errno in _FORBIDDEN:
             raise OutputError(problem, "choose a folder that you can write to with -o") from None

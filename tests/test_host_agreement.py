@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,18 +76,23 @@ def test_the_first_tensor_that_parts_is_named(place: int, file: Path, digits: Pa
     assert "unlike this host" in text
 
 
-def test_a_file_that_cannot_show_its_tensors_is_still_judged(file: Path, digits: Path) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_file_that_cannot_show_its_tensors_is_still_judged(lost: bool, file: Path, digits: Path) -> None:
     outputs = len(read_contents(file.read_bytes()).outputs)
 
     def change(model: bytes) -> bytes | None:
-        whole = len(read_contents(model).outputs) == outputs
-        return with_another_kernel(model, kernels(model)[0]) if whole else None
+        if len(read_contents(model).outputs) == outputs:
+            return with_another_kernel(model, kernels(model)[0])
+        if lost:
+            raise DeviceError("the connection was lost", "look at it")
+        return None
 
     with crooked(change) as device:
         found = evaluate_model(file, digits / "digits.npz", device=device, samples=30)
     assert found.agreement is not None
     assert found.agreement.parted is None
-    assert "no first tensor can be named: with all tensors as outputs the file does not run" in render(found)
+    why = "the device failed in the search" if lost else "with all tensors as outputs the file does not run"
+    assert f"no first tensor can be named: {why}" in render(found)
 
 
 def test_a_device_runs_only_tflite_files(digits: Path) -> None:
@@ -127,7 +133,7 @@ def test_what_this_host_cannot_run_is_scored_and_the_reason_told(board: FakeDevi
     plan = Plan(delegate=delegate_for("edgetpu"))
     with board:
         found = evaluate_model(tmp_path / "m.tflite", tmp_path / "labelled.npz", device=board, plan=plan)
-        with pytest.raises(DataError, match="no labels"):
+        with pytest.raises(DataError, match=r"no labels.*; not compared with this host: .* an Edge TPU only"):
             evaluate_model(
                 tmp_path / "m.tflite", tmp_path / "bare.npz", data_options={"task": "none"}, device=board, plan=plan
             )
@@ -163,3 +169,19 @@ def test_a_cast_inside_another_subgraph_gives_no_output_its_scale() -> None:
     inside = structs.replace(contents.operators[0], subgraph=1)
     elsewhere = structs.replace(contents, operators=(inside,))
     assert [judged_outputs(each)[0].scale for each in (contents, elsewhere)] == [0.5, None]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--floor", "50%"), 0, ""),
+        (("--floor", "99.9%"), 1, "not accepted: accuracy 0."),
+        (("--floor", "lots"), 3, "is no score"),
+        (("--floor", "0.5", "--float", "x.keras"), 2, "give no --float"),
+    ],
+)
+def test_the_command_is_a_gate(
+    words: tuple[str, ...], code: int, said: str, file: Path, digits: Path, edgekit_cli: Callable[..., Any]
+) -> None:
+    done = edgekit_cli("evaluate", str(file), "--data", str(digits / "digits.npz"), *words)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
@@ -15,9 +15,11 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 from edgekit.cli import complete
 from edgekit.cli.targets import command as targets_command
+from edgekit.device.cache import cache_folder
+from edgekit.device.devices_file import load_devices
 from edgekit.errors import TargetError
 from edgekit.target import TABLES, Target, load_target, target_names
-from edgekit.target_files import TargetFile, extended, find
+from edgekit.target_files import TargetFile, extended, find, known
 
 CHILD = 'extends = "raspberry-pi-4"\nname = "{name}"\ntitle = "A Pi of mine"\n'
 SOURCE = "https://example.org/board"
@@ -271,3 +273,20 @@ def _toml(plain: dict[str, Any]) -> str:
     for table in TABLES:
         kept[table] = {key: value for key, value in kept[table].items() if value is not None}
     return tomli_w.dumps(kept)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_user_without_a_home_has_the_shipped_targets(closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a folder that this user may not enter, as root's in a container; or there is none at all."""
+
+    def refused(*_: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied") if closed else KeyError("getpwuid(): uid not found: 4242")
+
+    places = ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "EDGEKIT_TARGETS", "EDGEKIT_DEVICES"]
+    for name in places if closed else [*places, "HOME"]:
+        monkeypatch.delenv(name, raising=False)
+    for place in ("pathlib.Path.is_dir", "pathlib.Path.exists") if closed else ("pwd.getpwuid",):
+        monkeypatch.setattr(place, refused)
+    assert "cortex-m4" in {file.name for file in known()}
+    assert load_devices() == {}
+    assert cache_folder().name == "edgekit"

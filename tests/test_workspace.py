@@ -91,7 +91,7 @@ def test_a_full_disk_beside_a_file_is_named_with_its_mend(tmp_path: Path) -> Non
     with pytest.raises(OutputError, match="No space left") as caught, kept_beside(tmp_path / "small.keras"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "small.keras" in caught.value.problem
-    assert "free some space" in caught.value.mend
+    assert "free some space, or name a larger disk by TMPDIR" in caught.value.mend
 
 
 def test_a_folder_of_the_users_beside_a_result_is_kept(tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
+import traceback
 from typing import Any
 
 import click
@@ -101,8 +104,8 @@ def cli() -> None:
 
     \b
     Exit codes: 0 done, 1 a gate or check failed, 2 wrong usage, 3 unusable input,
-    4 something is not installed, 5 the model could not be run, 130 interrupted,
-    141 nobody reads what it prints.
+    4 something is not installed, 5 the model could not be run,
+    70 a fault of edgekit's own, 130 interrupted, 141 nobody reads what it prints.
     """
 
 
@@ -110,6 +113,8 @@ def main() -> None:
     """Entry point: run a command, and turn errors into a message and an exit code."""
     from edgekit.terminal import colourless
 
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time-out of CI ends a command as Ctrl-C does
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the locale has not is shown by its number
     try:
@@ -130,6 +135,9 @@ def main() -> None:
         place = error.filename or "standard output, or a temporary file"
         _say(f"error: {place}: {error.strerror or error}\n  mend: check the space, the permissions and the path of it")
         sys.exit(3)
+    except Exception:  # a traceback by itself would end with 1, as a missed gate does
+        traceback.print_exc()
+        sys.exit(70)
     sys.exit(ended if isinstance(ended, int) else 0)
 
 

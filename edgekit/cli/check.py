@@ -14,7 +14,7 @@ from edgekit.check.advice import words
 from edgekit.check.check import CheckResult
 from edgekit.cli import complete
 from edgekit.cli.budget_option import budget_option, with_budgets
-from edgekit.cli.common import emit, json_option, results_only, say
+from edgekit.cli.common import emit, escaped, json_option, results_only, say
 from edgekit.cli.model_options import model_argument, targets_option, trust_option
 from edgekit.errors import GateError
 from edgekit.finding import Level
@@ -110,7 +110,7 @@ def command(
 def _write_sarif(results: tuple[CheckResult, ...], model: str, log: Path) -> None:
     text = json.dumps(sarif(results, model), indent=2, ensure_ascii=False)
     if log == _STANDARD_OUTPUT:
-        click.echo(text)
+        click.echo(escaped(text))
         return
     write_new(log, f"{text}\n".encode(), overwrite=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -27,6 +28,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
+def list_alone(context: click.Context, listed: click.Command, as_json: bool) -> None:
+    """Run the list of a group that was called without a subcommand; `--json` is of that, and stands behind others."""
+    if context.invoked_subcommand is None:
+        context.invoke(listed, as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"write --json behind {context.invoked_subcommand}", context)
+
+
 def emit(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
     """Print a result on standard output, as JSON or as `render` makes it, folded to the width of a terminal."""
     if as_json:
@@ -36,13 +45,19 @@ def emit(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
 
 
 def _as_json(value: Any) -> str:
-    """Indented JSON; what is no UTF-8, or no letter of the output's encoding, is escaped, as Python reads it back."""
+    """Indented JSON; what is no UTF-8, and all but ASCII where the output is no UTF-8, is escaped, as JSON reads it."""
     try:
         text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
-        text.encode(sys.stdout.encoding or "utf-8")
-        return text
+        return escaped(text)
     except UnicodeEncodeError:
         return json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2)
+
+
+def escaped(text: str) -> str:
+    """A JSON text as standard output can carry it: in ASCII, unless that is UTF-8, which JSON is."""
+    if codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8":
+        return text
+    return re.sub("[^\0-\x7f]+", lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def say(text: str) -> None:

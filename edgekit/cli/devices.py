@@ -10,7 +10,7 @@ from edgekit.bench.describe import Description, describe
 from edgekit.bench.disturbances import throttle_flags
 from edgekit.bench.native import conditions, describe_phone
 from edgekit.bench.result import Conditions, Phone
-from edgekit.cli.common import emit, json_option, print_schema, progress, say
+from edgekit.cli.common import emit, json_option, list_alone, print_schema, progress, say
 from edgekit.cli.device_option import names
 from edgekit.device.adb import AdbPhone
 from edgekit.device.devices_file import Entry, devices_path, load_devices
@@ -40,8 +40,9 @@ class Checked(Struct, frozen=True):
 
 
 @click.group("devices", invoke_without_command=True, short_help="List your devices, and see what they are.")
+@json_option
 @click.pass_context
-def command(context: click.Context) -> None:
+def command(context: click.Context, as_json: bool) -> None:
     """Your devices: the names that `--device` takes beside addresses. Without a subcommand: the list.
 
     \b
@@ -50,8 +51,7 @@ def command(context: click.Context) -> None:
       [pi4]
       address = "ssh://pi@raspberrypi.local"
     """
-    if context.invoked_subcommand is None:
-        context.invoke(list_command)
+    list_alone(context, list_command, as_json)
 
 
 @command.command("list", short_help="The devices of your file.")

@@ -11,8 +11,10 @@ from edgekit.cli.common import emit, json_option, progress, results_only
 from edgekit.cli.device_option import device_option, opened
 from edgekit.cli.model_options import collect, data_options, model_argument, part_option, trust_option
 from edgekit.cli.plan_options import run_options
+from edgekit.errors import DataError, GateError
 
 if TYPE_CHECKING:
+    from edgekit.doctor.floor import Floor
     from edgekit.evaluate import Evaluation
     from edgekit.host_agreement import HostAgreement
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "image", "series", "table"]),
     help="With --robust: what the inputs are; auto goes by their shape.",
 )
+@click.option("--floor", metavar="SCORE", help="The least score that is accepted, 0.9 or 90%: exit code 1 below it.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="With --robust: of all chance.")
 @device_option()
 @run_options()
@@ -44,6 +47,7 @@ def command(
     source: str | None,
     robust: bool,
     kind: Any,
+    floor: str | None,
     seed: int,
     device: str,
     plan: Plan,
@@ -70,13 +74,17 @@ def command(
     if source is not None:
         if device != "local":
             raise click.UsageError("--float judges on this machine: give no --device")
+        if floor is not None:
+            raise click.UsageError("--floor is of MODEL alone: give no --float")
         settings = {"part": part, "samples": samples, "plan": plan, "trust": trust, "data_options": options}
         _beside_float(model, source, data, as_json, corrupt=robust, kind=kind, seed=seed, **settings)
         return
     if robust or kind != "auto" or seed:
         raise click.UsageError("--robust, --kind and --seed are of a comparison: give --float FLOAT, too")
+    from edgekit.doctor.floor import Floor
     from edgekit.evaluate import evaluate_model
 
+    least = None if floor is None else Floor.parse(floor)
     with results_only(), opened(device, plan.runtime) as place:
         progress(f"evaluating {model}" + (f" on {place.name}" if place else ""))
         found = evaluate_model(
@@ -84,6 +92,25 @@ def command(
         )
     progress("")
     emit(found, as_json, render)
+    if least is not None:
+        _accept(found, least)
+
+
+def _accept(found: Evaluation, floor: Floor) -> None:
+    """Raise GateError where a score is beyond the floor, DataError where there is nothing that it can be of."""
+    from edgekit.report.words import metric_of
+
+    metrics = {metric_of(score.name) for score in found.scores}
+    if len(metrics) != 1:
+        judged = f"{len(metrics)} metrics ({', '.join(sorted(metrics))}) are judged" if metrics else "nothing is judged"
+        raise DataError(f"a floor is of one metric, and {judged}", "name it with --metric, and give labelled data")
+    (metric,) = metrics
+    floor.refuse_unit(metric)
+    if missed := [score for score in found.scores if not floor.met(metric, score.value)]:
+        scored = ", ".join(f"{score.name} {score.value:.4f}" for score in missed)
+        raise GateError(
+            f"not accepted: {scored}, and the floor is {floor.bound:g}", "take another file, or lower --floor"
+        )
 
 
 def _beside_float(model: str, source: str, data: str, as_json: bool, **settings: Any) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from edgekit.cli import complete
-from edgekit.cli.common import emit, json_option, print_schema
+from edgekit.cli.common import emit, json_option, list_alone, print_schema
 
 
 @click.group("recipes", invoke_without_command=True)
+@json_option
 @click.pass_context
-def command(context: click.Context) -> None:
+def command(context: click.Context, as_json: bool) -> None:
     """List, show and validate recipes. Without a subcommand: the list of presets.
 
     \b
@@ -42,8 +43,7 @@ def command(context: click.Context) -> None:
                trains a tf_keras model; litert and converter are quantizers
     For example: int8:io=uint8,per-tensor, channels50-prune80-int8:epochs=20
     """
-    if context.invoked_subcommand is None:
-        context.invoke(list_)
+    list_alone(context, list_, as_json)
 
 
 @command.command("list")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgekit.cli.common import refuse_place, say
+from edgekit.cli.common import escaped, refuse_place, say
 
 
 @click.command("sbom")
@@ -27,7 +27,7 @@ def command(artifact: Path, licence: str | None, out: Path | None, overwrite: bo
     refuse_place(out, overwrite)
     bill = sbom(Artifact.load(artifact).manifest, licence)
     if out is None:
-        click.echo(bill.decode(), nl=False)
+        click.echo(escaped(bill.decode()), nl=False)
     else:
         write_new(out, bill, overwrite=True)
         say(f"file: {out}")

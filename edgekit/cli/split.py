@@ -173,7 +173,7 @@ def _refuse_words(units: Units) -> None:
         raise InputError(
             "--units: an Edge TPU runs compiled segments, which there are only after the split",
             "split without --units, then `edgekit compile OUT/segment0.tflite --for edgetpu -o OUT` for each segment, "
-            "and on the board `python3 OUT/run.py measure input.npy --units edgetpu:0,edgetpu:1`",
+            "and on the board `python3 OUT/run.py run input.npy --units edgetpu:0,edgetpu:1`",
         )
     if wrong := [name for name in units.names if not re.fullmatch(r"cpu(:\d+)?", name)]:
         raise InputError(f"--units: {wrong[0]!r} is no unit", "write cpu or cpu:CORE for each segment, with commas")

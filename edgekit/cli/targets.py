@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from edgekit import target_files
 from edgekit.cli import complete
-from edgekit.cli.common import emit, json_option, print_schema, say
+from edgekit.cli.common import emit, json_option, list_alone, print_schema, say
 from edgekit.cli.validation import validate
 from edgekit.errors import OutputError, TargetError
 from edgekit.new_file import write_new
@@ -34,11 +34,11 @@ class Listed(Struct, frozen=True):
 
 
 @click.group("targets", invoke_without_command=True, short_help="List, show, validate and write targets.")
+@json_option
 @click.pass_context
-def command(context: click.Context) -> None:
+def command(context: click.Context, as_json: bool) -> None:
     """What boards edgekit knows, each fact with its source. Without a subcommand: the list."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_command)
+    list_alone(context, list_command, as_json)
 
 
 @command.command("list", short_help="All known targets in a table.")

@@ -30,13 +30,17 @@ class Floor(Struct, frozen=True):
         """Raise DataError where there is nothing to hold against, or the float model itself does not reach it."""
         if metric is None or float_score is None:
             raise DataError("a floor needs labelled data, of one metric", "give --data with such labels, or no --floor")
-        if self.percent and not is_share(metric):
-            raise DataError(f"a percentage of {metric} is not defined", f"write the floor in the unit of {metric}")
+        self.refuse_unit(metric)
         if not self.met(metric, float_score):
             raise DataError(
                 f"the float model itself scores {float_score:.4f} {metric}, and the floor is {self.bound:g}",
                 "set a floor that the float model reaches, or train it further: int8 does not improve on it",
             )
+
+    def refuse_unit(self, metric: str) -> None:
+        """Raise DataError for a percentage of a metric that is no share."""
+        if self.percent and not is_share(metric):
+            raise DataError(f"a percentage of {metric} is not defined", f"write the floor in the unit of {metric}")
 
     def met(self, metric: str | None, score: float | None) -> bool:
         """Whether a score is accepted; none is not."""

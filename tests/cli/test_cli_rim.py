@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,10 +17,11 @@ import pytest
 import tiny_models
 from click.testing import CliRunner
 
+import edgekit.cli
 from edgekit.bench.baseline import METRICS, Verdict
 from edgekit.bench.statistics import Interval
 from edgekit.cli import cli, keygen, memory
-from edgekit.cli.common import file_names, refuse_ending, refuse_place
+from edgekit.cli.common import escaped, file_names, refuse_ending, refuse_place
 from edgekit.cli.gate_options import render_verdicts
 from edgekit.errors import OutputError
 from edgekit.limit import parse_limit
@@ -146,3 +149,49 @@ def test_an_option_that_another_needs_is_refused_without_it(words: tuple[str, ..
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 2
     assert said in " ".join(done.stderr.split())
+
+
+def test_a_time_out_of_ci_ends_a_command_as_ctrl_c_does(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    words = [sys.executable, "-m", "edgekit", "benchmark", "m.tflite", "--runs", "3", "--processes", "999"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as job:
+        assert job.stderr is not None
+        while "measuring" not in job.stderr.readline():
+            assert job.poll() is None
+        job.terminate()
+        said = job.stderr.read()
+    assert job.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+
+
+def test_a_fault_of_our_own_is_no_missed_gate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(**_: object) -> None:
+        raise RuntimeError("a riddle")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "main", broken)
+    with pytest.raises(SystemExit) as ended:
+        edgekit.cli.main()
+    signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 70
+    assert "RuntimeError: a riddle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("group", ["targets", "recipes", "devices"])
+def test_a_group_alone_lists_as_json_too(group: str) -> None:
+    assert json.loads(CliRunner().invoke(cli, [group, "--json"]).stdout) is not None
+    refused = CliRunner().invoke(cli, [group, "--json", "list"])
+    assert refused.exit_code == 2
+    assert "write --json behind list" in refused.output
+
+
+def test_json_for_another_encoding_is_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps({"licence": "\N{LATIN SMALL LETTER E WITH ACUTE} \N{GRINNING FACE}"}, ensure_ascii=False)
+    for encoding, ascii_only in (("utf-8", False), ("UTF8", False), ("latin-1", True), ("ascii", True)):
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+        found = escaped(text)
+        assert found.isascii() == ascii_only
+        assert json.loads(found) == json.loads(text)
