@@ -69,6 +69,10 @@ class Run(Struct, frozen=True):
     settled: tuple[Settled, ...] = ()
     format_version: Literal[1] = 1
 
+    def __repr__(self) -> str:
+        made = ", ".join(map(_in_words, self.artifacts))
+        return f"Run({self.model.name}: {made}; {len(self.warnings)} warnings, {len(self.gates)} gates not met)"
+
     def accept(self) -> None:
         """Raise GateError if a gate was not met."""
         if self.gates:
@@ -77,9 +81,13 @@ class Run(Struct, frozen=True):
     @property
     def _way_out(self) -> str:
         """What may help against the gates that were missed: a target that cannot run a file is moved by no bound."""
-        explained = next((one for one in self.artifacts if one.name in self.diagnoses), None)
-        if explained:
-            repair = f"edgekit doctor FILE --float MODEL --data D -t {explained.target} --repair -o repaired.tflite"
-            return f"{repair}; or change the recipe"
+        if any(one.name in self.diagnoses for one in self.artifacts):
+            return "edgekit doctor FILE --float MODEL --data D --repair -o repaired.tflite; or change the recipe"
         refused = {fault for one in self.artifacts for fault in unrunnable(one)}
         return f"{'change the target' if refused.issuperset(self.gates) else 'loosen the gate'}; or change the recipe"
+
+
+def _in_words(made: Manifest) -> str:
+    """The name of an artifact and its first score."""
+    found = made.verification.scores if made.verification else ()
+    return " ".join([made.name, *(f"{score.name} {score.value:.4g}" for score in found[:1])])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from edgekit.bench.plan import Plan
 from edgekit.data.match import match
@@ -17,7 +18,7 @@ from edgekit.doctor.defects import other_weights
 from edgekit.doctor.pairing import paired
 from edgekit.doctor.sides import FileSide, KerasSide, Simulation
 from edgekit.errors import DataError, InputError, MissingDependency, ModelError
-from edgekit.evaluate import chosen_part, open_file, real_specs
+from edgekit.evaluate import chosen_part, open_file, specs_of
 from edgekit.host_agreement import judged_outputs
 from edgekit.model import Model, TensorSpec, load_model
 from edgekit.stages.agreement import QUANTA
@@ -29,7 +30,7 @@ SAMPLES = 64
 
 def agree(
     model: str | Path,
-    data: str | Path | Dataset,
+    data: str | Path | Dataset | Any,
     *,
     source: str | Path | None = None,
     part: str = "test",
@@ -75,7 +76,7 @@ def _converted(file: bytes, model: Model, data: Dataset, part: Part, left_out: l
     floats = file if contents.numeric == "float32" else lowered(model, max(batch, 1))
     _refuse_unlike(file, floats)
     other = FileSide("float32 file", floats, Plan())
-    here = _of_inputs(data, part, real_specs(other.contents.inputs))
+    here = _of_inputs(data, part, specs_of(other.contents)[0])
     one = KerasSide(model, lambda some: _of_inputs(here, some, model.inputs).part("test"))
     yield leg(
         one,

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgekit.data.parts import Dataset
 from edgekit.doctor.pairing import refuse_other_order
@@ -33,7 +34,7 @@ class Case:
 def open_case(
     model: str | Path,
     source: str | Path,
-    data: str | Path | Dataset,
+    data: str | Path | Dataset | Any,
     *,
     trust: bool = False,
     data_options: Mapping[str, object] | None = None,

@@ -13,7 +13,7 @@ from edgekit.finding import Finding
 def coarse_weights(look: Look, one: Observed) -> Finding | None:
     """Kernels in which whole channels, or all but a few weights of a channel, have too few levels."""
     kernel = look.pairing.kernel(one.pair)
-    if kernel is None or (one.noise < 2 * one.grid_noise and len(kernel[1].scales) > 1):
+    if kernel is None or not kernel[1].scales or (one.noise < 2 * one.grid_noise and len(kernel[1].scales) > 1):
         return None
     stored, axis = kernel[1].values(), CHANNEL_AXIS[one.pair[1].name]
     assert stored is not None  # pairing.kernel gives only constants

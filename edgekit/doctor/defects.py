@@ -92,7 +92,7 @@ def other_weights(pairing: Pairing) -> Iterator[Finding]:
     strange = []
     for pair in pairing.operators:
         kernel = pairing.kernel(pair)
-        if kernel is not None and (alike := likeness(pair[1].name, *kernel)) < _ALIKE:
+        if kernel is not None and kernel[1].scales and (alike := likeness(pair[1].name, *kernel)) < _ALIKE:
             strange.append((alike, pairing.int8.tensors[pair[1].outputs[0]].name))
     if strange:
         alike, name = min(strange)

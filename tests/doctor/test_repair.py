@@ -13,6 +13,7 @@ import numpy as np
 import patients
 import planted
 import pytest
+from click.testing import CliRunner
 from rewriting import names
 from run_examples import manifest
 from toys import Toy
@@ -407,6 +408,16 @@ def test_a_file_of_a_large_batch_is_looked_into_and_repaired_by_whole_batches(so
         shop.tried([*measures(None)][-1].change(shop, state, None))
 
 
+@pytest.mark.parametrize("kept", ["FULLY_CONNECTED", "CONV_2D"])
+def test_layers_that_stayed_in_float_are_no_riddle(kept: str, sound: Sound) -> None:
+    net = sound["digits"]
+    stage = Quantize("int8", "per-channel", "per-channel", "int8", "litert", keep_float=(kept,))
+    file = quantize(Source(net.file, calibrate(net.file, [net.arrays["x_train"][:200]])), stage)
+    found = diagnose(file, net.file, net.data())
+    assert found.layers
+    assert not {"other-weights", "outlier-weights", "per-tensor-weights"} & {one.code for one in found.findings}
+
+
 def test_constants_keep_shape_and_type(sound: Sound) -> None:
     graph = read_graph(sound["digits"].file)
     kernel = graph.operators[0].inputs[1]
@@ -444,6 +455,22 @@ def test_repairs_are_those_that_the_target_of_an_artifact_permits(
     with pytest.raises(TargetError, match="unknown target 'of-mine'") as refused:
         command._target(str(foreign), None)
     assert "--target" in refused.value.mend
+
+
+def test_the_command_repairs_for_the_target_of_an_artifact(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = (files / "int8.tflite").read_bytes()
+    Artifact(manifest("cortex-m4", "int8", file, None), file).save(files / "artifact")
+    given: list[Any] = []
+
+    def repaired(*_: Any, target: Any, **others: Any) -> None:
+        given.append(target.name)
+        raise DataError("far enough", "none")
+
+    monkeypatch.setattr("edgekit.doctor.repair.repair", repaired)
+    words = ["--float", files / "float.tflite", "--data", files / "data.npz", "--repair", "-o", files / "mended.tflite"]
+    done = CliRunner().invoke(command.command, [str(files / "artifact"), *map(str, words)])
+    assert isinstance(done.exception, DataError), done.output
+    assert given == ["cortex-m4"]
 
 
 def test_the_command_explains(files: Path, edgekit_cli: Cli) -> None:
