@@ -123,6 +123,29 @@ with folder.locked(Path("p")):
     assert manifest["files"] == {name: hashlib.sha256(data).hexdigest() for name, data in made.items()}
 
 
+@pytest.mark.parametrize("after", range(3))
+def test_a_package_that_was_killed_inside_of_a_file_leaves_nothing_half_written(after: int, tmp_path: Path) -> None:
+    made = {f"folder/{number}": bytes([number]) * 9 for number in range(3)}
+    code = f"""
+import os
+from pathlib import Path
+from edgekit.package import folder
+left = list(range({after}))
+def synced(stream):
+    if not left:
+        {KILLED}
+    left.pop()
+os.fsync = synced
+with folder.locked(Path("p")):
+    folder.write_package(Path("p"), {made!r}, {{}}, "key")
+"""
+    assert run(tmp_path, code).returncode == -signal.SIGKILL
+    assert list((tmp_path / "p").rglob(".*.partial"))
+    with locked(tmp_path / "p"):
+        write_package(tmp_path / "p", made, {}, "key")
+    assert not list((tmp_path / "p").rglob(".*.partial"))
+
+
 def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE)

@@ -95,7 +95,7 @@ class Packaged:
 
     @property
     def forced(self) -> tuple[str, ...]:
-        """What the target refuses, and was packaged all the same."""
+        """Findings that the target refuses a model for, and it was packaged all the same; an arena is in `notices`."""
         found = (finding for variant in self.manifest["variants"] for finding in variant["findings"])
         return tuple(f"{one['subject']}: {one['problem']}" for one in found if one["level"] == "error")
 
@@ -108,7 +108,7 @@ def package_model(
     name: str | None = None,
     version: str = FIRST_VERSION,
     licence: str | None = None,
-    target: str | Path | None = None,
+    target: str | Path | Any | None = None,
     labels: str | Path | None = None,
     vectors: str | Path | Sequence[str | Path] = (),
     constants: Mapping[str, float] | None = None,
@@ -119,13 +119,13 @@ def package_model(
 
     A model is a path, or `UNIT=PATH` where the package has several: `gpu=float16.tflite`. `name` begins the names in
     the package (default: the model's). A file's metadata keep a name and version of their own unless others than the
-    defaults are given. `labels` is a text file with a line for each place of the output, `vectors` are files of
-    `edgekit vectors` to use instead of random samples. `constants` are numbers that the code on the device needs beside
-    the model, such as a threshold. `options` are those of the kind.
+    defaults are given. `target` is as for `load_target`. `labels` is a text file with a line for each place of the
+    output, `vectors` are files of `edgekit vectors` to use instead of random samples. `constants` are numbers that the
+    code on the device needs beside the model, such as a threshold. `options` are those of the kind.
 
     Raises ModelError for what cannot be read or run there, InputError for options that do not fit, GateError where a
-    model, or its arena in firmware, breaks a rule or budget of `target` (unless `force`), OutputError for a folder that
-    holds something else.
+    model, or its recorded arena in firmware, breaks a rule or budget of `target` (unless `force`), OutputError for a
+    folder that holds something else.
     """
     if kind not in KINDS:
         raise InputError(f"no kind of package is called {kind!r}", did_you_mean(kind, KINDS))
@@ -261,11 +261,13 @@ def _read(path: Path) -> bytes:
         raise InputError(f"{path}: {cause.strerror}", "give a file that can be read") from None
 
 
-def _target(name: str | Path) -> tuple[Target, tuple[Path, ...]]:
+def _target(name: str | Path | Target) -> tuple[Target, tuple[Path, ...]]:
     """A target, and those of its files that are the user's own: it, and what it extends."""
-    from edgekit.target import load_target
+    from edgekit.target import Target, load_target
     from edgekit.target_files import find, parent
 
+    if isinstance(name, Target):
+        return name, ()
     file = find(name)
     target = load_target(file)
     files = [file, *([parent(target.extends, file)] if target.extends else [])]

@@ -59,9 +59,9 @@ def bundle_of(order: Order, kind: Kind) -> tuple[Bundle, tuple[str, ...]]:
 
 
 def judge_arena(order: Order, arena: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Where the whole arena, which is more than its tensors, is too large for the target: what was forced all the same.
+    """Where the whole arena, which is more than its tensors, is too large for the target.
 
-    Raises GateError where it was not forced.
+    Raises GateError for one that was recorded, unless it is forced; a planned one may be more than it takes.
     """
     if order.target is None or arena is None:
         return ()
@@ -73,9 +73,8 @@ def judge_arena(order: Order, arena: Mapping[str, Any] | None) -> tuple[str, ...
         for place, limit in limits.items()
         if limit is not None and size > limit
     )
-    if problems and not order.force:
-        record = "pip install 'edgekit[firmware]' to record it, " if arena["how"] == "planned" else ""
-        raise GateError("; ".join(problems), f"{record}a smaller input or fewer channels; or --force")
+    if problems and not order.force and arena["how"] == "recorded":
+        raise GateError("; ".join(problems), "a smaller input or fewer channels; or --force")
     return problems
 
 

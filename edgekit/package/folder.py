@@ -44,9 +44,18 @@ def locked(folder: Path) -> Iterator[None]:
         raise OutputError(f"{folder}: {cause.strerror}", "give a folder that can be written") from cause
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        _sweep(folder)
         yield
     finally:
         os.close(handle)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed build had half written, of a folder that a package was written to, or only began to be."""
+    if read_manifest(folder) or all(path.name.endswith(".partial") for path in folder.iterdir()):
+        for path in folder.rglob(".*.partial"):
+            with suppress(OSError):
+                path.unlink()
 
 
 def standing(folder: Path, key: str) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from edgekit.errors import InputError, MissingDependency, OutputError
-from edgekit.package.folder import MANIFEST, SIGNATURE, write_if_changed
+from edgekit.package.folder import MANIFEST, SIGNATURE, locked, write_if_changed
 
 if TYPE_CHECKING:
     import minisign
@@ -70,7 +70,9 @@ def sign_folder(folder: Path, key: Path, ask: Ask | None = None) -> bool:
         manifest = (folder / MANIFEST).read_bytes()
     except OSError as cause:
         raise InputError(f"{folder / MANIFEST}: {cause.strerror}", "give the folder of a package") from None
-    return write_if_changed(folder / SIGNATURE, sign(manifest, key, ask))
+    signature = sign(manifest, key, ask)
+    with locked(folder):
+        return write_if_changed(folder / SIGNATURE, signature)
 
 
 def check_signature(data: bytes, signature: bytes | None, key: str | None) -> SignatureCheck:

@@ -17,6 +17,7 @@ from edgekit.errors import EdgekitError, InputError, OutputError
 from edgekit.package import build, contents
 from edgekit.package.bundle import Built, Bundle
 from edgekit.package.golden import golden_vectors
+from edgekit.target import load_target
 from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
 from edgekit.tflite.metadata_schema import ModelMetadata
 
@@ -265,6 +266,12 @@ def test_paths_may_be_texts(tmp_path: Path, model: Path, monkeypatch: pytest.Mon
     assert made.inputs == (Path("m.tflite"), Path("labels.txt"), Path("v.json"))
     again = build.package_model([model], tmp_path / "out", kind="firmware", labels="labels.txt", vectors=["v.json"])
     assert again.written == ()
+
+
+def test_a_target_may_be_loaded_before(tmp_path: Path, model: Path) -> None:
+    named = build.package_model(model, tmp_path / "out", kind="firmware", target="cortex-m7")
+    loaded = build.package_model(model, tmp_path / "out", kind="firmware", target=load_target("cortex-m7"))
+    assert (bool(named.written), loaded.written) == (True, ())
 
 
 def test_every_option_belongs_to_the_key(tmp_path: Path, model: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ MAIN = '#include "curve.h"\nint main(void) { return (int)curve_data[0] * 0; }\n'
 CMAKE_LISTS = """
 cmake_minimum_required(VERSION 3.20)
 project(firmware C)
-find_package(edgekit REQUIRED)
+find_package(edgekit 0.1 REQUIRED)
 add_edgekit_model(TARGET curve MODEL curve.tflite FOR board.toml)
 add_executable(app main.c)
 target_link_libraries(app PRIVATE edgekit::curve)
@@ -169,6 +170,14 @@ def test_a_model_that_is_refused_stays_a_reason_to_build(project: Project) -> No
     write_model(project.folder / "curve.tflite", 0.05)
     assert project.build() == (1, 0)
     assert project.build() == (0, 0)
+
+
+def test_the_version_for_cmake_is_the_version() -> None:
+    told = re.search(r'PACKAGE_VERSION "(.*)"', (CMAKE / "edgekitConfigVersion.cmake").read_text())
+    setup = re.search(r"^version = (.*)$", (CMAKE.parents[2] / "setup.cfg").read_text(), re.MULTILINE)
+    assert told is not None
+    assert setup is not None
+    assert told[1] == setup[1]
 
 
 def test_cmake_says_what_it_lacks(tmp_path: Path) -> None:

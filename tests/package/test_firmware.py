@@ -25,7 +25,7 @@ from toys import Toy
 
 from edgekit.data.spec import Preprocessing
 from edgekit.errors import GateError, InputError, ModelError, OutputError
-from edgekit.package import build, contents, folder
+from edgekit.package import build, contents, firmware_files, folder
 from edgekit.package.build import Packaged, write_depfile
 from edgekit.package.golden import golden_vectors
 from edgekit.package.micro_run import micro_there
@@ -361,18 +361,35 @@ def test_a_broken_budget_is_refused_unless_forced(model: Path, tmp_path: Path) -
     assert made.inputs == (model, board)
 
 
-def test_an_arena_above_the_budget_is_refused_unless_forced(model: Path, tmp_path: Path) -> None:
-    """Its 64 bytes of tensors pass; the interpreter's structures come on top."""
-    board, out = tmp_path / "board.toml", tmp_path / "out"
+@pytest.fixture
+def tight(tmp_path: Path) -> Path:
+    """A board with room for the 64 bytes of the model's tensors, but not for the interpreter's structures on top."""
+    board = tmp_path / "board.toml"
     budget = '[budget]\narena_bytes = 256\n[sources]\nbudget = "us"\n'
     board.write_text(f'extends = "cortex-m7"\nname = "board"\ntitle = "Board"\n{budget}')
-    with pytest.raises(GateError, match=r"arena of curve is .* \(\w+\), and the budget of board is 256 B") as refused:
-        package_firmware(model, out, target=board)
-    assert refused.value.mend.endswith("or --force")
+    return board
+
+
+@needs_micro
+def test_an_arena_above_the_budget_is_refused_unless_forced(model: Path, tight: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(GateError, match=r"arena of curve is .* \(recorded\), and the budget of board is") as refused:
+        package_firmware(model, out, target=tight)
+    assert refused.value.mend == "a smaller input or fewer channels; or --force"
     assert not contents_of(out)
-    made = package_firmware(model, out, target=board, force=True)
+    made = package_firmware(model, out, target=tight, force=True)
     assert not made.forced
     assert any("the arena of curve is" in notice for notice in made.notices)
+
+
+def test_a_planned_arena_above_the_budget_is_told(
+    model: Path, tight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is more than the arena takes."""
+    monkeypatch.setattr(firmware_files, "find_arena", lambda _, found: firmware_files.planned_arena(found))
+    made = package_firmware(model, tmp_path / "out", target=tight)
+    (told,) = (notice for notice in made.notices if "the arena of curve is" in notice)
+    assert "(planned), and the budget of board is 256 B" in told
 
 
 def _of_litert(model: Path, path: Path, **changes: Any) -> Path:

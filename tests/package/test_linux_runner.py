@@ -254,6 +254,14 @@ def test_the_best_classes_come_first(tmp_path: Path) -> None:
     assert re.search(r", z\\xe9ro 0\.2\d*\n$", plain)
 
 
+def test_a_class_at_each_place_is_told_in_numbers(tmp_path: Path) -> None:
+    board = unpacked(packaged(tmp_path / "out", artifact(tmp_path / "a", curve((1, 4, 3))), name="curve"), tmp_path)
+    np.save(tmp_path / "x.npy", np.zeros((1, 4, 3)))
+    (found,) = board.said("run", tmp_path / "x.npy")["results"]
+    assert found["outputs"]
+    assert "top" not in found
+
+
 def test_info_tells_what_is_inside(board: Board) -> None:
     found = board.said("info")
     assert found["runtime"].startswith(f"{RUNTIME}, numpy ")
@@ -357,8 +365,9 @@ def test_places_in_a_table_are_whole_numbers() -> None:
 
 
 def test_it_goes_on_in_the_environment_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is one, whatever runtime this Python has: that may be broken."""
+    """Where there is one, whatever runtime the system's Python has: that may be broken. One of a venv was chosen."""
     calls: list[list[str]] = []
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     monkeypatch.setattr(runtime, "environment", lambda: tmp_path)
     monkeypatch.setattr(os, "execv", lambda path, words: calls.append([path, *words]))
     (tmp_path / "bin").mkdir()
@@ -368,8 +377,9 @@ def test_it_goes_on_in_the_environment_of_the_readme(tmp_path: Path, monkeypatch
     python.touch()
     enter_environment(["-m", "curve", "run", "x y.npy"])
     assert calls == [[python, str(python), "-m", "curve", "run", "x y.npy"]]
-    monkeypatch.setattr(sys, "executable", str(python))
-    enter_environment(["-m", "curve", "info"])
+    for chosen in (tmp_path, tmp_path / "coral"):
+        monkeypatch.setattr(sys, "prefix", str(chosen))
+        enter_environment(["-m", "curve", "info"])
     assert len(calls) == 1
 
 

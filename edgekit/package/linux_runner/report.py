@@ -109,7 +109,7 @@ def _sample(variant: Variant, arrays: Sequence[Any], top: int) -> dict[str, Any]
     outputs = {tensor.name: _listed(array) for tensor, array in zip(variant.outputs, arrays)}
     scores = arrays[0].ravel()
     classes = len(arrays) == 1 and scores.size > 1 and (variant.task == "classification" or variant.labels)
-    if not classes or (variant.labels and len(variant.labels) != scores.size):
+    if not classes or scores.size != arrays[0].shape[-1] or (variant.labels and len(variant.labels) != scores.size):
         return {"outputs": outputs}
     best = np.argsort(-scores.astype(np.float64), kind="stable")[:top].tolist()
     names = variant.labels or [str(place) for place in range(scores.size)]

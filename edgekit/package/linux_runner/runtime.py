@@ -64,9 +64,12 @@ def environment() -> Path:
 
 
 def enter_environment(words: Sequence[str]) -> None:
-    """Go on with `words` in that environment where it exists: a runtime beside this Python may be a broken one."""
+    """Go on with `words` in that environment where it exists: a runtime beside the system's Python may be a broken one.
+
+    A Python of any other environment was chosen, so it goes on itself.
+    """
     python = environment() / "bin/python3"
-    if not python.exists() or sys.executable == str(python):
+    if not python.exists() or sys.prefix != sys.base_prefix or sys.executable == str(python):
         return
     print(f"with {python}, which was made for this program", file=sys.stderr)
     os.execv(python, [str(python), *words])

@@ -1,0 +1,8 @@
+# find_package(edgekit 0.1): the version that is installed, or an older one, will do.
+set(PACKAGE_VERSION "0.1.0")
+if(NOT PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION)
+  set(PACKAGE_VERSION_COMPATIBLE TRUE)
+endif()
+if(PACKAGE_FIND_VERSION VERSION_EQUAL PACKAGE_VERSION)
+  set(PACKAGE_VERSION_EXACT TRUE)
+endif()
