@@ -18,6 +18,7 @@ from edgekit.errors import ModelError
 from edgekit.finding import Finding
 from edgekit.recipe import Recipe
 from edgekit.tflite.inspect import ModelContents, ModelSummary, inspect_model
+from edgekit.units import format_bytes
 from edgekit.verify import Verification
 
 
@@ -94,11 +95,15 @@ class Artifact(Struct, frozen=True):
     manifest: Manifest
     model: bytes
 
-    def save(self, folder: Path) -> Path:
+    def __repr__(self) -> str:
+        return f"Artifact({self.manifest.name}: {self.manifest.file}, {format_bytes(len(self.model))})"
+
+    def save(self, folder: str | Path) -> Path:
         """Write the three files into `folder`, which is made; gives the path of the `.tflite`.
 
         Raises ModelError where the manifest, which may come from a storage, names a file elsewhere.
         """
+        folder = Path(folder)
         if self.manifest.file in ("", ".", "..") or {"/", "\\", "\0"} & {*self.manifest.file}:
             raise ModelError(f"{self.manifest.file!r} is no name for a file in {folder}", "do not trust its maker")
         folder.mkdir(parents=True)
@@ -109,8 +114,9 @@ class Artifact(Struct, frozen=True):
         return path
 
     @classmethod
-    def load(cls, folder: Path) -> Artifact:
+    def load(cls, folder: str | Path) -> Artifact:
         """Read an artifact back. Raises ModelError if a file is missing or not the one the manifest describes."""
+        folder = Path(folder)
         try:
             manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
             model = (folder / Path(manifest.file).name).read_bytes()

@@ -99,8 +99,8 @@ class Comparison(Struct, frozen=True):
 
 
 def compare_models(
-    a: Path,
-    b: Path,
+    a: str | Path,
+    b: str | Path,
     plan: Plan | None = None,
     device: Device | None = None,
     *,
@@ -112,7 +112,7 @@ def compare_models(
 
     Raises what `edgekit.bench.run.infer` raises.
     """
-    plan = plan or Plan()
+    a, b, plan = Path(a), Path(b), plan or Plan()
     first, second = inspect_model(a), inspect_model(b)
     contract = contract_differences(first, second)
     return Comparison(

@@ -26,7 +26,7 @@ from edgekit.stages.replicas import join
 from edgekit.stages.sensitivity import Sensitivity, SensitivityReport, sensitivity
 from edgekit.step import StageReport, Step, Surroundings, keeping, refuse_without_keras, refuse_without_training
 from edgekit.talk import Line, Say
-from edgekit.target import load_target
+from edgekit.target import Target, load_target
 from edgekit.tfmot.process import shared
 from edgekit.tfmot.source import open_model
 
@@ -43,9 +43,9 @@ def compress_model(
     model: str | Path | Any,
     recipe: str | Path | Recipe,
     *,
-    data: str | Path | Dataset | None = None,
+    data: str | Path | Dataset | Any | None = None,
     data_options: Mapping[str, object] | None = None,
-    target: str | Path = "host",
+    target: str | Path | Target = "host",
     folder: str | Path | None = None,
     trust: bool = False,
     say: Say = lambda _: None,
@@ -53,7 +53,8 @@ def compress_model(
     """Run the stages of a recipe that come before conversion, and give the smaller Keras model.
 
     A phrase needs no number format here (`channels50`): it gets one that the target runs. `folder` keeps what an
-    interrupted call goes on from. Raises what `optimize` raises.
+    interrupted call goes on from. `say` gets a line of text for each step and epoch: `say=print` shows the progress.
+    Raises what `optimize` raises.
     """
     board = load_target(target)
     schemes = board.numerics.schemes
@@ -121,7 +122,7 @@ def model_for(recipes: Sequence[Recipe], model: str | Path | Any, folder: Path |
 
 def sensitivity_of(
     model: str | Path | Any,
-    data: str | Path | Dataset,
+    data: str | Path | Dataset | Any,
     config: Sensitivity | None = None,
     *,
     data_options: Mapping[str, object] | None = None,

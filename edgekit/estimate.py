@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from edgekit.figures import Network, Series, figures_of, networks
 from edgekit.latency_model import FEWEST_KINDS, LEVEL, LatencyModel, Work, fit_latency
-from edgekit.target import Target
-from edgekit.tflite.inspect import ModelContents, OperatorInfo, read_contents
+from edgekit.target import Target, load_target
+from edgekit.tflite.inspect import ModelContents, OperatorInfo, looped, read_contents
 from edgekit.units import format_count
 
 _PUBLISHED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
@@ -62,16 +62,19 @@ class Forecast(Struct, frozen=True):
         return min(self.estimates, key=lambda one: (one.threads or 0, one.high / one.low), default=None)
 
 
-def estimate_latency(model: str | Path | ModelContents, target: Target, threads: int | None = None) -> Forecast:
+def estimate_latency(
+    model: str | Path | ModelContents, target: str | Path | Target, threads: int | None = None
+) -> Forecast:
     """Estimate the latency of a `.tflite` file, or of what was read from it, on a target; nothing is run.
 
-    `threads` keeps the figures taken with that many. Raises ModelError for an unreadable file.
+    `target` is as for `load_target`. `threads` keeps the figures taken with that many. Raises ModelError for an
+    unreadable file, TargetError.
     """
-    contents = model if isinstance(model, ModelContents) else read_contents(model)
-    found = _forecast(contents, target, threads)
+    board, contents = load_target(target), model if isinstance(model, ModelContents) else read_contents(model)
+    found = _forecast(contents, board, threads)
     if isinstance(found, str):
-        return Forecast(target.name, (), found, _MEASURE.get(target.family, _MEASURE_REMOTE))
-    return Forecast(target.name, found)
+        return Forecast(board.name, (), found, _MEASURE.get(board.family, _MEASURE_REMOTE))
+    return Forecast(board.name, found)
 
 
 def _forecast(contents: ModelContents, target: Target, threads: int | None) -> tuple[Estimate, ...] | str:
@@ -155,6 +158,8 @@ def _unlike(contents: ModelContents, target: Target) -> str:
         return "the file leaves dimensions of its inputs open, so its work is not known"
     if not contents.macs:
         return "the file has no multiply-accumulates that can be counted"
+    if looped(contents):
+        return "the file has loops, whose steps are not counted"
     if stray := Counter(one.name for one in contents.operators if not _runs(one, target)):
         names = ", ".join(f"{count} {name}" for name, count in sorted(stray.items()))
         return f"the figures are of networks whose operators all run there and can be counted, unlike {names}"

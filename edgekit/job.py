@@ -17,6 +17,7 @@ from edgekit.dataset import DataSpec
 from edgekit.doctor.diagnosis import Diagnosis, diagnose
 from edgekit.errors import EdgekitError
 from edgekit.gate import Gate, unrunnable
+from edgekit.graph.unroll import MOST_STEPS
 from edgekit.makings import Makings
 from edgekit.metrics import scores
 from edgekit.recipe import Recipe
@@ -29,7 +30,7 @@ from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import CALIBRATED
 from edgekit.step import StageReport, name_of
 from edgekit.target import Target
-from edgekit.tflite.inspect import inspect_model
+from edgekit.tflite.inspect import inspect_model, looped, read_contents
 from edgekit.verify import Verification
 from edgekit.versions import SECOND_ENGINE, version, versions
 
@@ -73,6 +74,7 @@ class Job:
             measurements=measurements,
             warnings=(
                 *self.warnings(request),
+                *self.float_loops(manifests),
                 *hidden_losses(manifests),
                 *self.slow(request, manifests, reference, measurements, settled),
                 *unexplained,
@@ -241,6 +243,12 @@ class Job:
         found += foreign_runtimes([target for target, _ in request.pairs])
         return list(dict.fromkeys(found))
 
+    def float_loops(self, manifests: Sequence[Manifest]) -> list[str]:
+        """A warning where integer files leave recurrent layers in float."""
+        integer = [one for one in manifests if one.recipe.quantize.scheme in CALIBRATED]
+        names = [one.name for one in integer if _has_float_loops(self.files[one.sha256])]
+        return [f"{', '.join(names)}: {_FLOAT_LOOPS}"] if names else []
+
     def unmet(self, manifest: Manifest, gate: Gate | None) -> list[str]:
         """What of a variant is not acceptable."""
         return unrunnable(manifest) + self.lost(manifest, gate)
@@ -275,6 +283,17 @@ class Job:
             preprocessing=data.parts[0].preprocessing,
             class_names=data.class_names,
         )
+
+
+_FLOAT_LOOPS = (
+    f"recurrent layers run as loops, which stay in float: `-r qat-int8` unrolls them (up to {MOST_STEPS} steps), or "
+    "build the layer with unroll=True"
+)
+
+
+def _has_float_loops(file: bytes) -> bool:
+    """Whether the steps of a loop are computed in float."""
+    return any(op.dtype == "float32" for op in looped(read_contents(file)))
 
 
 def runtime_for(target: Target) -> RuntimeName:

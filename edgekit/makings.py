@@ -29,7 +29,7 @@ from edgekit.stages.convert import Exported, export, take_tflite
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.observed import observed_from
 from edgekit.stages.prune_channels import PruneChannels
-from edgekit.stages.quantize import CALIBRATED, Source, quantize, silent
+from edgekit.stages.quantize import CALIBRATED, Source, quantize, refuse_rounded_ids, silent
 from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.stages.training import own_code
 from edgekit.step import StageReport, Step, Surroundings, keeping
@@ -136,7 +136,8 @@ class Makings:
         return self.work.remember("convert to float32", key, lambda: self.exported(model, batch).lower(), bytes)
 
     def ranges(self, file: bytes, stage: Quantize) -> Ranges:
-        """The ranges of all activations of a float32 file."""
+        """The ranges of all activations of a float32 file. Raises ModelError where its input would be rounded."""
+        refuse_rounded_ids(file)
         found = self.observed(file, stage.calibration_samples)
         self.silent.update(dict.fromkeys(silent(file, ranges(found))))
         return ranges(found, stage.calibration, 16 if stage.scheme == "int16x8" else 8)

@@ -42,8 +42,8 @@ def optimize(
     model: str | Path | Any,
     *,
     out: str | Path,
-    data: str | Path | Dataset | None = None,
-    targets: Sequence[str | Path] = ("host",),
+    data: str | Path | Dataset | Any | None = None,
+    targets: Sequence[str | Path | Target] = ("host",),
     recipes: Sequence[str | Path | Recipe] = (),
     data_options: Mapping[str, object] | None = None,
     max_drop: str | float | None = None,
@@ -54,23 +54,23 @@ def optimize(
 ) -> Run:
     """Take a model to each target: convert, quantize, verify, check, measure; write artifacts and a report to `out`.
 
-    `model` is a file, a folder, a reference `module:function`, or a Keras model in memory. `recipes` are phrases,
-    files or `Recipe` objects; without them each target's recommended one is used. `max_drop` is the greatest loss of
-    the metric that is accepted, in the metric's own unit, or in points (`"1%"`) for metrics between 0 and 1, of one
-    output or each by name (`"kind=1%,value=0.5"`); see `Run.accept`. An interrupted call goes on at the first
-    unfinished stage when it is repeated.
+    `model` is a file, a folder, a reference `module:function`, or a Keras model in memory. `data` are as for
+    `load_dataset`, or a `Dataset`, which takes no `data_options`. `recipes` are phrases, files or `Recipe` objects;
+    without them each target's recommended one is used. `max_drop` is the greatest loss of the metric that is accepted,
+    in the metric's own unit, or in points (`"1%"`) for metrics between 0 and 1, of one output or each by name
+    (`"kind=1%,value=0.5"`); see `Run.accept`. An interrupted call goes on at the first unfinished stage when it is
+    repeated. `say` gets a line of text for each step: `say=print` shows the progress.
 
     Raises an InputError before any work for whatever cannot be used, RunError if a file cannot be run.
     """
     gate = None if max_drop is None else Gate.parse(max_drop)
-    request = Request.plan(targets, recipes, isinstance(model, str | Path) and flatbuffer.is_tflite(Path(model)))
+    from_tflite = isinstance(model, str | Path) and flatbuffer.is_tflite(Path(model))
+    request = Request.plan(targets, recipes, from_tflite, trust)
     with workspace(Path(out), overwrite, say) as work, shared():
         if data is None:  # what can be refused is, before a model is loaded for nothing
             _refuse_early(request, None, gate)
         else:
             refuse_missing(data, data_options, trust)
-        for _, recipe in request.pairs:
-            recipe.refuse_code(trust)
         say("load the model")
         source = model_for([recipe for _, recipe in request.pairs], model, work.stages, trust, say)
         dataset = _data_for(source, data, request, data_options or {}, trust)
@@ -86,13 +86,11 @@ def optimize(
     return run
 
 
-def _data_for(
-    model: Model, data: str | Path | Dataset | None, request: Request, options: Mapping[str, object], trust: bool
-) -> Dataset | None:
-    """The data, with a calibration part as large as the recipes need unless an option sets its size."""
+def _data_for(model: Model, data: Any, request: Request, options: Mapping[str, object], trust: bool) -> Dataset | None:
+    """The data, with a calibration part as large as the recipes need, unless an option or a Dataset sets its size."""
     if data is None:
         return None
-    if request.calibration_samples > DataSpec().calibration_samples:
+    if request.calibration_samples > DataSpec().calibration_samples and not isinstance(data, Dataset):
         options = {"calibration_samples": request.calibration_samples, **options}
     return load_for(model.inputs, model.outputs, data, options, trust)
 

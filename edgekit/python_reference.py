@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from edgekit.errors import InputError, did_you_mean
 
+_READ: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
+"""SHA-256 of the files of modules as they were when they were first asked for here."""
 _PATTERN = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
 
@@ -49,8 +53,15 @@ def resolve(reference: str, error: type[InputError]) -> Any:
 
 
 def code_digest(reference: str) -> str:
-    """SHA-256 of the file that a reference's module is in; empty where that cannot be found without importing it."""
-    place = reference.rpartition(":")[0]
+    """SHA-256 of the file that a reference's module is in; empty where that cannot be found without importing it.
+
+    What was typed into a notebook or a console is in no file: there it is of the function itself.
+    """
+    place, _, name = reference.rpartition(":")
+    if place == "__main__":
+        main = sys.modules[place]
+        file = getattr(main, "__file__", None)
+        return _file_digest(file) if file else _digest(_typed(getattr(main, name, None)).encode())
     if not place.endswith(".py"):
         try:
             with importable(Path.cwd()):
@@ -58,8 +69,30 @@ def code_digest(reference: str) -> str:
         except Exception:  # of a package around it; who resolves the reference says what
             return ""
         place = spec.origin if spec and spec.origin else ""
-    path = Path(place)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return _file_digest(place)
+
+
+def _file_digest(file: str) -> str:
+    path = Path(file)
+    return _digest(path.read_bytes()) if path.is_file() else ""
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest() if data else ""
+
+
+def _typed(function: Any) -> str:
+    """The source of a function; else what it was compiled to, with the functions inside it. Empty for what is none."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        return repr(_compiled(code)) if code else ""
+
+
+def _compiled(code: CodeType) -> tuple[object, ...]:
+    inner = (_compiled(one) if isinstance(one, CodeType) else one for one in code.co_consts)
+    return (code.co_code, code.co_names, *inner)
 
 
 @contextmanager
@@ -75,8 +108,20 @@ def importable(folder: Path) -> Iterator[None]:
 def _module(place: str) -> ModuleType:
     if not place.endswith(".py"):
         with importable(Path.cwd()):
-            return importlib.import_module(place)
+            return _as_written(importlib.import_module(place))
     return _of_file(Path(place))
+
+
+def _as_written(module: ModuleType) -> ModuleType:
+    """The module, run anew in its place where its file was changed since: a notebook imports it only once."""
+    file = getattr(module, "__file__", None) or ""
+    if module.__name__ == "__main__" or not (file.endswith(".py") and os.path.isfile(file)):
+        return module
+    text = Path(file).read_bytes()
+    if _READ.setdefault(module, _digest(text)) != _digest(text):
+        exec(compile(text, file, "exec", dont_inherit=True), vars(module))
+        _READ[module] = _digest(text)
+    return module
 
 
 def _of_file(path: Path) -> ModuleType:

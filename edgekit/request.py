@@ -25,17 +25,25 @@ class Request(Struct, frozen=True):
 
     @classmethod
     def plan(
-        cls, targets: Sequence[str | Path], recipes: Sequence[str | Path | Recipe], from_tflite: bool = False
+        cls,
+        targets: str | Path | Target | Sequence[str | Path | Target],
+        recipes: Sequence[str | Path | Recipe],
+        from_tflite: bool = False,
+        trust: bool = True,
     ) -> Request:
-        """Decide everything that can be decided before any work. Raises TargetError or RecipeError."""
-        targets = [targets] if isinstance(targets, str | Path) else targets
+        """Decide everything that can be decided before any work. Raises TargetError or RecipeError.
+
+        Unless `trust`, a recipe that is read may name no Python; one that was built in Python may.
+        """
+        targets = [targets] if isinstance(targets, str | Path | Target) else targets
         recipes = [recipes] if isinstance(recipes, str | Path | Struct) else recipes
-        loaded = [load_target(name) for name in dict.fromkeys(targets)]
-        asked = [checked(each) if isinstance(each, Recipe) else Recipe.parse(each) for each in recipes]
+        named = [load_target(target) for target in targets]
+        loaded = [target for place, target in enumerate(named) if target not in named[:place]]
+        asked = [checked(each) if isinstance(each, Recipe) else _read(each, trust) for each in recipes]
         pairs = [
             (target, _with_engine(recipe, from_tflite).resolve(target))
             for target in loaded
-            for recipe in dict.fromkeys(asked or [Recipe.parse(target.numerics.recommended)])
+            for recipe in dict.fromkeys(asked or [_read(target.numerics.recommended, trust)])
         ]
         places = [(target.name, recipe.slug) for target, recipe in pairs]
         if twice := sorted({f"{target}/{slug}" for target, slug in places if places.count((target, slug)) > 1}):
@@ -49,6 +57,12 @@ class Request(Struct, frozen=True):
         """Samples that the recipe with the greatest need calibrates with; 0 where none calibrates."""
         stages = [recipe.quantize for _, recipe in self.pairs]
         return max((stage.calibration_samples for stage in stages if stage.scheme in CALIBRATED), default=0)
+
+
+def _read(text: str | Path, trust: bool) -> Recipe:
+    recipe = Recipe.parse(text)
+    recipe.refuse_code(trust)
+    return recipe
 
 
 def _with_engine(recipe: Recipe, from_tflite: bool) -> Recipe:

@@ -25,9 +25,13 @@ _SAID_BY_CONVERTER = {"flex-operator", "custom-operator"}
 
 
 def check_model(
-    model: str | Path | bytes | Any, target: str | Path, *, recipe: str | Path | None = None, trust: bool = False
+    model: str | Path | bytes | Any,
+    target: str | Path | Target,
+    *,
+    recipe: str | Path | None = None,
+    trust: bool = False,
 ) -> CheckResult:
-    """Hold a model against a target (its name, or the path of its TOML): will it run there, and what to change.
+    """Hold a model against a target (its name, the path of its TOML, or itself): will it run there, and what to change.
 
     The model is a `.tflite` (its bytes, its path or an artifact's folder), or what `edgekit.load_model` takes, but for
     a pickle. A Keras model or SavedModel is converted and quantized with random ranges for this, by what the target

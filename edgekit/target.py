@@ -229,11 +229,15 @@ def target_names() -> list[str]:
     return [file.name for file in target_files.shipped()]
 
 
-def load_target(name: str | Path | TargetFile) -> Target:
+def load_target(name: str | Path | TargetFile | Target) -> Target:
     """A target by name (your folders, then the shipped ones: `target_files`), or by the path of its TOML file.
+
+    One that is loaded already is given back.
 
     Raises TargetError for an unknown or ambiguous name, a file that does not fit, or a claim without a source.
     """
+    if isinstance(name, Target):
+        return name
     return _loaded(name if isinstance(name, TargetFile) else target_files.find(name))
 
 

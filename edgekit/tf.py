@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 from edgekit.errors import InputError, MissingDependency
 
 _MEND = "pip install 'edgekit[convert]'"
+_ONE_AT_A_TIME = threading.RLock()  # standard output and error are one for the whole process
 
 
 @cache
@@ -76,12 +78,12 @@ def _import(module: str, name: str) -> Any:
 def quiet(replay: bool = False) -> Iterator[None]:
     """Hold back what libraries write to standard output and error, also from C++.
 
-    With `replay` it is shown after all if the body fails.
+    With `replay` it is shown after all if the body fails. Threads wait here for each other.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [(number, os.dup(number)) for number in (1, 2)]
-    with tempfile.TemporaryFile() as held, warnings.catch_warnings():
+    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as held, warnings.catch_warnings():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        kept = [(number, os.dup(number)) for number in (1, 2)]
         warnings.simplefilter("ignore")
         for number, _ in kept:
             os.dup2(held.fileno(), number)

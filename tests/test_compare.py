@@ -147,7 +147,7 @@ def test_the_same_as_json(write) -> None:  # type: ignore[no-untyped-def]
 
 def test_a_pair_that_does_not_correspond_is_still_compared_in_size_and_speed(write) -> None:  # type: ignore[no-untyped-def]
     a, b = write("a", tiny_models.negative()), write("b", tiny_models.sum_and_difference())
-    found = compare_models(a, b, Plan(), processes=6)
+    found = compare_models(str(a), str(b), Plan(), processes=6)
     assert found.agreement == ()
     assert found.contract == ("1 inputs, then 2", "1 outputs, then 2")
     assert found.speed.a_seconds > 0

@@ -119,6 +119,9 @@ def test_time_is_scaled_to_the_clock_of_a_microcontroller_and_says_so() -> None:
     assert "clock" not in theirs.basis
 
 
+_BODY = msgspec.structs.replace(_operator(), subgraph=1)
+
+
 def _unknown(forecast: Forecast) -> str:
     assert not forecast.estimates
     assert forecast.mend
@@ -138,6 +141,7 @@ def _unknown(forecast: Forecast) -> str:
         ("android-arm64", _contents(side=-1), "open"),
         ("coral-usb", _contents(_operator(), _operator("TOPK_V2", 0)), "1 TOPK_V2"),
         ("coral-usb", _contents(_operator(), _operator("edgetpu-custom-op", 0, custom=True)), "1 edgetpu-custom-op"),
+        ("android-arm64", _contents(_operator(), _operator("WHILE", 0), _BODY), "loops, whose steps are not counted"),
         ("android-arm64", _contents(_operator("BATCH_MATMUL")), "100% of its MACs are in BATCH_MATMUL"),
     ],
 )
@@ -205,3 +209,7 @@ def test_a_missing_file_is_an_error_with_a_mend(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, [str(tmp_path / "none.tflite"), "-t", "coral-usb"])
     assert isinstance(done.exception, ModelError)
     assert done.exception.mend
+
+
+def test_a_target_may_be_named_or_loaded() -> None:
+    assert estimate_latency(_contents(), "coral-usb") == estimate_latency(_contents(), load_target("coral-usb"))

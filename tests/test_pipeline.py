@@ -19,6 +19,7 @@ import pytest
 
 from edgekit import makings, pipeline
 from edgekit.artifact import Artifact
+from edgekit.dataset import load_dataset
 from edgekit.errors import DataError, GateError, ModelError, OutputError, RecipeError, RunError, TargetError
 from edgekit.evaluate import evaluate_model
 from edgekit.gate import Gate
@@ -64,6 +65,24 @@ def test_every_artifact_is_whole_and_proven(built: tuple[Run, Path]) -> None:
         assert manifest.history[1].deflated_bytes < manifest.history[0].deflated_bytes  # type: ignore[operator]
         assert manifest.sha256 in run.measurements
     assert [manifest.inputs[0].dtype for manifest in run.artifacts] == ["float32", "uint8"]
+
+
+def test_what_a_cell_ends_with_is_told_in_a_line(built: tuple[Run, Path]) -> None:
+    run, out = built
+    artifact = repr(Artifact.load(out / "coral-usb/int8"))
+    assert artifact.startswith("Artifact(coral-usb/int8: digits-int8.tflite, ")
+    assert repr(run).startswith("Run(digits: raspberry-pi-4/int8 accuracy 0.9")
+    assert max(len(artifact), len(repr(run))) < 200
+    assert repr(run).endswith(f"; {len(run.warnings)} warnings, 0 gates not met)")
+
+
+def test_a_dataset_keeps_its_calibration_samples_and_it_is_told(digits: Path, tmp_path: Path) -> None:
+    data = load_dataset(digits / "digits.npz")
+    settings: dict[str, Any] = {"recipes": ["int8:calibration=300"], "benchmark": False}
+    run = optimize(digits / "digits.keras", data=data, out=tmp_path / "out", **settings)
+    assert any("calibrated on 200 samples, the recipe asks for 300" in warning for warning in run.warnings)
+    with pytest.raises(DataError, match="read with another metric than"):
+        optimize("none.keras", data=data, data_options={"metric": "auc"}, out=tmp_path / "auc", **settings)
 
 
 def test_the_folder_is_complete_and_nothing_else_is_left(built: tuple[Run, Path]) -> None:
@@ -200,6 +219,35 @@ def test_a_measurement_by_other_tools_is_taken_again(
             made.tools = {"runtime": runtime}
             made.measurement(float_file)
     assert len(measured) == 2
+
+
+def _saved(folder: Path, *layers: Any) -> Path:
+    keras = import_keras()
+    keras.utils.set_random_seed(0)
+    keras.Sequential([*layers, keras.layers.Dense(3)]).save(folder / "small.keras")
+    return folder / "small.keras"
+
+
+def test_ids_in_a_float_input_are_not_made_integers_of_8_bits(tmp_path: Path) -> None:
+    keras = import_keras()
+    inner = keras.layers.Embedding(500, 4), keras.layers.Flatten()
+    model = _saved(tmp_path, keras.Input((6,), name="ids"), *inner)
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).integers(0, 500, (80, 6)))
+    settings: dict[str, Any] = {"data": tmp_path / "d.npz", "benchmark": False}
+    with pytest.raises(ModelError, match="input 'ids' is float32 and the model casts it to whole numbers") as refused:
+        optimize(model, recipes=["int8"], out=tmp_path / "int8", **settings)
+    assert "dtype='int32'" in refused.value.mend
+    assert optimize(model, recipes=["float16"], out=tmp_path / "float16", **settings).artifacts
+
+
+def test_recurrent_layers_that_stay_in_float_are_warned_of(tmp_path: Path) -> None:
+    keras = import_keras()
+    model = _saved(tmp_path, keras.Input((5, 4)), keras.layers.GRU(6))
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(80, 5, 4)).astype(np.float32))
+    run = optimize(model, data=tmp_path / "d.npz", recipes=["int8", "float16"], out=tmp_path / "out", benchmark=False)
+    (said,) = [warning for warning in run.warnings if "loops" in warning]
+    assert said.startswith("host/int8: recurrent layers run as loops, which stay in float")
+    assert "`-r qat-int8`" in said
 
 
 def test_what_a_latency_decides_depends_on_the_batch_it_was_measured_with() -> None:
@@ -372,6 +420,14 @@ def test_a_gate_needs_labels_in_the_part_that_judges(digits: Path, tmp_path: Pat
 def test_a_single_name_is_not_read_letter_by_letter() -> None:
     pairs = Request.plan("host", "int8").pairs
     assert [(target.name, recipe.name) for target, recipe in pairs] == [("host", "int8")]
+
+
+def test_a_target_that_was_loaded_is_as_good_as_its_name() -> None:
+    host = load_target("host")
+    assert Request.plan(host, "int8") == Request.plan("host", "int8") == Request.plan(["host", host], "int8")
+    other = msgspec.structs.replace(host, title="another board of the same name")
+    with pytest.raises(RecipeError, match="two variants would be written"):
+        Request.plan([host, other], "int8")
 
 
 def test_a_recipe_that_was_built_in_python_is_taken_and_checked() -> None:

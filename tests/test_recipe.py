@@ -8,7 +8,7 @@ import pytest
 
 from edgekit import strict_toml
 from edgekit.compress import compress_model
-from edgekit.errors import RecipeError
+from edgekit.errors import ModelError, RecipeError
 from edgekit.phrase import PRESETS
 from edgekit.pipeline import optimize
 from edgekit.recipe import Recipe, checked
@@ -151,13 +151,22 @@ def test_python_that_a_recipe_file_names_is_not_run_unless_the_file_is_trusted(
     recipe = Recipe.parse(tmp_path / "r.toml")
     recipe.refuse_code(trust=True)
     np.savez(tmp_path / "d.npz", x=np.zeros((20, 4)), y=np.arange(20) % 2)
+    board = 'extends = "host"\nname = "board"\ntitle = "Board"\n[numerics]\nrecommended = "r.toml"\n'
+    (tmp_path / "board.toml").write_text(board + '[sources]\nnumerics = "us"\n')
     for call in (
+        lambda: optimize("none.keras", out=tmp_path / "out", data="d.npz", targets=[tmp_path / "board.toml"]),
         lambda: optimize("none.keras", out=tmp_path / "out", data="d.npz", recipes=[tmp_path / "r.toml"]),
         lambda: compress_model("none.keras", tmp_path / "r.toml", data="d.npz"),
     ):
         with pytest.raises(RecipeError, match="no code that a file names is run"):
             call()
     assert not (tmp_path / "ran").exists()
+    for call in (
+        lambda: optimize("none.keras", out=tmp_path / "out", data="d.npz", recipes=[recipe]),
+        lambda: compress_model("none.keras", recipe, data="d.npz"),
+    ):  # built in Python, so what it names is the caller's own
+        with pytest.raises(ModelError, match=r"none\.keras"):
+            call()
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -64,6 +64,29 @@ except InputError as error:
     assert done.stdout.split()[-1] == "False"
 
 
+def test_threads_that_hold_back_at_once_give_standard_output_back() -> None:
+    code = """
+import threading, time
+from edgekit.tf import quiet
+inside = threading.Event()
+def first():
+    with quiet():
+        inside.set()
+        time.sleep(0.1)
+def second():
+    inside.wait()
+    with quiet():
+        time.sleep(0.2)
+threads = [threading.Thread(target=one) for one in (first, second)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print('heard')
+"""
+    assert run(code).stdout == "heard\n"
+
+
 def test_stderr_held_back_is_shown_when_the_import_fails() -> None:
     code = """
 import os

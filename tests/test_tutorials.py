@@ -71,7 +71,11 @@ def test_the_page_goes_as_it_is_shown(page: str, here: Path, monkeypatch: pytest
         if title:
             (here / Path(title).name).write_text(text.replace("ssh://pi@raspberrypi.local", "local"))
         elif text.startswith("$ "):
-            said = session(text, monkeypatch)
+            said = (
+                session(text, monkeypatch)
+                .replace("\nlocal:", "\npi4:")
+                .replace("device        local", "device        pi4")
+            )
             assert matches(said, text), f"the page should have:\n{said}"
 
 
@@ -91,6 +95,8 @@ def test_the_apk_is_made_as_it_is_shown(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "digits.apk") as apk:
         (model,) = (info for info in apk.infolist() if info.filename.endswith(".tflite"))
         assert model.compress_type == zipfile.ZIP_STORED
+    tree = ["aapt2", "dump", "xmltree", tmp_path / "digits.apk", "--file", "AndroidManifest.xml"]
+    assert "application" in subprocess.run(tree, check=True, capture_output=True, text=True).stdout, "phones want one"
     subprocess.run(["zipalign", "-c", "-p", "4", tmp_path / "digits.apk"], check=True, capture_output=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
@@ -81,9 +81,23 @@ class Toy:
             vars(operator.builtinOptions).update(options)
         self.graph.operators.append(operator)
 
+    def signature(self, key: str, inputs: Mapping[str, int], outputs: Mapping[str, int], subgraph: int = 0) -> None:
+        """Add an entry point: names of arguments -> tensors."""
+        entry = schema.SignatureDefT()
+        entry.signatureKey, entry.subgraphIndex = key, subgraph
+        entry.inputs, entry.outputs = _arguments(inputs), _arguments(outputs)
+        self.model.signatureDefs = [*(self.model.signatureDefs or []), entry]
+
     def bytes(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """The file."""
         self.graph.inputs, self.graph.outputs = list(inputs), list(outputs)
         builder = flatbuffers.Builder(1024)
         builder.Finish(self.model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
+
+
+def _arguments(named: Mapping[str, int]) -> list[Any]:
+    made = [schema.TensorMapT() for _ in named]
+    for argument, (name, index) in zip(made, named.items(), strict=True):
+        argument.name, argument.tensorIndex = name, index
+    return made

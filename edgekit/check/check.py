@@ -67,6 +67,9 @@ def check(summary: ModelContents, target: Target, graph: Graph | None = None) ->
     units = forecasts(graph, target) if graph else ()
     rules = FILE_RULES if units and _decides(units[0], target) else FILE_RULES + TABLE_RULES
     findings = [finding for rule in rules for finding in rule(summary, target)]
+    if units and units[0].unit == "micro":  # its forecast is of the main graph
+        called = structs.replace(summary, operators=tuple(op for op in summary.operators if op.subgraph))
+        findings += [finding for rule in TABLE_RULES for finding in rule(called, target)]
     findings += quantization_findings(graph) if graph else ()
     if units and not any(finding.code == "unsupported-numerics" for finding in findings):
         findings += placement_findings(units, target, {op.name for op in homeless(summary, target)})

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit.errors import ModelError
-from edgekit.graph.walk import Call, Graph
+from edgekit.graph.walk import Call, Graph, tensors
 
 Shape = tuple[int | None, ...]
 Size = Callable[[str, int], int]
@@ -59,7 +59,7 @@ def uses(graph: Graph) -> dict[str, Uses]:
     weights: dict[str, dict[int, int]] = {name: {} for name in graph.operations}
     fixed = dict.fromkeys(graph.operations, 0)
     for call in graph.calls:
-        found, products = _call_uses(call)
+        found, products = _call_uses(graph, call)
         places = {id(weight): place for place, weight in enumerate(getattr(call.operation, "weights", ()))}
         for variable, times in found:
             place = places[id(variable)]
@@ -76,14 +76,28 @@ def total(found: dict[str, Cost]) -> Cost:
 Found = tuple[list[tuple[Any, int]], int]
 
 
-def _call_uses(call: Call) -> Found:
+def fixed_input(shape: Shape, dtype: str = "float32") -> str:
+    """How a Keras model with open sizes in an input `[batch, ...]` gets fixed ones and keeps its weights."""
+    names = ("HEIGHT", "WIDTH", "CHANNELS") if len(shape) == 4 else ("STEPS", *["SIZE"] * len(shape))
+    sizes = [name if size is None else str(size) for name, size in zip(names, shape[1:], strict=False)]
+    kind = "" if dtype == "float32" else f", dtype={dtype!r}"
+    return (
+        "give the model a fixed input shape: build it anew with "
+        f"keras.Input(shape=({', '.join(sizes)}{',' * (len(sizes) == 1)}){kind}), and "
+        "new.set_weights(old.get_weights())"
+    )
+
+
+def _call_uses(graph: Graph, call: Call) -> Found:
     ins, outs = [tensor.shape for tensor in call.inputs], [tensor.shape for tensor in call.results]
     try:
         return _uses(call.operation, ins, outs)
     except _OpenDimensionError:
+        given = tensors(graph.inputs)
+        opened = next((one for one in given if None in one.shape[1:]), given[0])
         raise ModelError(
             f"the multiply-accumulates of {call.name!r} depend on an open dimension: {ins[0]}",
-            "give the model a fixed input shape: keras.Input(shape=(height, width, 3))",
+            fixed_input(opened.shape, opened.dtype),
         ) from None
 
 

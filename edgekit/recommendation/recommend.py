@@ -49,7 +49,7 @@ def recommend(
     too, of which there are else plans only. Raises ModelError for a model that cannot be read or that TFLite has no
     operators for, TargetError, and RunError where this host is the target and does not run a file.
     """
-    asked, bounds = target if isinstance(target, Target) else load_target(target), limits or Limits()
+    asked, bounds = load_target(target), limits or Limits()
     source = load_model(model, trust=trust)
     name = str(model) if isinstance(model, str | Path) else "MODEL"
     called = asked.name if isinstance(target, Target) else str(target)

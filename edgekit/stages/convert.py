@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from edgekit.errors import ModelError, RecipeError
+from edgekit.graph.macs import fixed_input
 from edgekit.model import Model, TensorSpec
 from edgekit.model.saved_model import serving_signature
 from edgekit.stages.trained_ranges import without_rounding
@@ -126,7 +127,7 @@ def static_shape(spec: TensorSpec, batch: int) -> tuple[int, ...]:
     if None in shape:
         raise ModelError(
             f"input {spec.name!r} has the shape {spec.shape}, with an open dimension besides the batch",
-            "give the model a fixed input shape: devices run static shapes (keras.Input(shape=(height, width, 3)))",
+            fixed_input(spec.shape, spec.dtype),
         )
     return tuple(int(size) for size in shape if size is not None)
 

@@ -60,13 +60,14 @@ def _int8(source: Source, stage: Quantize) -> bytes:
 
 def _forgotten(file: ModelContents, source: Source, stage: Quantize) -> bool:
     """Whether an operator that only copies was left in float, between integers, though nobody asked for it."""
-    casts = {index for op in file.operators if op.name == "DEQUANTIZE" for index in op.outputs}
+    main = [op for op in file.operators if op.subgraph == 0]
+    casts = {index for op in main if op.name == "DEQUANTIZE" for index in op.outputs}
     return any(
         op.name in COPIES - {*stage.keep_float}
         and op.dtype == "float32"
         and bool(casts & {*op.inputs})
         and op.output_name not in source.keep
-        for op in file.operators
+        for op in main
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgekit.data.parts import Dataset, Part
 from edgekit.errors import DataError, RecipeError
-from edgekit.formulas import ranked
+from edgekit.formulas import alike
 from edgekit.tf import import_keras, import_tensorflow
 
 Array = npt.NDArray[Any]
@@ -124,7 +124,7 @@ def _own(name: str) -> Callable[[Any, Any, Kind], Any]:
 
     def loss(target: Any, output: Any, _: Kind) -> Any:
         try:
-            return tf.reduce_mean(tf.convert_to_tensor(function(ranked(target, output), output)))
+            return tf.reduce_mean(tf.convert_to_tensor(function(*alike(target, output))))
         except Exception as cause:  # code of the user's raises anything
             raise _failed(name, cause) from cause
 
@@ -146,7 +146,8 @@ def _failed(name: str, cause: Exception) -> RecipeError:
     said = next(iter(str(cause).splitlines()), "")
     return RecipeError(
         f"loss {name} raised {type(cause).__name__}: {said}",
-        "it takes the labels and the outputs of a batch as tensors, and gives a number, or one a sample",
+        "it takes the labels and the outputs of a batch as tensors, and gives a number, or one a sample; "
+        "outputs of one value a sample come in the shape of the labels",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.errors import ModelError
 from edgekit.stages import engine_converter, engine_litert
 from edgekit.stages.calibrate import Ranges
 from edgekit.stages.convert import Exported
@@ -65,6 +66,20 @@ def _calibrated(source: Source, stage: Quantize, rescaled: bool) -> bytes:
     sound = replace(source, model=model, ranges=widened(source.model, source.ranges))
     quantized = _made(sound, stage)
     return with_io_type(with_rescaled_copies(quantized) if rescaled else quantized, stage.io)
+
+
+def refuse_rounded_ids(model: bytes) -> None:
+    """Raise ModelError for a float32 file that casts an input to whole numbers: an integer file would round them."""
+    contents = read_contents(model)
+    casts = [op for op in contents.operators if op.subgraph == 0 and op.name == "CAST" and op.dtype == "float32"]
+    ids = [op for op in casts if any(contents.tensors[index].dtype in ("int32", "int64") for index in op.outputs)]
+    for index, tensor in zip(contents.input_indices, contents.inputs, strict=True):
+        if any(index in op.inputs for op in ids):
+            raise ModelError(
+                f"input {tensor.name!r} is float32 and the model casts it to whole numbers (ids), which an integer "
+                "file would round: int8 has 256 of them",
+                "build it with keras.Input(shape, dtype='int32'); the same weights load",
+            )
 
 
 def silent(model: bytes, ranges: Ranges) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import tiny_models
 from click.testing import CliRunner
 
 from edgekit.check.check import CheckResult, MemoryUse, check
@@ -15,6 +16,7 @@ from edgekit.cli.check import command as check_command
 from edgekit.errors import GateError, ModelError, TargetError
 from edgekit.source_check import check_file
 from edgekit.target import Target, load_target
+from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import ModelSummary, OperatorInfo, TensorInfo, inspect_model
 
 SHARED = Path(os.environ.get("EDGEKIT_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")) / "models"
@@ -99,6 +101,12 @@ def test_operator_outside_the_table_warns_where_a_cpu_takes_over_and_stops_where
     micro = check(summary, load_target("cortex-m4"))
     assert [finding.subject.split()[0] for finding in micro.findings] == ["GELU"]
     assert micro.reaches("error")
+
+
+def test_operators_that_a_loop_calls_are_looked_at_on_a_microcontroller() -> None:
+    summary = model(operator("WHILE"), operator("GELU", subgraph=1), operator("ADD", subgraph=1))
+    found = check(summary, load_target("cortex-m4"), read_graph(tiny_models.negative())).findings
+    assert [one.subject.split()[0] for one in found if one.code == "unsupported-operator"] == ["GELU"]
 
 
 def test_board_micro_hands_over_to_tensorflow_lite_micro_only() -> None:

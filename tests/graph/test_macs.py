@@ -72,8 +72,12 @@ def test_resnet8_has_the_published_count() -> None:
 
 def test_an_open_dimension_is_refused_only_where_it_matters() -> None:
     layers = import_keras().layers
-    with pytest.raises(ModelError, match="depend on an open dimension"):
+    with pytest.raises(ModelError, match="depend on an open dimension") as caught:
         _count((None, None, 3), layers.Conv2D(4, 3))
+    assert "keras.Input(shape=(HEIGHT, WIDTH, 3))" in caught.value.mend
+    with pytest.raises(ModelError, match="depend on an open dimension") as caught:
+        _count((None, 40), layers.Conv1D(8, 3), layers.Conv1D(4, 3))
+    assert "keras.Input(shape=(STEPS, 40)), and new.set_weights(old.get_weights())" in caught.value.mend
     assert _count((None, None, 3), layers.GlobalAveragePooling2D(), layers.Dense(4)) == 12
 
 

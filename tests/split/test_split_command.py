@@ -100,7 +100,7 @@ def test_a_folder_is_replaced_only_if_it_is_a_split(model: Path, tmp_path: Path)
         (("-n", 2, "--units", "cpu"), InputError, "1 units for 2 segments"),
         (("-n", 2, "--units", "cpu,tpu"), InputError, "is no unit"),
         (("-n", 2, "--units", "cpu,cpu:4000"), RunError, "segment 1 .*core 4000"),
-        (("-n", 2, "--units", "cpu,edgetpu:0"), InputError, "compiled segments"),
+        (("-n", 2, "--units", "cpu,edgetpu:0"), InputError, r"compiled segments.*\n.*run\.py run input\.npy --units"),
         (("-n", 2, "--data", "nothing.npz"), DataError, "nothing.npz"),
         (("-n", 2, "--device", "nobody"), InputError, "nobody"),
     ],

@@ -12,8 +12,8 @@ from tiny_models import negative
 
 from edgekit.bench.run import infer
 from edgekit.errors import ModelError, RecipeError
-from edgekit.model import Model, load_model
-from edgekit.stages.convert import export, lower_at_once, take_tflite
+from edgekit.model import Model, TensorSpec, load_model
+from edgekit.stages.convert import export, lower_at_once, static_shape, take_tflite
 from edgekit.tf import import_keras, import_tensorflow
 from edgekit.tflite.inspect import inspect_model, read_contents
 from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
@@ -104,9 +104,13 @@ def test_the_same_model_gives_the_same_bytes(digits: Path, float_file: bytes, tm
 def test_an_open_dimension_is_refused(tmp_path: Path) -> None:
     x = keras.Input((None, None, 3), name="image")
     model = load_model(keras.Model(x, keras.layers.GlobalAveragePooling2D()(x)))
-    with pytest.raises(ModelError, match="open dimension"):
+    with pytest.raises(ModelError, match="open dimension") as caught:
         export(model, 1, tmp_path / "export")
+    assert "keras.Input(shape=(HEIGHT, WIDTH, 3))" in caught.value.mend
     assert not (tmp_path / "export").exists()
+    with pytest.raises(ModelError, match="open dimension") as caught:
+        static_shape(TensorSpec("words", (None, None), "int32"), 1)
+    assert "keras.Input(shape=(STEPS,), dtype='int32')" in caught.value.mend
 
 
 def test_what_tflite_cannot_do_is_named(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+import tiny_models
 
 from edgekit.bench.run import infer
 from edgekit.errors import DataError, ModelError, RecipeError
@@ -16,11 +18,12 @@ from edgekit.model import load_model
 from edgekit.model.live import from_keras
 from edgekit.stages.calibrate import Ranges, calibrate
 from edgekit.stages.convert import export
+from edgekit.stages.engine_converter import _forgotten
 from edgekit.stages.numerics import Quantize
 from edgekit.stages.quantize import Source, quantize
 from edgekit.tf import import_keras
 from edgekit.tflite.batch import batched_twin
-from edgekit.tflite.inspect import ModelSummary, inspect_model
+from edgekit.tflite.inspect import ModelSummary, inspect_model, read_contents
 from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
 from edgekit.tflite.numbers import to_real, to_stored
 
@@ -186,3 +189,14 @@ def test_calibration_refuses_nothing_and_nonsense(float_file: bytes) -> None:
 def test_a_file_that_the_quantizer_cannot_read_is_a_told_error() -> None:
     with pytest.raises(ModelError, match="litert-quantizer cannot read"):
         quantize(Source(b"\x1c\0\0\0TFL3" + bytes(40)), _stage("dynamic-int8", "per-channel", "litert"))
+
+
+def test_a_float_copy_is_no_neighbour_of_a_cast_in_another_graph() -> None:
+    contents, stage = read_contents(tiny_models.frozen_reshape()), _stage("int8", "per-channel", "converter")
+    (copy,) = contents.operators
+    found = []
+    for graph in (0, 1):
+        cast = msgspec.structs.replace(copy, name="DEQUANTIZE", outputs=copy.inputs, subgraph=graph)
+        both = msgspec.structs.replace(contents, operators=(cast, copy))
+        found.append(_forgotten(both, Source(b""), stage))
+    assert found == [True, False]

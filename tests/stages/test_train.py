@@ -414,11 +414,42 @@ def test_a_loss_of_your_own_is_minimised(data: Dataset, model: Any, tmp_path: Pa
     assert own.history[0].validation_loss == pytest.approx(usual.history[0].validation_loss / 2, rel=1e-3)
 
 
-def test_a_loss_of_your_own_gets_labels_in_the_rank_of_the_outputs(tmp_path: Path) -> None:
+OWN_LOSSES = """import keras
+import tensorflow as tf
+def square(y, out):
+    return (out - y) ** 2
+def raveled(y, out):
+    return (tf.reshape(out, [-1]) - tf.reshape(y, [-1])) ** 2
+sliced = lambda y, out: (out[:, 0] - y) ** 2
+function = keras.losses.mean_squared_error
+of_keras = keras.losses.MeanSquaredError()
+crossentropy = keras.losses.BinaryCrossentropy()
+"""
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2)], ids=["one value", "one value each step"])
+def test_a_loss_of_your_own_gets_outputs_of_one_value_in_the_shape_of_the_labels(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
     tf = import_tensorflow()
-    (tmp_path / "square.py").write_text("def loss(y, out):\n    return (out - y) ** 2\n")
-    loss = losses.loss_of(f"{tmp_path}/square.py:loss", "regression")
-    assert float(loss(tf.constant([1.0, 2.0, 3.0]), tf.constant([[2.0], [3.0], [4.0]]), "logits")) == 1
+    (tmp_path / "own.py").write_text(OWN_LOSSES)
+    truth = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    for name in ("square", "raveled", "function", "of_keras"):
+        loss = losses.loss_of(f"{tmp_path}/own.py:{name}", "regression")
+        assert float(loss(tf.constant(truth), tf.constant(truth[..., None] + 2), "logits")) == 4, name
+    hits, chances = (truth % 2).astype(np.int64), np.full((*shape, 1), 0.8, np.float32)
+    loss = losses.loss_of(f"{tmp_path}/own.py:crossentropy", "classification")
+    expected = -np.where(hits, np.log(0.8), np.log(0.2)).mean()
+    assert float(loss(tf.constant(hits), tf.constant(chances), "sigmoid")) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_loss_of_your_own_that_takes_the_axis_off_itself_is_told_of_it(tmp_path: Path) -> None:
+    tf = import_tensorflow()
+    (tmp_path / "own.py").write_text(OWN_LOSSES)
+    loss = losses.loss_of(f"{tmp_path}/own.py:sliced", "regression")
+    with pytest.raises(RecipeError, match="sliced raised ") as caught:
+        loss(tf.constant([1.0, 2.0, 3.0]), tf.constant([[2.0], [3.0], [4.0]]), "logits")
+    assert "in the shape of the labels" in caught.value.mend
 
 
 @pytest.mark.parametrize(
