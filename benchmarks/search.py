@@ -46,6 +46,8 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "fashion": partial(fashion, validation=5_000),
     "spoken": partial(spoken, test=15, validation=15),
 }
+PARTS = "fashion-5000-10000-spoken-900-900"
+"""How many samples choose, and how many judge."""
 FLOOR = 0.01
 LEAST_RATIO = 1.2
 _SAME_SPEED = 1.05  # measured times that differ by less are the same
@@ -102,6 +104,7 @@ class Results(Struct, frozen=True):
     minutes: float
     network: str
     rows: tuple[Row, ...] = ()
+    parts: str = ""
 
     def row(self, task: str, seed: int) -> Row | None:
         """The row of a task and seed, if it is done."""
@@ -116,8 +119,8 @@ class Results(Struct, frozen=True):
 def begun(path: Path, minutes: float, network: str) -> Results:
     """What earlier calls have found with the same settings, or nothing yet."""
     found = msgspec.json.decode(path.read_bytes(), type=Results) if path.exists() else None
-    same = found is not None and (found.minutes, found.network) == (minutes, network)
-    return found if found and same else Results(minutes, network)
+    same = found is not None and (found.minutes, found.network, found.parts) == (minutes, network, PARTS)
+    return found if found and same else Results(minutes, network, parts=PARTS)
 
 
 def hypervolume(vectors: Sequence[Vector], bound: Vector) -> float:
@@ -242,12 +245,13 @@ def main() -> None:
     asked = parser.parse_args()
     if not SHARED.is_dir():
         sys.exit("no folder of shared data: set EDGEKIT_SHARED_DATA")
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    results = Results(asked.minutes, asked.network)
+    work = asked.folder / PARTS
+    work.mkdir(parents=True, exist_ok=True)
+    results = Results(asked.minutes, asked.network, parts=PARTS)
     results = results if asked.again else begun(asked.out, asked.minutes, asked.network)
     for seed, task in itertools.product(range(asked.seeds), asked.tasks):
         if results.row(task, seed) is None:
-            row = compared(task, seed, asked.folder, asked.minutes, asked.network)
+            row = compared(task, seed, work, asked.minutes, asked.network)
             results = replace(results, rows=(*results.rows, row))
             results.keep(asked.out)
     print(markdown(results))

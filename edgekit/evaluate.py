@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from edgekit.artifact import Artifact, Manifest
 from edgekit.bench.plan import Plan
+from edgekit.data.match import UndecidedTask
 from edgekit.dataset import Dataset, Part, load_for, refuse_missing
 from edgekit.device.protocol import Device
 from edgekit.errors import DataError, DeviceError, InputError, MissingDependency, ModelError, RunError
@@ -118,7 +119,12 @@ def open_file(
     file = bytes(flatbuffer.read_bytes(path))
     summary = read_contents(file, str(path))
     options = {**recorded_options(manifest), **(data_options or {})}
-    return file, load_for(*specs_of(summary), data, options, trust)
+    try:
+        return file, load_for(*specs_of(summary), data, options, trust)
+    except UndecidedTask:
+        if manifest is None or manifest.data is None or manifest.data.task != "autoencoder":
+            raise
+        return file, load_for(*specs_of(summary), data, {**options, "task": "autoencoder"}, trust)
 
 
 def _no_file(path: Path) -> ModelError:
@@ -153,12 +159,11 @@ def recorded(model: Path) -> Manifest | None:
 
 
 def recorded_options(manifest: Manifest | None) -> dict[str, object]:
-    """The preprocessing that an artifact records, and that it is an autoencoder, as options of its data."""
+    """The preprocessing that an artifact records, as options of its data."""
     if manifest is None or manifest.data is None:
         return {}
     preprocessing = msgspec.to_builtins(manifest.data.preprocessing)
-    task = {"task": "autoencoder"} if manifest.data.task == "autoencoder" else {}
-    return {f"preprocessing.{key}": value for key, value in preprocessing.items()} | task
+    return {f"preprocessing.{key}": value for key, value in preprocessing.items()}
 
 
 def specs_of(contents: ModelContents) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

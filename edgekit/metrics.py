@@ -328,7 +328,8 @@ def _custom(name: str, function: Callable[..., Any]) -> Metric:
             except Exception as cause:
                 raise DataError(
                     f"metric {name} raised {type(cause).__name__}: {cause}",
-                    "correct the function; outputs of one value a sample come in the shape of the labels",
+                    "correct the function; outputs of one value a sample come in the shape of the labels, "
+                    "one-hot labels as class numbers (task = 'regression' leaves them)",
                 ) from cause
 
         return lambda weights: np.array([one(row) for row in weights])

@@ -72,6 +72,11 @@ def code_digest(reference: str) -> str:
     return _file_digest(place)
 
 
+def function_digest(reference: str) -> str:
+    """SHA-256 of the source of the function itself, whatever else is edited in its file. Raises InputError."""
+    return _digest(_typed(resolve(reference, InputError)).encode())
+
+
 def _file_digest(file: str) -> str:
     path = Path(file)
     return _digest(path.read_bytes()) if path.is_file() else ""

@@ -55,7 +55,9 @@ def test_pairs_that_are_done_are_kept_for_the_same_settings_only(tmp_path: Path)
     row = benchmark.Row("fashion", 1, 40, 12, 0.6, 0.5, 14, (), ())
     path = tmp_path / "search.json"
     assert benchmark.begun(path, 30, "ds-cnn").rows == ()
-    benchmark.Results(30, "ds-cnn", (row,)).keep(path)
+    benchmark.Results(30, "ds-cnn", (row,), "other samples").keep(path)
+    assert benchmark.begun(path, 30, "ds-cnn").rows == ()
+    benchmark.Results(30, "ds-cnn", (row,), benchmark.PARTS).keep(path)
     again = benchmark.begun(path, 30, "ds-cnn")
     assert again.row("fashion", 1) == row
     assert again.row("fashion", 0) is None

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 from edgekit.cli import complete
 from edgekit.cli.targets import command as targets_command
-from edgekit.device.cache import cache_folder
+from edgekit.device.cache import cache_folder, writing
 from edgekit.device.devices_file import load_devices
-from edgekit.errors import TargetError
+from edgekit.errors import OutputError, TargetError
 from edgekit.target import TABLES, Target, load_target, target_names
 from edgekit.target_files import TargetFile, extended, find, known
 
@@ -290,3 +290,7 @@ def test_a_user_without_a_home_has_the_shipped_targets(closed: bool, monkeypatch
     assert "cortex-m4" in {file.name for file in known()}
     assert load_devices() == {}
     assert cache_folder().name == "edgekit"
+    if not closed:
+        with pytest.raises(OutputError, match="no home folder"), writing(cache_folder()):
+            pass
+        assert not Path("~").exists()

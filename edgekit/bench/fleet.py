@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from edgekit.device.protocol import Device
-from edgekit.errors import EdgekitError, InputError
+from edgekit.errors import EdgekitError
 
 T = TypeVar("T")
 
@@ -25,12 +25,8 @@ class Outcome(Generic[T]):
 def on_all(devices: Sequence[Device], work: Callable[[Device], T]) -> list[Outcome[T]]:
     """`work` on each device, opened for it, all at once, in the order given.
 
-    Ctrl-C ends what runs on all of them before it goes on. Raises InputError for a device that is there twice, as under
-    a name and by its address.
+    Ctrl-C ends what runs on all of them before it goes on.
     """
-    names = [device.name for device in devices]
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise InputError(f"{twice[0]} is given twice, by two names", "name it once: one run at a time has a device")
     if len(devices) == 1:
         return [_on(devices[0], work)]
     with ThreadPoolExecutor(len(devices)) as pool:

@@ -39,7 +39,7 @@ from edgekit.cli.model_options import collect, data_options, trust_option
 from edgekit.cli.native_table import render_native
 from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
-from edgekit.device.find import find_device
+from edgekit.device.find import find_device, refuse_same
 from edgekit.device.protocol import Device
 from edgekit.errors import DeviceError, EdgekitError, InputError, MissingDependency, OutputError
 from edgekit.new_file import write_new
@@ -179,6 +179,7 @@ def command(
     single_runs = {"--data": data is not None, "--retries": retries > 0, "--strict": strict}
     native = benchmark_model is not None or not any(single_runs.values())
     addresses = unique(device or ("local",))
+    refuse_same(addresses)
     places = [find_device(where, plan.runtime, progress, benchmark_model, native) for where in addresses]
     refuse_unused_tool(places, benchmark_model)
     refuse_for_phones(places, single_runs)

@@ -98,7 +98,8 @@ def _kind(columns: Sequence[Array], asked: str) -> str:
         return asked
     if any(map(_is_text, columns)):
         return "classification"
-    if all(map(_is_one_hot, columns)):
+    lines = columns[0].ndim == 3 and all(y.dtype.kind in "biu" for y in columns)  # masks of a line of pixels, as likely
+    if not lines and all(map(_is_one_hot, columns)):
         return _ONE_HOT[columns[0].ndim]
     rank = 1 if all(y.ndim == 1 or y.shape[1:] == (1,) for y in columns) else columns[0].ndim
     if rank == 1:
@@ -118,7 +119,7 @@ def _is_numbering(columns: Sequence[Array]) -> bool:
 def _encoded(name: str, y: Array, task: str, names: tuple[str, ...]) -> Array:
     if task in ("regression", "none"):
         return _quantities(name, y)
-    if _is_one_hot(y) and task == _ONE_HOT[y.ndim]:
+    if task == _ONE_HOT.get(y.ndim) and _is_one_hot(y):
         y = y.argmax(axis=-1)
     if _is_text(y):
         if y.size != len(y):
@@ -172,7 +173,7 @@ def _is_one_hot(y: Array) -> bool:
     """Rows of zeros with a single one, along the last axis; a single column does not count."""
     if y.ndim not in _ONE_HOT or y.shape[-1] < 2 or y.dtype.kind not in "biuf":
         return False
-    return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=-1) == 1).all())
+    return all(bool(((x == 0) | (x == 1)).all() and (x.sum(axis=-1) == 1).all()) for x in (y[:1], y))
 
 
 def _is_text(y: Array) -> bool:

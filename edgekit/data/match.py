@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,10 @@ from edgekit.errors import DataError, did_you_mean
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
+
+
+class UndecidedTask(DataError):  # noqa: N818 - it says what the data are
+    """Data that may be read in two ways."""
 
 
 class TensorLike(Protocol):
@@ -43,7 +47,8 @@ def match(dataset: Dataset, inputs: Sequence[TensorLike], outputs: Sequence[Tens
     Raises DataError naming both shapes, or the range of labels that the outputs cannot express.
     """
     first = dataset.parts[0]
-    order = _order(dataset.input_names, [x.shape[1:] for x in first.inputs], inputs, "inputs")
+    given = not first.input_types  # by the user; else the names are those of a model that it was matched to before
+    order = _order(dataset.input_names, [x.shape[1:] for x in first.inputs], inputs, given)
     _refuse_preprocessing(first.preprocessing, inputs)
     fits = [_fit(first.inputs[index], tensor, first.preprocessing) for index, tensor in zip(order, inputs, strict=True)]
     notes = tuple(fit.note for fit in fits if fit.note)
@@ -55,10 +60,10 @@ def match(dataset: Dataset, inputs: Sequence[TensorLike], outputs: Sequence[Tens
         calibration=parts.get("calibration"),
         test=parts.get("test"),
         input_names=tuple(tensor.name for tensor in inputs),
-        warnings=_joined(dataset.warnings, _by_order(dataset.input_names, inputs, "inputs")),
+        warnings=_joined(dataset.warnings, _by_order(dataset.input_names, inputs, "inputs") if given else ()),
         notes=(*dataset.notes, *(note for note in notes if note not in dataset.notes)),
     )
-    return _with_outputs(matched, outputs)
+    return _with_outputs(matched, outputs, given)
 
 
 @dataclass(frozen=True)
@@ -71,23 +76,45 @@ class _Fit:
     note: str
 
 
-def _order(names: Sequence[str], shapes: list[Shape], tensors: Sequence[TensorLike], what: str) -> list[int]:
-    """Position in the data for each tensor of the model."""
+def _order(names: Sequence[str], shapes: list[Shape], tensors: Sequence[TensorLike], given: bool) -> list[int]:
+    """Position in the data for each input of the model."""
     if len(shapes) != len(tensors):
         theirs = ", ".join(f"{tensor.name} {_shown(tensor.shape)}" for tensor in tensors)
         ours = ", ".join(
             f"{name or 'x'} {shape}" for name, shape in zip(names or [""] * len(shapes), shapes, strict=True)
         )
         raise DataError(
-            f"the data has {len(shapes)} {what} ({ours}), the model {len(tensors)} ({theirs})",
+            f"the data has {len(shapes)} inputs ({ours}), the model {len(tensors)} ({theirs})",
             "give one array for each, named x_train.<input name>",
         )
     for called in _called(tensors):
-        for given in (list(names), list(map(plain_name, names))):
-            if len(set(called)) == len(called) and set(given) == set(called):
-                return [given.index(name) for name in called]
-    _refuse_stray(names, tensors, what)
+        for own in (list(names), list(map(plain_name, names))):
+            if len(set(called)) == len(called) and set(own) == set(called):
+                return [own.index(name) for name in called]
+    if given and (pair := _left_over(names, tensors)):
+        return [pair.ours.index(name if name in pair.ours else pair.name) for name in pair.theirs]
+    if given:
+        _refuse_stray(names, tensors, "input")
     return list(range(len(tensors)))
+
+
+class _Pair(NamedTuple):
+    """The one name of the data that the model has not, and the one of the model's that is left for it."""
+
+    ours: list[str]
+    theirs: list[str]
+    name: str
+    free: str
+
+
+def _left_over(names: Sequence[str], tensors: Sequence[TensorLike]) -> _Pair | None:
+    """What belongs together as all other names, one at least, are the model's; None where that leaves no one pair."""
+    for called in _called(tensors):
+        for own in (list(names), list(map(plain_name, names))):
+            stray, free = {*own} - {*called}, {*called} - {*own}
+            if len({*own}) == len({*called}) == len(tensors) > 1 == len(stray) == len(free):
+                return _Pair(own, called, stray.pop(), free.pop())
+    return None
 
 
 def _called(tensors: Sequence[TensorLike]) -> list[list[str]]:
@@ -106,13 +133,15 @@ def _refuse_stray(names: Sequence[str], tensors: Sequence[TensorLike], what: str
     if stray and len(stray) < len(names):
         theirs = list(map(plain_name, _called(tensors)[0]))
         raise DataError(
-            f"the data calls an {what[:-1]} {stray[0]!r}, the model has {', '.join(theirs)}",
+            f"the data calls an {what} {stray[0]!r}, the model has {', '.join(theirs)}",
             did_you_mean(stray[0], theirs),
         )
 
 
 def _by_order(names: Sequence[str], tensors: Sequence[TensorLike], what: str) -> tuple[str, ...]:
-    """What to know where none of several names is one of the model's, so that their order decides."""
+    """What to know where one name was taken for the one left of the model, or where none is its, so order decides."""
+    if pair := _left_over(names, tensors):
+        return (f"of the {what} {pair.name!r} is taken for {pair.free!r}, the only one of the model that is left",)
     if len(names) < 2 or all(map(str.isdigit, names)) or {*names, *map(plain_name, names)} & _known(tensors):
         return ()
     theirs = ", ".join(_called(tensors)[0])
@@ -213,13 +242,13 @@ def _check_integers(part: Part, x: Array, name: str, dtype: str) -> None:
         )
 
 
-def _with_outputs(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
+def _with_outputs(dataset: Dataset, outputs: Sequence[TensorLike], given: bool) -> Dataset:
     labelled = next((part for part in dataset.parts if part.labels is not None), None)
     if dataset.task == "autoencoder" or (labelled is None and dataset.spec.task == "auto"):
         return _as_autoencoder(dataset, outputs)
     if labelled is None or labelled.labels is None:
         return dataset
-    chosen = _labelled_outputs(dataset, len(labelled.labels), outputs)
+    chosen = _labelled_outputs(dataset, len(labelled.labels), outputs, given)
     _refuse_either(dataset, outputs)
     placed = replace(dataset, labelled_outputs=chosen)
     for part in dataset.parts:
@@ -232,7 +261,8 @@ def _with_outputs(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
     names = tuple(outputs[index].name for index in chosen)
     classified = [outputs[index] for index in chosen if placed.task_of(index) in ("classification", "segmentation")]
     few = [said for output in classified if (said := _few_classes(len(dataset.class_names), output))]
-    warnings = _joined(dataset.warnings, [*few, *_by_order(dataset.output_names, outputs, "labels")])
+    ordered = _by_order(dataset.output_names, outputs, "labels") if given else ()
+    warnings = _joined(dataset.warnings, [*few, *ordered])
     return replace(dataset, labelled_outputs=chosen, output_names=names, warnings=warnings)
 
 
@@ -270,19 +300,22 @@ def _refuse_either(dataset: Dataset, outputs: Sequence[TensorLike]) -> None:
     if not rebuilt or dataset.heads or (dataset.spec.task, dataset.task) != ("auto", "classification"):
         return
     if all(y.ndim == 1 and y.max() <= 1 for part in dataset.parts for y in part.labels or ()):
-        raise DataError(
+        raise UndecidedTask(
             "the output is shaped like the input, and the labels are 0 and 1",
             'say task = "autoencoder", or task = "classification"',
         )
 
 
-def _labelled_outputs(dataset: Dataset, count: int, outputs: Sequence[TensorLike]) -> tuple[int, ...]:
+def _labelled_outputs(dataset: Dataset, count: int, outputs: Sequence[TensorLike], given: bool) -> tuple[int, ...]:
     """Position of the output that each label belongs to."""
     names, ours = [output.name for output in outputs], dataset.output_names
     for theirs in _called(outputs):
         if ours and set(ours) <= set(theirs):
             return tuple(theirs.index(name) for name in ours)
-    _refuse_stray(ours, outputs, "outputs")
+    if given and (pair := _left_over(ours, outputs)):
+        return tuple(pair.theirs.index(name if name in pair.theirs else pair.free) for name in pair.ours)
+    if given:
+        _refuse_stray(ours, outputs, "output")
     if count == len(outputs):
         return tuple(range(count))
     raise DataError(

@@ -18,6 +18,8 @@ def cache_folder() -> Path:
 @contextmanager
 def writing(folder: Path) -> Iterator[Path]:
     """Make a folder of the cache, to write there. Raises OutputError for every OSError meanwhile, naming the folder."""
+    if folder.parts[:1] == ("~",):  # which os.path.expanduser leaves where nobody has a home
+        raise OutputError("this user has no home folder", "name a place for the cache with XDG_CACHE_HOME=FOLDER")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield folder

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from msgspec import structs
@@ -53,6 +54,15 @@ def find_device(
     return AdbDevice(place, entry.options(runtime), name=name, say=say)
 
 
+def refuse_same(addresses: Iterable[str]) -> None:
+    """Raise InputError for a device that is named twice, as by its name and by its address."""
+    seen: dict[object, str] = {}
+    for address in addresses:
+        first = seen.setdefault(parse_address(_entry(address).address), address)
+        if first != address:
+            raise InputError(f"{first} and {address} are one device", "name it once: one run at a time has a device")
+
+
 def _there(device: str, named: str | None) -> Path | None:
     """A file that the devices file names; ssh itself goes on without, with a key that nobody asked for."""
     path = host_path(named)
@@ -86,4 +96,4 @@ def _tool_of(entry: Entry) -> str | Path | None:
 
 def _kept_tool() -> Path | None:
     path = cache_folder() / "benchmark_model"
-    return path if path.is_file() else None
+    return path if path.is_absolute() and os.path.isfile(path) else None

@@ -62,17 +62,19 @@ def keras_version(path: Path) -> str:
 
 def _heal(path: Path, healed: Path, origin: str, healing: Healing) -> None:
     """Write a `.keras` file of Keras 2 once more, with its configuration in the words of Keras 3."""
-    with _opened(path, origin) as archive, zipfile.ZipFile(healed, "w") as made:
+    with _opened(path, origin) as archive:
         config = json.loads(archive.read(_CONFIG))
-        refuse_unportable(config, origin)
-        try:
-            made.writestr(_CONFIG, json.dumps(heal_config(config, healing)))
-        except ModelError as error:
-            raise ModelError(f"{origin}: {error.problem}", error.mend) from error
-        except (KeyError, TypeError) as cause:
-            raise ModelError(f"{origin}: its {_CONFIG} is no configuration of a model", _AS_H5) from cause
-        for name in {*archive.namelist()} - {_CONFIG}:
-            made.writestr(name, archive.read(name))
+        members = {name: archive.read(name) for name in archive.namelist()}
+    refuse_unportable(config, origin)
+    try:
+        members[_CONFIG] = json.dumps(heal_config(config, healing)).encode()
+    except ModelError as error:
+        raise ModelError(f"{origin}: {error.problem}", error.mend) from error
+    except (KeyError, TypeError) as cause:
+        raise ModelError(f"{origin}: its {_CONFIG} is no configuration of a model", _AS_H5) from cause
+    with zipfile.ZipFile(healed, "w") as made:
+        for name, data in members.items():
+            made.writestr(name, data)
 
 
 def check_archive(path: Path, origin: str, of_tf_keras: bool = False) -> None:
@@ -133,6 +135,8 @@ def _check_members(archive: zipfile.ZipFile, origin: str) -> None:
                 f"{origin}: holds {member.filename!r}, a path out of the file", "get it from its source again"
             )
         check_expansion(f"{origin}: {member.filename}", member.file_size, member.compress_size)
+    members = archive.infolist()
+    check_expansion(origin, sum(one.file_size for one in members), sum(one.compress_size for one in members))
 
 
 def _check_weights(weights: bytes, origin: str) -> None:

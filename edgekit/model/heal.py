@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -99,9 +99,14 @@ def heal_config(node: Any, healing: Healing) -> Any:
     name, settings = healed.get("class_name"), healed.get("config")
     if name == "Functional":
         healed["module"] = _FUNCTIONAL
-    elif isinstance(name, str) and name != "InputLayer" and isinstance(settings, dict):
+    elif of_keras(healed) and isinstance(name, str) and name != "InputLayer" and isinstance(settings, dict):
         healed["class_name"], healed["config"] = heal_layer(name, settings, healing)
     return healed
+
+
+def of_keras(entry: Mapping[str, Any]) -> bool:
+    """Whether a class of a configuration is one of Keras, and not the user's own of the same name."""
+    return str(entry.get("module") or "keras").split(".")[0] in ("keras", "tf_keras")
 
 
 def _renamed(name: str, settings: Settings, label: str, healing: Healing) -> tuple[str, Settings]:

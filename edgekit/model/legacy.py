@@ -15,7 +15,7 @@ import numpy as np
 
 from edgekit.errors import ModelError
 from edgekit.model.guard import check_config, check_hdf5
-from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing
+from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing, of_keras
 from edgekit.model.line import line_of
 from edgekit.model.live import nested_layers
 from edgekit.model.rebuild import Rebuilt, rebuild
@@ -126,7 +126,7 @@ def refuse_unportable(config: Any, origin: str) -> None:
         )
     for entry in entries:
         name, settings = entry["class_name"], entry["config"]
-        if name in _GONE:
+        if name in _GONE and of_keras(entry):
             label = f"{origin}: {name} {settings.get('name')!r}"
             raise ModelError(f"{label} is not in Keras 3 as it was in Keras 2", AS_SAVED_MODEL)
         if name == "InputLayer" and (settings.get("ragged") or settings.get("sparse")):

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -52,8 +53,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _sweep(folder: Path) -> None:
     """Remove what a killed build had half written, of a folder that a package was written to, or only began to be."""
-    if read_manifest(folder) or all(path.name.endswith(".partial") for path in folder.iterdir()):
-        for path in folder.rglob(".*.partial"):
+    found = folder.rglob(".*.partial") if read_manifest(folder) else folder.glob(f".{MANIFEST}.*.partial")
+    for path in found:
+        if re.fullmatch(r"\..+\.\d+\.partial", path.name):  # as `new_file` names them
             with suppress(OSError):
                 path.unlink()
 

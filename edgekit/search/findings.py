@@ -92,8 +92,11 @@ class Findings:
 
     def shelve(self, recipe: Recipe, point: Point) -> None:
         """Write the artifact of a point before the trial counts, if nothing beats it; of equals it may be the first."""
-        if point not in front([point, *self._points()], *self._limits):
-            return
+        if point in front([point, *self._points()], *self._limits):
+            self._lay(recipe)
+
+    def _lay(self, recipe: Recipe) -> None:
+        """Make the artifact of a recipe of what its stages left on the disk, and write it."""
         makings = self.rungs.makings(recipe)
         job = Job(makings)
         manifest = job.manifest(self.rungs.target, recipe, self.reference)
@@ -111,11 +114,7 @@ class Findings:
                 if found.front == before.front:
                     raise lacking
             for kept in found.front:
-                if not self.place.restore(Path(kept.folder).name, kept.point.sha256):
-                    raise OutputError(
-                        f"{self.place.folder / kept.folder} was moved away, and so was its copy in work/",
-                        "put it back, or begin another search with --name",
-                    )
+                self._restore(kept)
             best = found.recommended
             self.place.recommend(Path(best.folder).name if best else None)
             self._write(found)
@@ -124,6 +123,17 @@ class Findings:
             if self.exchange:
                 forget(self.trials, found, known)
         return found
+
+    def _restore(self, kept: Kept) -> None:
+        """Lay an artifact again that was moved away; made anew where its copy is gone, too."""
+        slug, digest = _named(kept.point)
+        if not self.place.restore(slug, digest):
+            self._lay(Recipe.parse(kept.point.recipe).resolve(self.rungs.target))
+        if not self.place.has(slug, digest):
+            raise OutputError(
+                f"{self.place.folder / kept.folder} was moved away, and what is made now is another file",
+                "put it back, or begin another search with --name",
+            )
 
     def found(self) -> Found:
         """What was found so far."""

@@ -16,6 +16,7 @@ from edgekit.search.front import dominates
 from edgekit.search.point import Cost
 from edgekit.search.pool import unlike
 from edgekit.search.rungs import hopeful
+from edgekit.search.space import fineness
 from edgekit.search.trial import TimeUp, Trial, Tried
 from edgekit.talk import Line, Say
 from edgekit.tf import import_keras
@@ -116,6 +117,7 @@ class Search:
             return None
         if reason := self._outdone(trial, cost):
             trial.note("reason", reason)
+            trial.exceeds("front", 1.0)
             return None
         if not (trial.start or trial.trained_by is not None or self.blind) and rungs.has_proxy(recipe):
             proxy = rungs.point(recipe, "proxy", cost)
@@ -135,13 +137,13 @@ class Search:
         return point.objectives(found.download)
 
     def _outdone(self, trial: Trial, cost: Cost) -> str:
-        """Why a trained network is not tried in another number format: it would lose as much, and cost more."""
-        if trial.trained_by is None or trial.choices.get("qat"):
+        """Why a trained network is not tried in a coarser number format: it would lose as much, and cost too much."""
+        before = next((one for one in self.trials.finished() if one.number == trial.trained_by), None)
+        if before is None or before.point is None or trial.choices.get("qat"):
             return ""
-        point = next((one.point for one in self.trials.finished() if one.number == trial.trained_by), None)
-        if point is None:
+        if fineness(trial.choices) > fineness(before.choices):
             return ""
-        expected = structs.replace(point, recipe=trial.recipe, cost=cost).objectives(self.findings.download)
+        expected = structs.replace(before.point, recipe=trial.recipe, cost=cost).objectives(self.findings.download)
         better = (one for one in self.findings.front() if dominates(one.objectives(self.findings.download), expected))
         return next((f"would be beaten by {one.recipe} if it lost what its network did" for one in better), "")
 

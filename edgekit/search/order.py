@@ -12,12 +12,12 @@ from msgspec import Struct
 
 from edgekit.artifact import sha256
 from edgekit.errors import InputError, did_you_mean
+from edgekit.python_reference import function_digest
 from edgekit.search.budget import Budget, timed_by_devices
 from edgekit.search.front import Prefer
 from edgekit.search.pool import Pool
 from edgekit.search.rungs import Rungs
 from edgekit.search.trials import Sampler
-from edgekit.stages.training import own_code
 from edgekit.talk import Say
 from edgekit.target import Target, load_target
 
@@ -104,7 +104,8 @@ class Order(Struct, frozen=True):
         In a shared storage each worker may have devices of its own, which are compared by the float file.
         """
         own = ", ".join(sorted(self.device)) if self.storage is None else ""
-        code = own_code(rungs.data.metric)
+        metric = rungs.data.metric or ""
+        code = function_digest(metric) if ":" in metric else ""
         return {
             **({"code of the metric": code} if code else {}),
             "model": rungs.model.sha256,

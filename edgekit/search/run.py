@@ -81,7 +81,7 @@ def search_recipes(
     order = Order.of({key: value for key, value in locals().items() if key != "say"})
     board, budget = order.checked()
     deadline = Deadline(say, seconds_of(time))
-    with shelf(Path(out)) as place, terminated(), deadline:
+    with shelf(Path(out), name) as place, terminated(), deadline:
         job, judges = prepared(order, board, budget, place, deadline, say)
         job.begin(order.question(job.rungs))
         if workers > 1:
@@ -96,7 +96,7 @@ def attend(order: Order, number: int, say: Say) -> None:
     """Do the trials of one worker of several on this machine, which another process has begun and will finish."""
     board, budget = order.checked()
     deadline = Deadline(say, seconds_of(order.time))
-    place = Shelf(Path(order.out), number)
+    place = Shelf(Path(order.out), number, order.name)
     try:
         job, _ = prepared(order, board, budget, place, deadline, say)
         job.join(order.question(job.rungs))

@@ -13,11 +13,13 @@ Every change is one rename, so a search that is killed leaves what it had found.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -26,19 +28,20 @@ from edgekit.artifact import Artifact, Manifest
 from edgekit.errors import ModelError, OutputError
 from edgekit.new_file import new_file, write_new
 
-FRONT, BEST = "front", "best"
+FRONT, BEST, CHANGED = "front", "best", "changed"
 _MOMENT = 2.0  # seconds
-_OURS = {FRONT, BEST, "front.json", "report.html", "study.db", "work", ".lock", ".shelf"}
+_OURS = {FRONT, BEST, CHANGED, "front.json", "report.html", "study.db", "work", ".lock", ".shelf"}
 
 
 class Shelf:
     """The folder, as worker `number` of several has it or the only one, 0; make the latter with `shelf(out)`.
 
-    `held` are the open files that keep the folder from others.
+    `name` is that of the search, of which the folder may have several; `held` are the open files that keep the folder
+    from others.
     """
 
-    def __init__(self, folder: Path, number: int = 0, held: tuple[int, ...] = ()) -> None:
-        self.folder, self.number, self.held = folder, number, held
+    def __init__(self, folder: Path, number: int = 0, name: str = "search", held: tuple[int, ...] = ()) -> None:
+        self.folder, self.number, self.name, self.held = folder, number, name, held
 
     @property
     def work(self) -> Path:
@@ -84,16 +87,25 @@ class Shelf:
         return place
 
     def restore(self, slug: str, digest: str) -> bool:
-        """Lay an artifact again that was moved away or changed, from its copy; whether it is there."""
+        """Lay an artifact again that was moved away or changed, from its copy; whether it is there.
+
+        What was changed goes into the folder `changed`.
+        """
+        place, copy = self.place(slug), self._copy(slug, digest)
         if self.has(slug, digest):
+            _lay(Artifact.load(place), copy)
             return True
-        copy = self._copy(slug, digest)
+        if place.exists():
+            aside = (self.folder / CHANGED / f"{slug}-{number}" for number in count(1))
+            (self.folder / CHANGED).mkdir(exist_ok=True)
+            place.rename(next(path for path in aside if not path.exists()))
         if found := _holds(copy, digest):
-            _lay(Artifact.load(copy), self.place(slug))
+            _lay(Artifact.load(copy), place)
         return found
 
     def _copy(self, slug: str, digest: str) -> Path:
-        return self.folder / "work" / FRONT / f"{slug}-{digest[:16]}"
+        study = hashlib.sha256(self.name.encode()).hexdigest()[:8]
+        return self.folder / "work" / FRONT / study / f"{slug}-{digest[:16]}"
 
     def place(self, slug: str) -> Path:
         """The folder of an artifact."""
@@ -123,7 +135,8 @@ class Shelf:
         """Remove the `known` artifacts, by slug and sha256, but those kept: others may be of another search."""
         for slug, digest in {*known} - {*kept}:
             for place in (self.place(slug), self._copy(slug, digest)):
-                shutil.rmtree(place, ignore_errors=True)
+                if place.exists() and _holds(place, digest):
+                    shutil.rmtree(place, ignore_errors=True)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file beside the front, in one step."""
@@ -132,8 +145,8 @@ class Shelf:
 
 
 @contextmanager
-def shelf(out: Path) -> Iterator[Shelf]:
-    """The folder of a search, made or found again, in use by nobody else meanwhile.
+def shelf(out: Path, name: str = "search") -> Iterator[Shelf]:
+    """The folder of a search of this name, made or found again, in use by nobody else meanwhile.
 
     Raises OutputError for a folder that no search made and that is not empty, that cannot be written, or is in use.
     """
@@ -154,7 +167,7 @@ def shelf(out: Path) -> Iterator[Shelf]:
         except OSError as cause:
             mend = "choose a folder on a local disk that you can write to"
             raise OutputError(f"{cause.filename or out}: {cause.strerror}", mend) from None
-        yield Shelf(out, held=(lock,))
+        yield Shelf(out, name=name, held=(lock,))
 
 
 def _lay(artifact: Artifact, place: Path) -> None:
@@ -201,5 +214,6 @@ def _ours(name: str) -> bool:
 
 def _sweep(out: Path) -> None:
     """Remove what a killed search had half written."""
-    for path in (path for folder in (out, out / FRONT, out / "work" / FRONT) for path in folder.glob(".*.partial")):
+    copies = (out / "work" / FRONT).glob("*/.*.partial")
+    for path in [*out.glob(".*.partial"), *(out / FRONT).glob(".*.partial"), *copies]:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -194,6 +194,12 @@ class Space(Struct, frozen=True):
         return f"{phrase}:epochs={self.epochs}" if self.epochs and Recipe.parse(phrase).trained else phrase
 
 
+def fineness(taken: Choices) -> tuple[int, bool]:
+    """How finely a number format tells values apart; the finer one may lose less."""
+    fine = ("int8", "dynamic-int8", "int16x8", "float16", "float32")
+    return fine.index(str(taken["format"])), taken.get("granularity") != "per-tensor"
+
+
 def epochs_of(recipe: Recipe) -> int:
     """Epochs of all trainings of a recipe at most."""
     stages = [stage for stage in recipe.trained if not getattr(stage, "one_shot", False)]

@@ -80,7 +80,7 @@ class Trials:
             if before is None:
                 self._study.set_user_attr("asked", dict(asked))
                 return False
-        if other := [key for key in asked if before.get(key) != asked[key]]:
+        if other := [key for key in asked if before.get(key, asked[key]) != asked[key]]:
             raise OutputError(
                 f"search {self.name!r} was begun with another {' and '.join(other)}",
                 "repeat the command that began it, or give another --name or another folder with -o",
@@ -283,10 +283,10 @@ class Trials:
         First what takes seconds and no training; then, of what nothing beats, what is trained as integers. What a
         network took to train is on the disk of who did it, so each worker looks at its own.
         """
-        mine = [one for one in self._accepted() if one.user_attrs.get("disk") in self.disks]
+        mine = [one for one in self._accepted() if one.user_attrs.get("disk", self.disks[-1]) in self.disks]
         best = {one.number for one in self._front()}
         offers = [(one.number, taken) for one in mine for taken in self.space.siblings(one.params)]
-        trained = [one for one in mine if one.number in best]
+        trained = [one for one in (self._accepted() if self.alone else mine) if one.number in best]
         offers += [(one.number, taken) for one in trained for taken in self.space.siblings(one.params, qat=True)]
         return next((offer for offer in offers if self.space.phrase(offer[1]) not in known), None)
 
@@ -296,12 +296,13 @@ class Trials:
         Of each way to make it smaller that is on the front.
         """
         accepted = {one.number for one in self._accepted()}
+        tried = [one.params for one in self._all() if one.number in known.values()]  # by others now, too
         for best in self._front():
             way = [one for one in self._ended() if one.params.get("shrink") == best.params.get("shrink")]
             kept = {one.params["smaller"] for one in way if one.number in accepted and "smaller" in one.params}
             refused = {one.params["smaller"] for one in way if "smaller" in one.params} - kept
             found = self.space.between(best.params, kept, refused)
-            if found and self.space.phrase(found) not in known:
+            if found and not any(all(one.get(key) == found[key] for key in ("shrink", "smaller")) for one in tried):
                 return found
         return None
 

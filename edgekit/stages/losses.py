@@ -147,7 +147,8 @@ def _failed(name: str, cause: Exception) -> RecipeError:
     return RecipeError(
         f"loss {name} raised {type(cause).__name__}: {said}",
         "it takes the labels and the outputs of a batch as tensors, and gives a number, or one a sample; "
-        "outputs of one value a sample come in the shape of the labels",
+        "outputs of one value a sample come in the shape of the labels, one-hot labels as class numbers "
+        "(task = 'regression' leaves them)",
     )
 
 

@@ -171,10 +171,10 @@ def test_a_model_that_cannot_be_run_does_not_stop_those_behind_it(
 def test_a_device_under_two_names_is_refused_before_anything_runs(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "devices.toml").write_text('[here]\naddress = "local"\n')
+    (tmp_path / "devices.toml").write_text('[pi]\naddress = "ssh://pi@pi1:22"\n')
     monkeypatch.setenv("EDGEKIT_DEVICES", str(tmp_path / "devices.toml"))
-    with pytest.raises(InputError, match="local is given twice"):
-        run(model, "--device", "local", "--device", "here", "--runs", 3)
+    with pytest.raises(InputError, match="pi and ssh://pi@pi1:22 are one device"):
+        run(model, "--device", "local", "--device", "pi", "--device", "ssh://pi@pi1:22", "--runs", 3)
 
 
 def test_of_several_models_that_cannot_be_run_each_is_named(unrunnable: Path, tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ PIXELS = np.random.default_rng(1).integers(0, 3, (60, 4, 4))
 @pytest.mark.parametrize("kind", [np.float32, np.uint8, bool])
 @pytest.mark.parametrize(("numbers", "task"), [(STEPS, "classification"), (PIXELS, "segmentation")])
 def test_one_hot_rows_of_steps_and_of_pixels_are_class_numbers(tmp_path, numbers, task, kind):
-    for asked in ("auto", task):
+    """Whole numbers `[samples, steps, classes]` may as well be masks with one pixel a line, and are, unless asked."""
+    for asked in (task,) if numbers is STEPS and kind is not np.float32 else ("auto", task):
         dataset = loaded(tmp_path, np.eye(3, dtype=kind)[numbers], task=asked)
         assert dataset.task == task
         assert np.array_equal(dataset.part("test").labels[0], numbers)

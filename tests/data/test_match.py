@@ -128,17 +128,33 @@ def test_an_input_of_text_is_named(tmp_path):
     assert "edgekit inspect" in caught.value.mend
 
 
-def test_one_name_that_the_model_lacks_beside_others_is_refused(tmp_path):
-    arrays = {"x_test.accelerometer": images(4), "x_test.gyro": images(4), "y_test": Y}
-    tensors = [Tensor((None, 4), "serving_default_gyro:0"), Tensor((None, 4), "serving_default_accel:0")]
-    with pytest.raises(DataError, match="calls an input 'accelerometer', the model has gyro, accel") as caught:
-        match(loaded(tmp_path, **arrays), tensors, [Tensor((None, 10))])
-    assert "accel" in caught.value.mend
-    arrays = {"x_test": images(4), "y_test.kind": Y, "y_test.color": Y}
+def test_one_name_that_the_model_lacks_is_taken_for_the_one_left_and_two_are_refused(tmp_path):
+    one, other = images(4), images(4) + 1
+    arrays = {"x_test.accelerometer": one, "x_test.gyro": other, "y_test.kind": Y, "y_test.color": Y[::-1]}
+    inputs = [Tensor((None, 4), "serving_default_gyro:0"), Tensor((None, 4), "serving_default_accel:0")]
     outputs = [Tensor((None, 10), "colour"), Tensor((None, 10), "kind")]
-    with pytest.raises(DataError, match="calls an output 'color'") as caught:
-        match(loaded(tmp_path, **arrays), [Tensor((None, 4))], outputs)
-    assert caught.value.mend == "did you mean 'colour'?"
+    found = match(loaded(tmp_path, **arrays), inputs, outputs)
+    assert [x[0, 0] for x in found.part("test").array()] == [other[0, 0], one[0, 0]]
+    assert found.labelled_outputs == (1, 0)
+    assert "of the inputs 'accelerometer' is taken for 'accel'" in found.warnings[0]
+    assert "of the labels 'color' is taken for 'colour'" in found.warnings[1]
+    three = [*inputs, Tensor((None, 4), "magnet")]
+    arrays = {"x_test.accelerometer": one, "x_test.gyro": other, "x_test.magnetometer": one, "y_test": Y}
+    with pytest.raises(DataError, match="calls an input 'accelerometer', the model has gyro, accel, magnet") as caught:
+        match(loaded(tmp_path, **arrays), three, [Tensor((None, 10))])
+    assert "accel" in caught.value.mend
+
+
+def test_names_of_a_model_that_data_was_matched_to_say_nothing_to_another(tmp_path):
+    arrays = {"x_test.image": images(4), "x_test.args_1": images(4) + 1, "y_test": Y}
+    first = [Tensor((None, 4), "image"), Tensor((None, 4), "args_1")]
+    found = match(loaded(tmp_path, **arrays), first, [Tensor((None, 10))])
+    second = [
+        Tensor((None, 4), "input_layer_1"),
+        Tensor((None, 4), "image"),
+    ]
+    again = match(found, second, [Tensor((None, 10))])
+    assert again.warnings == found.warnings
 
 
 def test_integer_inputs_stay_integers_and_quantized_ones_are_real(tmp_path):

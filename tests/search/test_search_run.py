@@ -244,10 +244,25 @@ def test_an_artifact_that_was_moved_away_is_laid_again_as_it_was(
     for place in (0, -1):
         assert Artifact.load(out / again.front[place].folder).manifest.sha256 == again.front[place].point.sha256
     assert again.front == searched[0].front
+    assert [path.name.rpartition("-")[0] for path in (out / "changed").iterdir()] == [last.name], "with no file in it"
     for folder in (first, out / "work" / "front"):
         shutil.rmtree(folder)
-    with pytest.raises(OutputError, match="was moved away, and so was its copy"):
-        search_recipes(blobs / "blobs.keras", **words)
+    search_recipes(blobs / "blobs.keras", **words)
+    assert Artifact.load(first).manifest.sha256 == again.front[0].point.sha256, "made anew"
+
+
+def test_another_search_in_the_folder_takes_nothing_away(
+    searched: tuple[Found, Path], blobs: Path, tmp_path: Path
+) -> None:
+    """It finds the same files, and may refuse what the first one kept."""
+    found, out = searched[0], tmp_path / "out"
+    shutil.copytree(searched[1], out, symlinks=True)
+    names = [(Recipe.parse(one.point.recipe).slug, one.point.sha256) for one in found.front]
+    with shelf(out, "strict") as other:
+        other.keep_only([], names)
+    assert not list((out / "front").iterdir())
+    with shelf(out) as place:
+        assert all(place.restore(*name) for name in names)
 
 
 def test_what_others_finish_while_the_shelf_is_tidied_stays(
@@ -279,30 +294,32 @@ def test_what_others_finish_while_the_shelf_is_tidied_stays(
 
 def test_a_format_that_could_only_be_beaten_is_not_tried(searched: tuple[Found, Path]) -> None:
     kept = searched[0].front[0].point
-    one = Tried(3, kept.recipe, {}, 1.0, cost=kept.cost, point=kept)
+    one = Tried(3, kept.recipe, {"format": "float16"}, 1.0, cost=kept.cost, point=kept)
     findings = SimpleNamespace(front=lambda: (kept,), download=False)
     loop: Any = SimpleNamespace(trials=SimpleNamespace(finished=lambda: [one]), findings=findings)
 
     def outdone(size: int, **others: Any) -> str:
-        trial: Any = SimpleNamespace(**{"trained_by": 3, "choices": {}, "recipe": "float16", **others})
+        named = {"trained_by": 3, "choices": {"format": "int8"}, "recipe": "float32", **others}
+        trial: Any = SimpleNamespace(**named)
         return Search._outdone(loop, trial, msgspec.structs.replace(kept.cost, file_bytes=kept.cost.file_bytes + size))
 
     assert outdone(1) == f"would be beaten by {kept.recipe} if it lost what its network did"
     assert not outdone(-1)
     assert not outdone(1, trained_by=None)
-    assert not outdone(1, choices={"qat": True}), "training may bring it back"
+    assert not outdone(1, choices={"format": "int8", "qat": True}), "training may bring it back"
+    assert not outdone(1, choices={"format": "float32"}), "which may lose less"
 
 
 def test_a_file_is_kept_that_another_equals_which_ended_before_it(searched: tuple[Found, Path]) -> None:
     """Of equals the first number is on the front, whichever ended first."""
 
-    def makings(_: Recipe) -> None:
+    def lay(_: Recipe) -> None:
         raise LookupError("it is made")
 
     point = searched[0].front[0].point
     other = msgspec.structs.replace(point, recipe="float16:no-rewrite")
     limits = (searched[0].budget, searched[0].floor)
-    findings: Any = SimpleNamespace(_points=lambda: [other], _limits=limits, rungs=SimpleNamespace(makings=makings))
+    findings: Any = SimpleNamespace(_points=lambda: [other], _limits=limits, _lay=lay)
     with pytest.raises(LookupError, match="it is made"):
         Findings.shelve(findings, Recipe.parse("int8"), point)
 

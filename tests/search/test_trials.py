@@ -249,6 +249,32 @@ def test_the_floor_is_looked_for_by_halving_before_the_sampler_draws(tmp_path: P
     assert networks[:4] == [50, 70, 60, 65]
 
 
+def test_two_workers_do_not_try_one_size_at_the_same_time(tmp_path: Path) -> None:
+    trials = Trials(local(tmp_path), "search", SPACE, alone=False)
+    trials.begin({"model": "m"}, [])
+    for scheme in ("float32", "int8"):
+        taken = {
+            "format": scheme,
+            "shrink": "channels",
+            "smaller": 50,
+            **({"calibration": "mse"} if scheme == "int8" else {}),
+        }
+        trials._study.enqueue_trial(taken)
+        trials.run(accepting([]))
+    between = trials._between(trials._known())
+    assert between is not None
+    assert between["smaller"] == 70
+    meanwhile: list[Choices | None] = []
+
+    def judge(trial: Trial) -> Sequence[float]:
+        meanwhile.append(trials._between(trials._known()))
+        return judged(trial)
+
+    trials._study.enqueue_trial(between)
+    trials.run(judge)
+    assert meanwhile == [None]
+
+
 def test_each_worker_tries_the_formats_of_networks_that_are_on_its_own_disk(tmp_path: Path) -> None:
     """After it was started again, too; what one process trained before there were several is on all their disks."""
 
