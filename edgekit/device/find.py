@@ -55,12 +55,17 @@ def find_device(
 
 
 def refuse_same(addresses: Iterable[str]) -> None:
-    """Raise InputError for a device that is named twice, as by its name and by its address."""
-    seen: dict[object, str] = {}
+    """Raise InputError for a device that is named twice, as by its name and by its address.
+
+    Entries with another Python or cache folder there are others, which take turns.
+    """
+    seen: list[tuple[object, Entry, str]] = []
     for address in addresses:
-        first = seen.setdefault(parse_address(_entry(address).address), address)
-        if first != address:
+        entry = _entry(address)
+        place, rest = parse_address(entry.address), structs.replace(entry, address="")
+        if first := next((name for *known, name in seen if known == [place, rest]), None):
             raise InputError(f"{first} and {address} are one device", "name it once: one run at a time has a device")
+        seen.append((place, rest, address))
 
 
 def _there(device: str, named: str | None) -> Path | None:

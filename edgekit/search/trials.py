@@ -302,7 +302,9 @@ class Trials:
             kept = {one.params["smaller"] for one in way if one.number in accepted and "smaller" in one.params}
             refused = {one.params["smaller"] for one in way if "smaller" in one.params} - kept
             found = self.space.between(best.params, kept, refused)
-            if found and not any(all(one.get(key) == found[key] for key in ("shrink", "smaller")) for one in tried):
+            if not found or self.space.phrase(found) in known:
+                continue
+            if not any(all(one.get(key) == found[key] for key in ("shrink", "smaller")) for one in tried):
                 return found
         return None
 
