@@ -125,9 +125,9 @@ def packages():
 
 
 def listing(folder):
-    """Names in a folder, newest first, not more than 2000."""
+    """Names in a folder, newest first."""
     rows = [(entry.stat().st_mtime, entry.name) for entry in os.scandir(folder)]
-    return [name for _, name in sorted(rows, reverse=True)[:2000]]
+    return [name for _, name in sorted(rows, reverse=True)]
 
 
 # ---------------------------------------------------------------- the session
@@ -147,11 +147,14 @@ class Session:
         self.files, self.runtimes, runs = (os.path.join(self.cache, name) for name in ("files", "runtimes", "runs"))
         for folder in (self.files, self.runtimes, runs):
             os.makedirs(folder, mode=0o700, exist_ok=True)
-        self.seize(os.path.join(tempfile.gettempdir(), "edgekit.lock"), time.monotonic() + request["wait"])
+        lock = request.get("lock") or os.path.join(tempfile.gettempdir(), "edgekit.lock")
+        self.seize(lock, time.monotonic() + request["wait"])
+        mark = os.uname().nodename + "@"  # boards may share a home; the sign is in no name of a host
         for left in os.listdir(runs):  # of a session that was killed, or ended with the power
-            shutil.rmtree(os.path.join(runs, left), ignore_errors=True)
+            if left.startswith(mark):
+                shutil.rmtree(os.path.join(runs, left), ignore_errors=True)
         self.evict()
-        self.scratch = tempfile.mkdtemp(dir=runs)
+        self.scratch = tempfile.mkdtemp(prefix=mark, dir=runs)
         self.line.answer(
             version=1,
             python=list(sys.version_info[:3]),
@@ -163,17 +166,19 @@ class Session:
             files_folder=self.files,
             runtimes_folder=self.runtimes,
             scratch=self.scratch,
-            files=listing(self.files),
-            runtimes=listing(self.runtimes),
+            files=listing(self.files)[:2000],
+            runtimes=listing(self.runtimes)[:2000],
         )
 
     def seize(self, path, deadline):
         """Lock the device: one run at a time, whoever the user is."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             self.lock = os.open(path, flags)
         except FileNotFoundError:
             self.lock = os.open(path, flags | os.O_CREAT, 0o644)
+            os.fchmod(self.lock, 0o644)  # for every user, whatever the umask
         while True:
             try:
                 return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

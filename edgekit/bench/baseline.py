@@ -37,6 +37,7 @@ _KEYS: tuple[Callable[[Measured], str], ...] = (
 _ENOUGH = 6  # from here on the interval of order statistics reaches 95 %
 _HOW_LONG = {"min_runs", "max_runs", "min_seconds", "max_seconds", "warm_up", "precision", "runtime", "meter"}
 _MACHINE = ("board", "processor", "architecture", "system", "cores", "usable_cores")
+NATIVE_METRICS = ("p50", "load", "first", "size")  # what is known from benchmark_model
 _PHONE = ("model", "soc", "android", "architecture", "cores")
 
 
@@ -66,12 +67,32 @@ def judge(
     Raises InputError for a change without a baseline, a model that is not in it, unlike settings, or a metric that a
     measurement does not have.
     """
+    verdicts, faults = judge_each(measured, limits, baseline, force)
+    if faults:
+        raise faults[0]
+    return verdicts
+
+
+def judge_each(
+    measured: Sequence[Measured], limits: Sequence[Limit], baseline: Results | None = None, force: bool = False
+) -> tuple[tuple[Verdict, ...], tuple[InputError, ...]]:
+    """As `judge`, but a model on a device that cannot be judged stops no other: its error is given back.
+
+    Raises InputError for a change without a baseline.
+    """
     if baseline is None:
         refuse_changes(limits)
-    groups: dict[tuple[str, str], list[Measured]] = {}
+    groups: dict[tuple[str, ...], list[Measured]] = {}
     for one in measured:
-        groups.setdefault((one.model.name, one.device), []).append(one)
-    return tuple(verdict for group in groups.values() for verdict in _judged(group, limits, baseline, force))
+        groups.setdefault((one.model.name, one.model.sha256, str(settings(one))), []).append(one)
+    verdicts: list[Verdict] = []
+    faults: list[InputError] = []
+    for group in groups.values():
+        try:
+            verdicts += list(_judged(group, limits, baseline, force))
+        except InputError as fault:
+            faults.append(fault)
+    return tuple(verdicts), tuple(faults)
 
 
 def refuse_changes(limits: Sequence[Limit]) -> None:
@@ -157,9 +178,15 @@ def _joined(column: Sequence[Interval]) -> Interval:
 def like(one: Measured, baseline: Results, force: bool = False) -> list[Measured]:
     """The measurements of a baseline that may be compared with this one; the least unlike where that is forced.
 
-    Raises InputError where the model is not there, or all that is there was measured under other settings.
+    Raises InputError where the model is not there, not on this device, or only as measured under other settings.
     """
     same = same_model(one, baseline)
+    known = sorted({other.device for other in same})
+    if one.device not in known and not force:
+        raise InputError(
+            f"{one.model.name}: the baseline has nothing of {one.device}, only of {', '.join(known)}",
+            "measure it there, too, and join the files (`edgekit results merge`); --force compares with another device",
+        )
     differences = [unlike(one, other) for other in same]
     least = min(map(len, differences))
     if least and not force:
@@ -177,21 +204,21 @@ def same_model(one: Measured, baseline: Results) -> list[Measured]:
     Raises InputError if there is none that was measured the same way, or the name of the file fits several models.
     """
     every: list[Measured] = [*baseline.measurements, *baseline.native]
-    for key in _KEYS:
-        same = [other for other in every if type(other) is type(one) and key(other) == key(one)]
-        here = [other for other in same if other.device == one.device] or same
-        names = sorted({other.model.name for other in here})
-        if len(names) > 1 and len({other.model.sha256 for other in here}) > 1:
+    for among in ([other for other in every if other.device == one.device], every):
+        for key in _KEYS:
+            same = [other for other in among if type(other) is type(one) and key(other) == key(one)]
+            names = sorted({other.model.name for other in same})
+            if len(names) > 1 and len({other.model.sha256 for other in same}) > 1:
+                raise InputError(
+                    f"{one.model.name} fits {', '.join(names)} of the baseline", "give the path as it was then"
+                )
+            if same:
+                return same
+        if foreign := next((other for other in among if any(key(other) == key(one) for key in _KEYS)), None):
             raise InputError(
-                f"{one.model.name} fits {', '.join(names)} of the baseline", "give the path as it was then"
+                f"{one.model.name} on {one.device} was measured by {_way(one)}, for the baseline by {_way(foreign)}",
+                "the two are not comparable: measure the baseline again the way that is used now",
             )
-        if here:
-            return here
-    if foreign := next((other for other in every if any(key(other) == key(one) for key in _KEYS)), None):
-        raise InputError(
-            f"{one.model.name} on {one.device} was measured by {_way(one)}, for the baseline by {_way(foreign)}",
-            "the two are not comparable: measure the baseline again the way that is used now",
-        )
     known = {other.model.name for other in every}
     raise InputError(
         f"{one.model.name} is not in the baseline",

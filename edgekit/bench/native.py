@@ -36,7 +36,7 @@ def measure_native(
 
     Raises InputError for a plan that the tool cannot follow, ModelError, RunError for what it ends with, DeviceError.
     """
-    _refuse_impossible(plan)
+    refuse_impossible(plan)
     data = flatbuffer.read_bytes(model)
     open_runnable(data, str(model), plan.delegate)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -59,7 +59,8 @@ def measure_native(
     )
 
 
-def _refuse_impossible(plan: Plan) -> None:
+def refuse_impossible(plan: Plan) -> None:
+    """Raise InputError for a plan that the tool cannot follow."""
     if plan.runtime != "auto":
         raise InputError("benchmark_model has its own runtime", "leave --runtime out")
     if plan.precision is not None or plan.with_io or plan.meter is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from importlib import metadata
 from statistics import median
 from typing import Annotated, Literal
 
@@ -322,8 +324,42 @@ class Results(Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def from_json(cls, data: bytes, name: str = "results") -> Results:
-        """Read a file's bytes. Raises InputError naming the first thing that does not fit."""
+        """Read a file's bytes. Raises InputError naming the first thing that does not fit, or the newer edgekit."""
         try:
             return msgspec.json.decode(data, type=cls)
         except (msgspec.MsgspecError, ValueError, RecursionError) as cause:
+            _refuse_newer(data, name)
             raise InputError(f"{name}: not a results file: {cause}", "give a file written by `benchmark -o`") from None
+
+
+class _Stamp(Struct, frozen=True):
+    """Who wrote a measurement, whatever else is in it."""
+
+    edgekit: Line
+    format_version: int = 1
+
+
+class _Stamps(Struct, frozen=True):
+    measurements: tuple[_Stamp, ...]
+    native: tuple[_Stamp, ...] = ()
+    format_version: int = 1
+
+
+def _refuse_newer(data: bytes, name: str) -> None:
+    """Raise InputError for results of a later format or a later edgekit, naming both."""
+    try:
+        found = msgspec.json.decode(data, type=_Stamps)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return
+    stamps, here = (*found.measurements, *found.native), metadata.version("edgekit")
+    number = max([found.format_version, *(one.format_version for one in stamps)])
+    writer = max((one.edgekit for one in stamps), key=_numbers, default="of another release")
+    if number > 1 or _numbers(writer) > _numbers(here):
+        raise InputError(
+            f"{name}: written by edgekit {writer} (format {number}), this is {here} (format 1)",
+            "upgrade edgekit here",
+        )
+
+
+def _numbers(release: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d{1,9}", release)]

@@ -34,14 +34,14 @@ from edgekit.bench.statistics import Summary, summarize
 from edgekit.cli.benchmark_gates import demand_delegate, refuse_disturbed, refuse_for_phones, refuse_unused_tool
 from edgekit.cli.common import emit, file_names, json_option, progress, refuse_place, results_only, say
 from edgekit.cli.device_option import device_option, unique
-from edgekit.cli.gate_options import GateOptions, gate_options, render_verdicts
+from edgekit.cli.gate_options import GateOptions, gate_options, render_verdicts, say_faults
 from edgekit.cli.model_options import collect, data_options, trust_option
 from edgekit.cli.native_table import render_native
 from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device, refuse_same
 from edgekit.device.protocol import Device
-from edgekit.errors import DeviceError, EdgekitError, InputError, MissingDependency, OutputError
+from edgekit.errors import DeviceError, EdgekitError, MissingDependency, OutputError
 from edgekit.new_file import write_new
 from edgekit.report.table import Write, render_table
 from edgekit.tflite import flatbuffer
@@ -182,7 +182,7 @@ def command(
     refuse_same(addresses)
     places = [find_device(where, plan.runtime, progress, benchmark_model, native) for where in addresses]
     refuse_unused_tool(places, benchmark_model)
-    refuse_for_phones(places, single_runs)
+    refuse_for_phones(places, single_runs, plan, gate.limits)
     most = timeout or 600 + (0 if plan.fixed_runs else plan.max_seconds)
     taken = _Taken(tuple(place.name for place in places), models * gate.processes, plan, most, retries, samples)
     try:
@@ -196,21 +196,19 @@ def command(
     progress("")
     failures = tuple(Failure(one.device, one.error.problem, one.error.mend, one.model) for one in failed)
     rows = tuple(row_of(one, require_delegate is not None) for one in results.measurements)
-    report = Report(rows, results.native, failures)
     try:
         _write(results, output, overwrite)
-        verdicts = gate.judge([*results.measurements, *results.native])
-    except InputError:
-        _show(report, as_json)  # minutes of measuring are not lost to a full disk, or a baseline that does not fit
-        raise
-    _show(replace(report, verdicts=verdicts), as_json)
+    finally:  # minutes of measuring are not lost to a full disk
+        verdicts, faults = gate.judge([*results.measurements, *results.native])
+        show(Report(rows, results.native, failures, verdicts), as_json)
+        say_faults(faults)
     if failed:
         raise click.exceptions.Exit(failed[0].error.exit_code)
     if require_delegate is not None:
         demand_delegate(results, require_delegate)
     if strict:
         refuse_disturbed(results)
-    gate.accept(verdicts, "measure longer (--seconds), or use `edgekit compare`")
+    gate.accept(verdicts, "measure longer (--seconds), or use `edgekit compare`", faults)
 
 
 class _Failed(NamedTuple):
@@ -295,14 +293,15 @@ def _rescue(results: Results, output: Path | None, overwrite: bool, as_json: boo
         say(f"error: {error}")
         output = None
     if output is None:
-        _show(Report(tuple(map(row_of, results.measurements)), results.native), as_json)
+        show(Report(tuple(map(row_of, results.measurements)), results.native), as_json)
     else:
         count = len(results.measurements) + len(results.native)
         say(f"measured before the interruption: {count}, kept in {output}")
 
 
-def _show(report: Report, as_json: bool) -> None:
-    emit(report, as_json, render)
+def show(report: Report, as_json: bool, write: Write = render_table) -> None:
+    """Print a report, and to standard error what a reader of it should know and what failed."""
+    emit(report, as_json, lambda found: render(found, write))
     if not as_json:
         names = _names(report)
         lines = [f"{_where(row, report)}{names[row.model]}: {words}" for row in report.rows for words in row.warnings]
@@ -347,7 +346,7 @@ def render(report: Report, write: Write = render_table) -> str:
     if report.native:
         tables.append(render_native(report.native, write))
     if report.verdicts:
-        tables.append(render_verdicts(report.verdicts))
+        tables.append(render_verdicts(report.verdicts, write))
     return "\n\n".join(tables) or "nothing was measured"
 
 

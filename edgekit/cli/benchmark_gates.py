@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgekit.bench.baseline import NATIVE_METRICS
 from edgekit.bench.delegation import Demand, unmet
 from edgekit.bench.disturbances import disturbances, passing
+from edgekit.bench.native import refuse_impossible
+from edgekit.bench.plan import Plan
 from edgekit.bench.result import Measurement, NativeMeasurement, Results
 from edgekit.device.adb import AdbPhone
 from edgekit.device.protocol import Device
 from edgekit.errors import GateError, InputError
+from edgekit.limit import Limit
 
 
-def refuse_for_phones(places: Sequence[Device], given: Mapping[str, bool]) -> None:
-    """Raise InputError for a given option that a phone's `benchmark_model` cannot follow.
+def refuse_for_phones(
+    places: Sequence[Device], given: Mapping[str, bool], plan: Plan | None = None, limits: Sequence[Limit] = ()
+) -> None:
+    """Raise InputError for an option, a plan or a limit that a phone's `benchmark_model` cannot follow.
 
     It makes its own inputs, and prints no single runs that could be judged.
     """
@@ -23,6 +29,18 @@ def refuse_for_phones(places: Sequence[Device], given: Mapping[str, bool]) -> No
         raise InputError(
             f"{phones[0]} is measured by benchmark_model, which cannot follow {', '.join(options)}",
             "leave that out; or leave --benchmark-model out, where the phone has Python with numpy and ai-edge-litert",
+        )
+    if phones and plan is not None:
+        try:
+            refuse_impossible(plan)
+        except InputError as fault:
+            raise InputError(f"{phones[0]}: {fault.problem}", fault.mend) from None
+    unknown = [limit.text for limit in limits if limit.metric not in NATIVE_METRICS]
+    if phones and unknown:
+        known = f"{', '.join(NATIVE_METRICS[:-1])} or {NATIVE_METRICS[-1]}"
+        raise InputError(
+            f"{phones[0]} is measured by benchmark_model, which tells nothing for {', '.join(unknown)}",
+            f"gate phones in a command of their own, with {known}",
         )
 
 

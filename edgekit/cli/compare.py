@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from edgekit.cli.gate_options import GateOptions, fail_undecided_option, limit_o
 from edgekit.cli.plan_options import run_options
 from edgekit.compare import METRICS, Agreement, Comparison, compare_models, judge
 from edgekit.device.find import find_device
+from edgekit.errors import InputError
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_count, format_seconds
 
@@ -54,6 +56,7 @@ def command(
     """Compare A and B: size, operators, contract, outputs on the same random inputs, latency taken in turns."""
     if fail_undecided and not fail_if:
         raise click.UsageError("--fail-undecided goes with --fail-if: say --fail-if 'ratio>1.05'")
+    _refuse_results(a, b)
     gate = GateOptions(limits_of(fail_if, METRICS), strict=fail_undecided)
     progress("comparing")
     with find_device(device, plan.runtime, progress, native=False) as place:
@@ -64,6 +67,17 @@ def command(
     for words in () if as_json else result.warnings:
         say(f"warning: {words}")
     gate.accept(result.verdicts, "give more --processes")
+
+
+def _refuse_results(a: Path, b: Path) -> None:
+    """Raise InputError for a file of `benchmark -o`, naming the command that holds two of them against each other."""
+    for path in (a, b):
+        with suppress(OSError), path.open("rb") as file:
+            if file.read(16) == b'{"measurements":':
+                raise InputError(
+                    f"{path} has results, and is no model",
+                    f"`edgekit results show {b} --baseline {a} --fail-if 'p50>+5%'` holds B against A",
+                )
 
 
 def render(result: Comparison) -> str:

@@ -15,6 +15,7 @@ from edgekit.cli.device_option import names
 from edgekit.device.adb import AdbPhone
 from edgekit.device.devices_file import Entry, devices_path, load_devices
 from edgekit.device.find import find_device, find_phone, tool_for
+from edgekit.device.remote import RemoteDevice
 from edgekit.errors import MissingDependency
 from edgekit.report.table import render_table
 from edgekit.units import format_bytes, format_count
@@ -31,11 +32,15 @@ class Bare(Struct, frozen=True):
 
 
 class Checked(Struct, frozen=True):
-    """What `edgekit devices check --json` prints; `description` is null for a phone without Python, `bare` else."""
+    """What `edgekit devices check --json` prints; `description` is null for a phone without Python, `bare` else.
+
+    `bits` are those of a remote device's Python: a 64-bit kernel may carry a 32-bit system.
+    """
 
     device: str
     description: Description | None
     bare: Bare | None = None
+    bits: int | None = None
     format_version: int = 1
 
 
@@ -76,7 +81,8 @@ def check_command(name: str, as_json: bool) -> None:
     """
     try:
         with find_device(name, say=progress, native=False) as device:
-            found = Checked(device.name, describe(device))
+            bits = device.hello.bits if isinstance(device, RemoteDevice) else None
+            found = Checked(device.name, describe(device), bits=bits)
     except MissingDependency as lack:
         phone = find_phone(name)
         if phone is None:
@@ -106,19 +112,20 @@ def _render_list(entries: dict[str, Entry]) -> str:
 def _render_check(found: Checked) -> str:
     rows: tuple[tuple[str, str], ...] = (("device", found.device),)
     if found.description is not None:
-        rows += _rows(found.description)
+        rows += _rows(found.description, found.bits)
     if found.bare is not None:
         rows += _rows_of_phone(found.bare)
     width = max(len(key) for key, _ in rows)
     return "\n".join(f"{key.ljust(width)}  {value}" for key, value in rows)
 
 
-def _rows(description: Description) -> tuple[tuple[str, str], ...]:
+def _rows(description: Description, bits: int | None) -> tuple[tuple[str, str], ...]:
     machine = description.machine
+    other = f", {bits}-bit system" if bits == 32 and "64" in machine.architecture else ""
     return (
         ("board", machine.board or "-"),
         ("processor", machine.processor or "-"),
-        ("architecture", machine.architecture),
+        ("architecture", machine.architecture + other),
         ("cores", f"{machine.cores}, {machine.usable_cores} usable"),
         ("memory", format_bytes(machine.memory_bytes)),
         ("kernel", f"{machine.system} {machine.kernel}"),

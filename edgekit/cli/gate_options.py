@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -11,12 +11,13 @@ from typing import Any, TypeVar, cast
 import click
 
 from edgekit import compare
-from edgekit.bench.baseline import METRICS, Measured, Verdict, judge, refuse_changes
-from edgekit.bench.result import Results
+from edgekit.bench.baseline import METRICS, Measured, Verdict, judge_each, like, refuse_changes
+from edgekit.bench.disturbances import disturbances
+from edgekit.bench.result import Measurement, Results
 from edgekit.cli.common import file_names, say
 from edgekit.errors import GateError, InputError
 from edgekit.limit import BYTES, SECONDS, Limit, Units, parse_limit
-from edgekit.report.table import render_table
+from edgekit.report.table import Write, render_table
 from edgekit.units import format_bytes, format_seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,12 +38,18 @@ class GateOptions:
     strict: bool = False
     processes: int = 1
 
-    def judge(self, measured: Sequence[Measured]) -> tuple[Verdict, ...]:
-        """The verdicts on what was measured."""
-        return judge(measured, self.limits, self.baseline, self.force)
+    def judge(self, measured: Sequence[Measured]) -> tuple[tuple[Verdict, ...], tuple[InputError, ...]]:
+        """The verdicts on what was measured, and why some of it cannot be judged; says what to know of the baseline."""
+        if self.baseline is not None:
+            for words in dict.fromkeys(_told(measured, self.baseline, self.force)):
+                say(f"warning: {words}")
+        return judge_each(measured, self.limits, self.baseline, self.force)
 
-    def accept(self, verdicts: Sequence[Verdict], longer: str) -> None:
-        """Say what could not be decided, and how it could be (`longer`). Raises GateError for what is not accepted."""
+    def accept(self, verdicts: Sequence[Verdict], longer: str, faults: Sequence[InputError] = ()) -> None:
+        """Say what could not be decided, and how it could be (`longer`).
+
+        Raises GateError for what is not accepted, else ends the command as the first of `faults`, which were said.
+        """
         held = (one for one in verdicts if one.limit.needs_baseline and one.baseline_processes == 1)
         for model in dict.fromkeys(one.model for one in held):
             say(f"warning: {model} was measured in one process for the baseline: {_ALONE}")
@@ -54,6 +61,29 @@ class GateOptions:
         if failed:
             told = "; ".join(f"{one.model} {one.limit.text}: {found(one)}" for one in failed)
             raise GateError(f"not accepted: {told}", "see what changed, or move the limit or the baseline")
+        if faults:
+            raise click.exceptions.Exit(faults[0].exit_code)
+
+
+def say_faults(faults: Sequence[InputError]) -> None:
+    """Say why some of what was measured cannot be judged."""
+    for fault in faults:
+        say(f"error: {fault}")
+
+
+def _told(measured: Sequence[Measured], baseline: Results, force: bool) -> Iterator[str]:
+    """What disturbed those of the baseline that are compared with, and which are of another device."""
+    for one in measured:
+        try:
+            known = like(one, baseline, force)
+        except InputError:
+            continue  # judging it says so
+        for other in known:
+            name = Path(other.model.name).name
+            if other.device != one.device:
+                yield f"{name} on {one.device} is held against what was measured on {other.device}"
+            for words in disturbances(other) if isinstance(other, Measurement) else ():
+                yield f"baseline of {name} on {other.device}: {words}"
 
 
 fail_undecided_option = click.option(
@@ -67,6 +97,12 @@ def limit_option(example: str) -> Callable[[F], F]:
 
 
 def gate_options(function: F) -> F:
+    """`--processes` and what `verdict_options` adds, for a command that measures."""
+    processes = click.option("--processes", type=click.IntRange(1, 1000), help=_PROCESSES_HELP)
+    return processes(verdict_options(function))
+
+
+def verdict_options(function: F) -> F:
     """`--fail-if`, `--baseline`, `--force`, `--fail-undecided`; the command gets them as `gate: GateOptions`."""
 
     @functools.wraps(function)
@@ -76,7 +112,7 @@ def gate_options(function: F) -> F:
         baseline: Path | None,
         force: bool,
         fail_undecided: bool,
-        processes: int | None,
+        processes: int | None = None,
         **others: Any,
     ) -> Any:
         if not fail_if and (baseline or force or fail_undecided):
@@ -91,7 +127,6 @@ def gate_options(function: F) -> F:
         return function(gate=GateOptions(limits, known, force, fail_undecided, count), **others)
 
     options = (
-        click.option("--processes", type=click.IntRange(1, 1000), help=_PROCESSES_HELP),
         limit_option(f"'p90>+5%', 'p90>12ms', 'peak>+3MiB' holds ({', '.join(METRICS)})"),
         click.option("--baseline", type=click.Path(path_type=Path), help="Results of `benchmark -o` to compare with."),
         click.option("--force", is_flag=True, help="Compare with a baseline of other settings."),
@@ -116,7 +151,7 @@ def read_results(path: Path) -> Results:
     return Results.from_json(data, str(path))
 
 
-def render_verdicts(verdicts: Sequence[Verdict]) -> str:
+def render_verdicts(verdicts: Sequence[Verdict], write: Write = render_table) -> str:
     """A table, one row a limit and model."""
     devices = len({one.device for one in verdicts}) > 1
     names = file_names(one.model for one in verdicts)
@@ -133,7 +168,7 @@ def render_verdicts(verdicts: Sequence[Verdict]) -> str:
         )
         for one in verdicts
     ]
-    return render_table(header, rows)
+    return write(header, rows)
 
 
 def found(one: Verdict) -> str:

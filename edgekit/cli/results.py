@@ -8,9 +8,9 @@ import click
 
 from edgekit.bench.merge import merge
 from edgekit.bench.result import Results
-from edgekit.cli.benchmark import Report, render, row_of
-from edgekit.cli.common import emit, json_option, print_schema, refuse_ending, say
-from edgekit.cli.gate_options import read_results
+from edgekit.cli.benchmark import Report, row_of, show
+from edgekit.cli.common import json_option, print_schema, refuse_ending, say
+from edgekit.cli.gate_options import GateOptions, read_results, say_faults, verdict_options
 from edgekit.errors import InputError
 from edgekit.new_file import write_new
 from edgekit.report.table import render_markdown, render_table
@@ -29,19 +29,26 @@ def command() -> None:
 @files_argument
 @click.option("--csv", "form", flag_value="csv", help="One row a measurement, base units, every statistic.")
 @click.option("--markdown", "form", flag_value="markdown", help="The tables as Markdown.")
+@verdict_options
 @json_option
-def show_command(files: tuple[Path, ...], form: str | None, as_json: bool) -> None:
-    """The tables that `edgekit benchmark` printed, of one or more results files together."""
+def show_command(files: tuple[Path, ...], form: str | None, gate: GateOptions, as_json: bool) -> None:
+    """The tables that `edgekit benchmark` printed, of one or more results files together.
+
+    With --fail-if they are held against limits, and against those of a --baseline, with nothing measured again.
+    """
     if form and as_json:
         raise click.UsageError(f"give --{form} or --json, not both")
     results = _together(files)
+    verdicts, faults = gate.judge([*results.measurements, *results.native])
     if form == "csv":
         from edgekit.report.results_csv import results_csv
 
         click.echo(results_csv(results), nl=False)
-        return
-    report = Report(tuple(map(row_of, results.measurements)), results.native)
-    emit(report, as_json, lambda found: render(found, render_markdown if form == "markdown" else render_table))
+    else:
+        report = Report(tuple(map(row_of, results.measurements)), results.native, verdicts=verdicts)
+        show(report, as_json, render_markdown if form == "markdown" else render_table)
+    say_faults(faults)
+    gate.accept(verdicts, "measure longer (`edgekit benchmark --seconds`), or use `edgekit compare`", faults)
 
 
 @command.command("merge", short_help="One file for a fleet.")

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
@@ -23,7 +24,7 @@ from edgekit.device.channel import TOO_OLD, Channel, far_end_words
 from edgekit.device.printable import last_line, printable
 from edgekit.device.process import run_bounded
 from edgekit.device.protocol import MOST_PULLED_BYTES, Completed
-from edgekit.device.remote import RemoteDevice, RemoteOptions, sha256_of
+from edgekit.device.remote import BUSY, RemoteDevice, RemoteOptions, sha256_of
 from edgekit.errors import DeviceBusy, DeviceError, EdgekitError, MissingDependency
 
 CACHE = "/data/local/tmp/edgekit"
@@ -31,6 +32,7 @@ _PUSH_SECONDS = 600.0
 _ANSWER_SECONDS = 60.0
 _SAID_BYTES = 2**20
 _GONE_SECONDS = 0.5
+_KEPT_DAYS = 30  # unused, on a phone where no Python looks how much is kept
 
 
 class AdbDevice(RemoteDevice):
@@ -48,20 +50,26 @@ class AdbDevice(RemoteDevice):
         if options.cache is None:
             options = msgspec.structs.replace(options, cache=CACHE)
         argv = [*adb_words(address), "shell", "-T", far_end_words(options.python)]
-        super().__init__(label, lambda: Channel(argv, label, lambda *how: _far_end_error(label, *how)), options, say)
+        lock = f"{CACHE}/lock"  # which an AdbPhone has, too
+        super().__init__(
+            label, lambda: Channel(argv, label, lambda *how: _far_end_error(label, *how)), options, say, lock
+        )
 
 
 class AdbPhone:
     """A phone without Python: files and commands only; open inside its `with` block only.
 
-    `tool` is a `benchmark_model` of this machine that runs there, if there is one.
+    `tool` gives a `benchmark_model` of this machine that runs there, if there is one; it is asked when the phone is
+    opened, so that a download which fails is a failure of this phone.
 
     One `adb shell` holds a lock on the phone as long as the block lasts; when its input ends, also because the cable
     was pulled, the phone removes this session's folder by itself.
     """
 
-    def __init__(self, address: AdbAddress, tool: Path | None, *, name: str | None = None, wait: float = 60.0) -> None:
-        self.tool = tool
+    def __init__(
+        self, address: AdbAddress, tool: Callable[[], Path] | None, *, name: str | None = None, wait: float = 60.0
+    ) -> None:
+        self._tool = tool
         self.name = name or str(address)
         self._adb = adb_words(address)
         self._wait = wait
@@ -69,6 +77,11 @@ class AdbPhone:
         self._there: set[str] = set()
         self._folder = ""
         self._cancelled = False
+
+    @cached_property
+    def tool(self) -> Path | None:
+        """The tool of this machine, got at the first look. Raises what getting it does."""
+        return None if self._tool is None else self._tool()
 
     @property
     def python(self) -> str:
@@ -101,7 +114,8 @@ class AdbPhone:
                 self._see_connected(done)
                 raise DeviceError(f"{self.name}: {last_line(done.stderr or done.stdout)}", _mend_of(done.stderr))
             self._shell(f"mv {shlex.quote(partial)} {shlex.quote(path)}")
-        if self._shell(f"sha256sum {shlex.quote(path)}").split()[:1] != [digest]:
+        words = f"touch -c {shlex.quote(path)} && sha256sum {shlex.quote(path)}"  # its age is that of its last use
+        if self._shell(words).split()[:1] != [digest]:
             self._shell(f"rm -f {shlex.quote(path)}")
             raise DeviceError(f"{self.name}: a file on the phone has another hash, and was removed", "run it again")
         if keep:
@@ -137,13 +151,14 @@ class AdbPhone:
             holder.kill()
 
     def __enter__(self) -> AdbPhone:
-        """Lock the phone and make the folder of this session."""
+        """Get the tool, lock the phone and make the folder of this session."""
+        _ = self.tool
         self._folder = f"{CACHE}/runs/{uuid4().hex}"
         deadline = time.monotonic() + self._wait
         try:
             while not self._hold():
                 if time.monotonic() >= deadline:
-                    raise DeviceBusy(f"{self.name}: another run has the device", "wait for it to end")
+                    raise DeviceBusy(f"{self.name}: another run has the device", BUSY)
                 time.sleep(0.5)
         except BaseException:
             self._release()
@@ -159,9 +174,12 @@ class AdbPhone:
     def _hold(self) -> bool:
         """Start the shell that holds the lock; False if another one has it."""
         self._refuse_cancelled()
-        script = f"cd {CACHE} && rm -rf runs/*; mkdir {self._folder} && ls files && echo held && cat >/dev/null"
+        sweep = f"rm -rf runs/*; find {CACHE}/files -type f -mtime +{_KEPT_DAYS} -exec rm -f {{}} +"
+        script = f"cd {CACHE} && {sweep}; mkdir {self._folder} && ls files && echo held && cat >/dev/null"
         inside = shlex.quote(f"trap '' HUP; {script}; {self._kill}; rm -rf {self._folder}")
-        words = f"mkdir -p {CACHE}/files {CACHE}/runs && flock -n {CACHE}/lock sh -c {inside}; echo ended $?"
+        # Android's flock takes a descriptor only, and its shell keeps one that `exec 9>` opens from other programs.
+        locked = f"{{ flock -n 9 && sh -c {inside}; }} 9>{CACHE}/lock"
+        words = f"mkdir -p {CACHE}/files {CACHE}/runs && {locked}; echo ended $?"
         self._holder = self._started(words)
         lines = self._first_lines(self._holder)
         if lines[-1:] == ["held"]:

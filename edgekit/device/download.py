@@ -10,6 +10,7 @@ import http.client
 import os
 import re
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +24,7 @@ from edgekit.errors import InputError, MissingDependency
 
 MOST_BYTES = 2**28
 _CHUNK = 2**18
+_ONE_AT_A_TIME = threading.Lock()  # phones that are opened together may have the same tool
 _STALL_SECONDS, _MOST_SECONDS = 30.0, 900.0
 _PINNED = re.compile(r"(https://[^\s#]+)#sha256=([0-9A-Fa-f]{64})")
 
@@ -37,9 +39,10 @@ def tool_file(word: str | Path, say: Callable[[str], None] = lambda text: None) 
         return Path(word).expanduser()
     url, digest = parse_pinned(word)
     kept = cache_folder() / "tools" / digest
-    if not (kept.is_file() and sha256_of(kept) == digest):
-        say(f"downloading {url}")
-        _download(url, digest, kept)
+    with _ONE_AT_A_TIME:
+        if not (kept.is_file() and sha256_of(kept) == digest):
+            say(f"downloading {url}")
+            _download(url, digest, kept)
     return kept
 
 

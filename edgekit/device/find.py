@@ -12,7 +12,7 @@ from edgekit.device.adb import AdbDevice, AdbPhone
 from edgekit.device.address import AdbAddress, SshAddress, parse_address
 from edgekit.device.cache import cache_folder
 from edgekit.device.devices_file import Entry, devices_path, find_entry, host_path
-from edgekit.device.download import tool_file
+from edgekit.device.download import parse_pinned, tool_file
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
 from edgekit.device.ssh import SshDevice
@@ -35,8 +35,8 @@ def find_device(
 
     A phone is an `AdbPhone` if there is a `benchmark_model` for it (given, in the devices file, or in this user's cache
     folder), else it must have Python; so it must where `native` is false, for what that tool cannot do. The tool is a
-    path, or an https address with its digest (`edgekit.device.download`), which is fetched here. Raises InputError for
-    what is neither address nor name, and what `tool_file` raises.
+    path, or an https address with its digest (`edgekit.device.download`), which is fetched when the phone is opened.
+    Raises InputError for what is neither address nor name, and for an address of a tool without a digest.
     """
     entry = _entry(address)
     if wait is not None:
@@ -50,7 +50,9 @@ def find_device(
         return SshDevice(place, entry.options(runtime), name=name, identity=identity, config=config, say=say)
     tool = (benchmark_model or _tool_of(entry) or _kept_tool()) if native else None
     if tool is not None:
-        return AdbPhone(place, tool_file(tool, say), name=name, wait=entry.wait)
+        if "://" in str(tool):
+            parse_pinned(str(tool))
+        return AdbPhone(place, lambda: tool_file(tool, say), name=name, wait=entry.wait)
     return AdbDevice(place, entry.options(runtime), name=name, say=say)
 
 

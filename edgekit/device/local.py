@@ -111,6 +111,7 @@ def _seized(wait: float) -> int:
         lock = os.open(path, flags)
     except FileNotFoundError:
         lock = os.open(path, flags | os.O_CREAT, 0o644)
+        os.fchmod(lock, 0o644)  # for every user, whatever the umask
     deadline = time.monotonic() + wait
     while True:
         try:

@@ -70,7 +70,8 @@ class RemoteDevice:
     """A device reached through a `Channel`, which `connect` makes; open inside its `with` block only.
 
     Models and the agent are kept on the device under their hash, everything else in a folder of this session. Where
-    the device has no runtime, wheels are resolved here and unpacked into a folder of its cache.
+    the device has no runtime, wheels are resolved here and unpacked into a folder of its cache. `lock` is the file
+    there that one run at a time has, by default one in its temporary folder.
     """
 
     def __init__(
@@ -79,9 +80,11 @@ class RemoteDevice:
         connect: Callable[[], Channel],
         options: RemoteOptions | None = None,
         say: Callable[[str], None] = lambda text: None,
+        lock: str | None = None,
     ) -> None:
         self.name = name
         self.options = options or RemoteOptions()
+        self._lock = lock
         self._connect = connect
         self._say = say
         self._channel: Channel | None = None
@@ -156,7 +159,7 @@ class RemoteDevice:
         self._channel = self._connect()
         try:
             self._channel.begin()
-            request = {"do": "hello", "cache": self.options.cache, "wait": self.options.wait}
+            request = {"do": "hello", "cache": self.options.cache, "wait": self.options.wait, "lock": self._lock}
             self._hello = self._call(request, Hello, self.options.wait + _LOST_SECONDS)
             self._provide_runtime()
         except BaseException:
@@ -219,9 +222,10 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+BUSY = "wait for it to end; `wait = SECONDS` in the devices file waits longer"
 _ELSEWHERE = 'name another folder (`cache = "/path"` in the devices file)'
 _MENDS = {
-    "busy": "wait for it to end; `wait = SECONDS` in the devices file waits longer",
+    "busy": BUSY,
     "ENOSPC": f"free space there, or {_ELSEWHERE}",
     "EDQUOT": f"free space there, or {_ELSEWHERE}",
     "EROFS": f"mount it for writing, or {_ELSEWHERE}",

@@ -6,6 +6,7 @@ connection that the user has open is used; none is made. Nothing can ask a quest
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,8 +48,9 @@ class SshDevice(RemoteDevice):
         label = name or str(address)
         options = options or RemoteOptions()
         argv = ssh_argv(address, far_end_words(options.python), identity, config)
+        target = f"{shlex.join(_chosen(identity, config))} {address.words}".lstrip()
         super().__init__(
-            label, lambda: Channel(argv, label, lambda *how: ssh_error(label, address, options, *how)), options, say
+            label, lambda: Channel(argv, label, lambda *how: ssh_error(label, target, options, *how)), options, say
         )
 
 
@@ -58,8 +60,8 @@ def ssh_argv(
     """The command that connects; the address has been checked, so no word of it can be taken for an option."""
     return [
         *("ssh", "-T"),
-        *(() if config is None else ("-F", str(config.expanduser()))),
-        *(() if identity is None else ("-i", str(identity.expanduser()))),
+        *_chosen(identity, config),
+        *(() if identity is None else ("-o", "IdentitiesOnly=yes")),  # or an agent's keys come first, perhaps too many
         *(word for option in _OPTIONS for word in ("-o", option)),
         *(() if address.port is None else ("-p", str(address.port))),
         *(() if address.user is None else ("-l", address.user)),
@@ -67,10 +69,21 @@ def ssh_argv(
     ]
 
 
+def _chosen(identity: Path | None, config: Path | None) -> tuple[str, ...]:
+    """The options of `ssh`, and of `ssh-copy-id`, for a configuration and a key that are named."""
+    return (
+        *(() if config is None else ("-F", str(config.expanduser()))),
+        *(() if identity is None else ("-i", str(identity.expanduser()))),
+    )
+
+
 def ssh_error(
-    name: str, address: SshAddress, options: RemoteOptions, code: int | None, said: str, greeted: bool
+    name: str, target: str, options: RemoteOptions, code: int | None, said: str, greeted: bool
 ) -> EdgekitError:
-    """The error for an `ssh` that ended with `code` and said `said`, before or after the far end had answered."""
+    """The error for an `ssh` that ended with `code` and said `said`, before or after the far end had answered.
+
+    `target` is what stands behind `ssh` where a user connects by hand.
+    """
     if greeted:
         why = f": {last_line(said)}" if said else ""
         return DeviceError(
@@ -87,10 +100,10 @@ def ssh_error(
         return MissingDependency(f"{name}: its {options.python} is older than 3.8", "install a newer Python there")
     for words, problem, mend in _KNOWN if code == _OF_SSH else ():
         if any(word in said for word in words):
-            return DeviceError(f"{name}: {problem} ({_telling(said)})", mend.format(target=address.words))
+            return DeviceError(f"{name}: {problem} ({_telling(said, words)})", mend.format(target=target))
     return DeviceError(
         f"{name}: no far end over ssh (exit code {code}): {last_line(said) or 'nothing was said'}",
-        f"see whether `ssh {address.words} python3 --version` works",
+        f"see whether `ssh {target} {options.python} --version` works",
     )
 
 
@@ -139,6 +152,11 @@ _KNOWN = (
 )
 
 
-def _telling(said: str) -> str:
-    """The line that names the key on file where there is one, else the last."""
-    return next((line.strip() for line in said.splitlines() if line.startswith("Offending ")), last_line(said))
+def _telling(said: str, words: tuple[str, ...]) -> str:
+    """The line that names the key on file where there is one, else the last that has one of the words.
+
+    Behind a refusal of a jump host `ssh` says only that the connection was closed.
+    """
+    lines = said.splitlines()
+    key = next((line.strip() for line in lines if line.startswith("Offending ")), None)
+    return key or last_line("\n".join(line for line in lines if any(word in line for word in words)))

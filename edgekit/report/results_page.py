@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -59,16 +59,29 @@ def page(results: Results) -> str:
 
 
 def names(measurements: Sequence[Measurement]) -> list[str]:
-    """A name for each on its device: the file's, its path where files share a name, a number for several processes."""
+    """A name for each on its device: the file's, its path where files share a name, when it was measured where that was
+    on several days or at several times, a number for several processes.
+    """
     short = len({Path(one.model.name).name for one in measurements}) == len({one.model.name for one in measurements})
     files = [Path(one.model.name).name if short else one.model.name for one in measurements]
     plain = [(one.device, file.removesuffix(".tflite")) for one, file in zip(measurements, files, strict=True)]
-    total, seen = Counter(plain), Counter[tuple[str, str]]()
+    minutes: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for key, one in zip(plain, measurements, strict=True):
+        minutes[key].add(one.started[:16])
+    dated = [(key[0], key[1] + _when(one.started, minutes[key])) for key, one in zip(plain, measurements, strict=True)]
+    total, seen = Counter(dated), Counter[tuple[str, str]]()
     numbered = []
-    for key in plain:
+    for key in dated:
         seen[key] += 1
         numbered.append(f"{key[1]} #{seen[key]}" if total[key] > 1 else key[1])
     return numbered
+
+
+def _when(started: str, minutes: set[str]) -> str:
+    """The day, if there are several, else the time, if there are several."""
+    if len({minute[:10] for minute in minutes}) > 1:
+        return f" {started[:10]}"
+    return f" {started[11:16]}" if len(minutes) > 1 else ""
 
 
 def _place(name: str, shown: Sequence[Shown]) -> Place:

@@ -8,7 +8,18 @@ import pytest
 import tiny_models
 from msgspec.structs import replace
 
-from edgekit.bench.baseline import METRICS, Measured, judge, like, settings, together, unlike, values
+from edgekit.bench.baseline import (
+    METRICS,
+    NATIVE_METRICS,
+    Measured,
+    judge,
+    judge_each,
+    like,
+    settings,
+    together,
+    unlike,
+    values,
+)
 from edgekit.bench.plan import plan_for
 from edgekit.bench.result import (
     Conditions,
@@ -114,12 +125,32 @@ def test_the_model_is_found_by_name_then_by_file_name_then_by_checksum(measured:
 def test_the_same_device_is_preferred(measured: Measurement) -> None:
     there = replace(measured, device="ssh://pi")
     assert like(measured, Results((there, measured))) == [measured]
+    moved = replace(measured, model=ModelFile("old/m.tflite", "0" * 64, 5))
+    assert like(measured, Results((there, moved))) == [moved], "under another path, too"
+
+
+def test_what_cannot_be_judged_on_one_device_takes_no_other_verdict_away(measured: Measurement) -> None:
+    slow = timed(measured, 1.2e-3)
+    fleet = [replace(slow, device=name) for name in ("pi1", "pi2", "pi3")]
+    base = [replace(timed(measured, 1e-3), device=name) for name in ("pi1", "pi3")]
+    verdicts, faults = judge_each(fleet, [limit("p50>+5%")], Results(tuple(base)))
+    assert [(one.device, one.outcome) for one in verdicts] == [("pi1", "exceeded"), ("pi3", "exceeded")]
+    (fault,) = faults
+    assert fault.problem == "build/m.tflite: the baseline has nothing of pi2, only of pi1, pi3"
+    assert "edgekit results merge" in fault.mend
+
+
+def test_measurements_of_unlike_settings_are_judged_apart(measured: Measurement) -> None:
+    """As a file has them that was joined from several: their times are not those of one plan in several processes."""
+    pair = [timed(measured, 1e-3), timed(measured, 4e-4, plan=plan_for(runs=5, threads=4))]
+    verdicts = judge(pair, [limit("p50>+5%")], Results(tuple(pair)))
+    assert [(one.processes, one.found.value) for one in verdicts] == [(1, 0.0), (1, 0.0)]
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"device": "ssh://pi"}, "device ssh://pi, now local"),
+        ({"device": "ssh://pi"}, "the baseline has nothing of local, only of ssh://pi"),
         ({"plan": plan_for(runs=5, threads=4)}, "threads 4, now 1"),
         ({"plan": plan_for(runs=5, xnnpack=False)}, "xnnpack False, now True"),
         ({"plan": plan_for(runs=5, seed=3)}, "seed 3, now 0"),
@@ -185,6 +216,7 @@ def test_what_the_native_tool_does_not_print_cannot_be_limited(measured: Measure
         after=nothing,
         printed=Printed(0.1, 0.2, phase, phase, None, None, None, None),
     )
+    assert set(values(native)) == set(NATIVE_METRICS)
     assert outcome(native, "p50>1ms") == "exceeded"
     with pytest.raises(InputError, match="no p90 was measured"):
         judge([native], [limit("p90>1ms")])

@@ -227,6 +227,17 @@ def test_a_demand_that_was_made_is_not_advised(measured: Measurement, delegate: 
     assert demanded == [told[0].partition("; --require")[0]]
 
 
+def test_a_check_of_a_device_tells_a_small_system_on_a_large_kernel(measured: Measurement) -> None:
+    def shown(architecture: str, bits: int | None) -> str:
+        machine = replace(measured.machine, architecture=architecture)
+        found = Description(machine, (measured.runtime,), measured.before)
+        return devices._render_check(devices.Checked("pi", found, bits=bits))
+
+    assert "architecture  aarch64, 32-bit system\n" in shown("aarch64", 32)
+    for architecture, bits in (("aarch64", 64), ("armv7l", 32), ("x86_64", None)):
+        assert f"architecture  {architecture}\n" in shown(architecture, bits)
+
+
 def test_a_check_of_a_device_says_whether_it_is_throttled_now(measured: Measurement) -> None:
     def shown(state: Conditions) -> list[str]:
         found = Description(measured.machine, (measured.runtime,), state)

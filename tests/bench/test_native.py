@@ -149,13 +149,39 @@ def test_results_of_both_kinds_share_a_file() -> None:
 
 
 def test_what_a_phones_tool_cannot_follow_is_refused_before_it_is_opened(tmp_path: Path) -> None:
-    phone = AdbPhone(AdbAddress("X"), tmp_path / "tool")
+    phone = AdbPhone(AdbAddress("X"), lambda: tmp_path / "tool")
     refuse_for_phones([phone], {"--data": False, "--strict": False})
     refuse_for_phones([LocalDevice()], {"--data": True, "--strict": True})
     with pytest.raises(InputError, match="cannot follow --data, --strict"):
         refuse_for_phones([LocalDevice(), phone], {"--data": True, "--retries": False, "--strict": True})
     argv = ["m.tflite", "--device", "adb://X", "--benchmark-model", str(tmp_path / "tool"), "--retries", "2"]
     assert isinstance(CliRunner().invoke(command, argv).exception, InputError)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["--fail-if", "p50>1s", "--fail-if", "p90>1s", "--fail-if", "peak>1MiB"],
+            "tells nothing for p90>1s, peak>1MiB",
+        ),
+        (["--precision", "1%"], "adb://X: benchmark_model knows no precision"),
+        (["--with-io"], "adb://X: benchmark_model knows no precision"),
+        (["--meter", "/m=uW"], "adb://X: benchmark_model knows no precision"),
+        (["--cpus", "0"], "adb://X: benchmark_model cannot be held on chosen cores"),
+        (["--runtime", "ai-edge-litert"], "adb://X: benchmark_model has its own runtime"),
+    ],
+)
+def test_what_a_phone_can_never_meet_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    monkeypatch.setattr("edgekit.cli.benchmark.on_all", lambda *words: pytest.fail("a device was opened"))
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    phone = ["--device", "local", "--device", "adb://X", "--benchmark-model", str(tmp_path / "tool")]
+    fault = CliRunner().invoke(command, [str(tmp_path / "m.tflite"), *phone, *words]).exception
+    assert isinstance(fault, InputError)
+    assert told in fault.problem
+    assert fault.mend.endswith(("with p50, load, first or size", "out"))
 
 
 def test_a_tool_that_no_device_would_use_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,12 @@ def test_raw_samples_and_the_whole_setting_are_kept(results: Results) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("format_version",), 2),
+        (("format_version",), "2"),
         (("more",), 1),
         (("measurements", 0, "more"), 1),
         (("measurements", 0, "steady_ns"), []),
         (("measurements", 0, "steady_ns"), [-1]),
-        (("measurements", 0, "format_version"), 2),
+        (("measurements", 0, "format_version"), 0),
         (("measurements", 0, "model", "sha256"), "x"),
         (("measurements", 0, "plan", "min_runs"), 10**9),
     ],
@@ -59,6 +60,26 @@ def test_what_does_not_fit_is_refused(results: Results, path: tuple[str | int, .
     place[path[-1]] = value
     with pytest.raises(InputError, match="not a results file"):
         Results.from_json(json.dumps(data).encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "writer"),
+    [
+        ({"format_version": 2, "shape": "new"}, "edgekit {here} (format 2)"),
+        ({"format_version": 2, "measurements": []}, "edgekit of another release (format 2)"),
+        ({"measurements": [{"edgekit": "{here}", "format_version": 2}]}, "edgekit {here} (format 2)"),
+        ({"measurements": [{"edgekit": "99.10.0", "more": 1}, {"edgekit": "99.9"}]}, "edgekit 99.10.0 (format 1)"),
+    ],
+)
+def test_results_of_a_newer_edgekit_are_refused_naming_both(
+    results: Results, changes: dict[str, object], writer: str
+) -> None:
+    here = metadata.version("edgekit")
+    text = json.dumps(json.loads(results.to_json()) | changes).replace("{here}", here)
+    with pytest.raises(InputError) as error:
+        Results.from_json(text.encode(), "r.json")
+    assert error.value.problem == f"r.json: written by {writer.format(here=here)}, this is {here} (format 1)"
+    assert error.value.mend == "upgrade edgekit here"
 
 
 def test_truncated_results_are_refused(results: Results) -> None:

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
 from edgekit.bench.result import Measurement, Results
-from edgekit.cli import benchmark
+from edgekit.cli import benchmark, compare
 from edgekit.cli.results import command
-from edgekit.errors import EdgekitError, InputError, OutputError
+from edgekit.errors import EdgekitError, GateError, InputError, OutputError
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -79,6 +79,46 @@ def test_rows_of_one_model_are_told_apart_by_setting_or_day(file: Path, tmp_path
     assert lines[0].split()[:2] == ["started", "model"]
     assert any(line.startswith("2020-01-02 ") for line in lines)
     assert shown(tmp_path, one)[0].startswith("model ")
+
+
+def stored(path: Path, *measurements: Measurement) -> Path:
+    path.write_bytes(Results(measurements).to_json())
+    return path
+
+
+def test_what_disturbed_a_measurement_is_told_again(file: Path, tmp_path: Path) -> None:
+    one = Results.from_json(file.read_bytes()).measurements[0]
+    night = stored(tmp_path / "night.json", replace(one, before=replace(one.before, throttled=1)))
+    assert "warning: m.tflite: the board reports under-voltage" in run("show", night).stderr
+
+
+def test_a_stored_file_is_held_against_another(file: Path, tmp_path: Path) -> None:
+    """Half of the fleet is not in the baseline, which was disturbed: that is told, and takes no verdict away."""
+    one = Results.from_json(file.read_bytes()).measurements[0]
+    slow = replace(one, steady_ns=tuple(2 * sample for sample in one.steady_ns))
+    base = replace(one, device="pi1", before=replace(one.before, throttled=1))
+    today = stored(tmp_path / "today.json", replace(slow, device="pi1"), replace(slow, device="pi2"))
+    words = ("show", today, "--baseline", stored(tmp_path / "old.json", base), "--fail-if")
+    found = CliRunner().invoke(command, [*map(str, words), "p50>+50%"])
+    assert isinstance(found.exception, GateError)
+    assert "EXCEEDED" in found.stdout
+    assert "error: " in found.stderr
+    assert "the baseline has nothing of pi2, only of pi1" in found.stderr
+    assert found.stderr.count("warning: baseline of m.tflite on pi1: the board reports under-voltage") == 1
+    for form in ((), ("--json",), ("--csv",), ("--markdown",)):
+        kept = run(*words, "p50>+500%", *form)
+        assert kept.exit_code == 3
+        assert "the baseline has nothing of pi2" in kept.stderr
+    assert "| kept" in run(*words, "p50>+500%", "--markdown").stdout
+    forced = run(*words, "p50>+500%", "--force")
+    assert forced.exit_code == 0
+    assert "warning: m.tflite on pi2 is held against what was measured on pi1" in forced.stderr
+
+
+def test_results_are_no_models_to_compare(file: Path) -> None:
+    fault = CliRunner().invoke(compare.command, [str(file), "new.json"]).exception
+    assert isinstance(fault, InputError)
+    assert f"`edgekit results show new.json --baseline {file} --fail-if 'p50>+5%'`" in fault.mend
 
 
 def test_json_has_the_day(file: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import tiny_models
 from click.testing import CliRunner
 
+from edgekit.bench.fleet import on_all
 from edgekit.bench.plan import plan_for
 from edgekit.bench.result import Results
 from edgekit.bench.run import measure
@@ -62,7 +65,7 @@ PHONE = AdbAddress("PHONE1")
 
 
 def phone(tool: Path = Path("tool"), wait: float = 0.0) -> AdbPhone:
-    return AdbPhone(PHONE, tool, wait=wait)
+    return AdbPhone(PHONE, lambda: tool, wait=wait)
 
 
 def test_files_and_commands(here: Path, tmp_path: Path) -> None:
@@ -96,11 +99,56 @@ def test_a_kept_file_is_sent_once_and_checked_each_time(here: Path, tmp_path: Pa
     assert not kept.exists()
 
 
+def test_what_was_not_used_for_a_month_is_removed(here: Path, tmp_path: Path) -> None:
+    for name in ("model", "other"):
+        (tmp_path / name).write_text(name)
+    with phone() as device:
+        model, other = (Path(device.push(tmp_path / name, keep=True)) for name in ("model", "other"))
+    month = time.time() - 32 * 86400
+    os.utime(model, (month, month))
+    with phone() as device:
+        assert not model.exists()
+        os.utime(other, (month, month))
+        device.push(tmp_path / "other", keep=True)
+    with phone():
+        assert other.exists(), "it was used the last time"
+
+
 def test_one_run_at_a_time(here: Path) -> None:
-    with phone(), pytest.raises(DeviceError, match="another run has the device"), phone():
-        pass
+    with phone():
+        with pytest.raises(DeviceError, match="another run has the device") as error, phone():
+            pass
+        assert "`wait = SECONDS`" in error.value.mend
     with phone():
         pass
+
+
+def test_with_python_and_without_a_phone_has_one_lock(here: Path) -> None:
+    agent = AdbDevice(PHONE, RemoteOptions(python=sys.executable, wait=0.0))
+    with phone(), pytest.raises(DeviceError, match="another run has the device"), agent:
+        pass
+    with agent, pytest.raises(DeviceError, match="another run has the device"), phone():
+        pass
+
+
+def test_a_flock_that_takes_a_descriptor_only_is_enough(here: Path, tmp_path: Path) -> None:
+    """As toybox has it, on Android."""
+    strict = 'case $#$2 in 2[0-9]) ;; *) echo "flock: not a descriptor: $2" >&2; exit 1;; esac'
+    (tmp_path / "bin/flock").write_text(f'#!/bin/sh\n{strict}\nexec {shutil.which("flock")} "$@"\n')
+    (tmp_path / "bin/flock").chmod(0o755)
+    test_one_run_at_a_time(here)
+
+
+def test_a_tool_that_cannot_be_got_is_a_failure_of_its_phone_alone(here: Path, tmp_path: Path) -> None:
+    def fails() -> Path:
+        raise MissingDependency("https://host/tool cannot be downloaded", "see to the network")
+
+    phones = [phone(), AdbPhone(PHONE, fails, name="other")]
+    found = on_all(phones, lambda device: device.name)
+    assert [(one.value, one.error and one.error.problem) for one in found] == [
+        ("adb://PHONE1", None),
+        (None, "https://host/tool cannot be downloaded"),
+    ]
 
 
 def test_a_wait_for_a_phone_can_be_cancelled(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +178,7 @@ def test_two_phones_of_one_serial_are_told_apart_by_their_connection(
         assert "adb://usb:1-4.2" in error.value.mend
         assert "adb://transport:3" in error.value.mend
     (tmp_path / "log").unlink()
-    with AdbPhone(AdbAddress(transport=3), Path("tool")) as device:
+    with AdbPhone(AdbAddress(transport=3), lambda: Path("tool")) as device:
         assert device.run(["echo", "here"]).stdout == "here\n"
     assert (tmp_path / "log").read_text().startswith("-t\0003\0shell\0")
 

@@ -196,6 +196,9 @@ def test_the_option_and_the_devices_file_take_an_address(
     (tmp_path / "devices.toml").write_text(f'[p]\naddress = "adb://P"\nbenchmark_model = "{server.pinned()}"\n')
     for device in (find_device("p"), find_device("adb://P", benchmark_model=server.pinned())):
         assert isinstance(device, AdbPhone)
+        assert device.tool is not None
         assert device.tool.read_bytes() == TOOL
+    assert isinstance(find_device("adb://P", benchmark_model=server.pinned("/nothing", "0" * 64)), AdbPhone)
+    assert server.asked == ["/tool"], "nothing is fetched before the phone is opened"
     with pytest.raises(EdgekitError, match="pins no checksum"):
         find_device("adb://P", benchmark_model=f"{server.url}/tool")

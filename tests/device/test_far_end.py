@@ -85,6 +85,46 @@ def test_an_upload_that_is_cut_leaves_nothing(tmp_path: Path) -> None:
     assert not [*(tmp_path / "cache/runs").iterdir(), *(tmp_path / "cache/files").iterdir()]
 
 
+def greeted(tmp_path: Path, text: str = SOURCE, **more: str) -> dict[str, object]:
+    """What it says after a `hello`, its session over."""
+    hello = {"do": "hello", "cache": str(tmp_path / "cache"), "wait": 0, **more}
+    out, _ = started(tmp_path, text).communicate(json.dumps(hello).encode() + b"\n", timeout=20)
+    return json.loads(out.removeprefix(MAGIC))  # type: ignore[no-any-return]
+
+
+def test_what_is_too_old_to_be_listed_goes_too(tmp_path: Path) -> None:
+    kept = tmp_path / "cache/files"
+    kept.mkdir(parents=True)
+    for age, name in enumerate(("new", "old", "older")):
+        (kept / name).write_bytes(bytes(60))
+        os.utime(kept / name, (1000 - age, 1000 - age))
+    text = SOURCE.replace("KEPT_BYTES = 2 << 30", "KEPT_BYTES = 130").replace("[:2000]", "[:1]")
+    assert greeted(tmp_path, text)["files"] == ["new"]
+    assert {path.name for path in kept.iterdir()} == {"new", "old"}
+
+
+def test_boards_that_share_a_home_leave_each_other_their_folders(tmp_path: Path) -> None:
+    runs, mark = tmp_path / "cache/runs", os.uname().nodename
+    runs.mkdir(parents=True)
+    for name in (f"{mark}@left", f"{mark}-2@runs", "other@runs"):
+        (runs / name).mkdir()
+    scratch = Path(str(greeted(tmp_path)["scratch"]))
+    assert scratch.parent == runs
+    assert scratch.name.startswith(f"{mark}@")
+    assert {path.name for path in runs.iterdir()} == {f"{mark}-2@runs", "other@runs"}
+
+
+def test_the_lock_is_the_one_that_is_named_and_every_user_may_have_it(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        greeted(tmp_path)
+        greeted(tmp_path, lock=str(tmp_path / "phone/lock"))
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "edgekit.lock", tmp_path / "phone/lock"):
+        assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_what_it_says_is_there_stays_there_for_the_session(tmp_path: Path) -> None:
     kept = tmp_path / "cache/files"
     kept.mkdir(parents=True)

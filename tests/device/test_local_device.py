@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -129,3 +130,13 @@ def test_ctrl_c_ends_the_agent_and_leaves_no_folder(tmp_path: Path) -> None:
     assert b"interrupted" in said
     assert wait_until(lambda: not alive(agent))
     assert not list(scratch.iterdir())
+
+
+def test_every_user_may_wait_for_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = os.umask(0o077)
+    try:
+        with LocalDevice(wait=0.0):
+            assert (tmp_path / "edgekit.local.lock").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)

@@ -18,6 +18,7 @@ from test_local_device import alive, wait_until
 from edgekit.bench.plan import plan_for
 from edgekit.bench.run import measure
 from edgekit.device.address import SshAddress
+from edgekit.device.remote import RemoteOptions
 from edgekit.device.ssh import SshDevice, ssh_argv
 from edgekit.errors import DeviceError, MissingDependency, RunError
 
@@ -29,7 +30,9 @@ def test_the_user_keeps_his_configuration_and_nothing_can_ask() -> None:
     assert argv[argv.index("-p") + 1] == "2222"
     assert not any("StrictHostKeyChecking" in word or "KnownHosts" in word for word in argv)
     assert "-F" not in argv
-    assert ssh_argv(SshAddress("board"), "words", Path("k"), Path("c"))[2:6] == ["-F", "c", "-i", "k"]
+    named = ssh_argv(SshAddress("board"), "words", Path("k"), Path("c"))
+    assert named[2:8] == ["-F", "c", "-i", "k", "-o", "IdentitiesOnly=yes"], "an agent's keys are not tried first"
+    assert "IdentitiesOnly=yes" not in argv
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash"])
@@ -207,6 +210,28 @@ def test_what_ssh_says_becomes_an_error_with_a_mend(here: PathSsh, said: str) ->
         pass
     assert error.value.mend
     assert "\x1b" not in str(error.value)
+
+
+JUMP = (
+    "me@jump: Permission denied (publickey).\nkex_exchange_identification: Connection closed by remote host\n"
+    "Connection closed by UNKNOWN port 65535"
+)
+
+
+def test_a_mend_connects_as_the_device_does_and_names_the_host_that_refused(here: PathSsh) -> None:
+    (here.folder / "said").write_text(JUMP)
+    here.says(f"cat {here.folder}/said >&2; exit 255")
+    device = SshDevice(SshAddress("board", "pi"), identity=Path("/my keys/pi"), config=Path("/c"))
+    with pytest.raises(DeviceError, match=r"\(me@jump: Permission denied \(publickey\)\.\)") as error, device:
+        pass
+    assert "`ssh-copy-id -F /c -i '/my keys/pi' pi@board`" in error.value.mend
+    here.says("exit 1")
+    with (
+        pytest.raises(DeviceError) as error,
+        SshDevice(SshAddress("board"), RemoteOptions("/opt/py"), config=Path("/c")),
+    ):
+        pass
+    assert error.value.mend == "see whether `ssh -F /c board /opt/py --version` works"
 
 
 def test_no_python_and_an_old_python_are_told(here: PathSsh) -> None:

@@ -47,9 +47,10 @@ def refusal(config: Path) -> DeviceError:
 
 
 def test_a_key_that_is_refused(sshd: Sshd, tmp_path: Path) -> None:
-    fault = refusal(changed(sshd, tmp_path, f"{sshd.folder}/key", f"{sshd.folder}/stranger"))
+    config = changed(sshd, tmp_path, f"{sshd.folder}/key", f"{sshd.folder}/stranger")
+    fault = refusal(config)
     assert "refused this user or key" in fault.problem
-    assert "ssh-copy-id board" in fault.mend
+    assert f"ssh-copy-id -F {config} board" in fault.mend
 
 
 def test_a_host_key_that_is_unknown_or_changed(sshd: Sshd, tmp_path: Path) -> None:

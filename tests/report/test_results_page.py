@@ -140,6 +140,9 @@ def test_names_tell_measurements_apart(one: Measurement) -> None:
     assert names([a, a]) == ["m #1", "m #2"]
     assert names([a, b]) == ["a/m", "b/m"]
     assert names([a, replace(a, device="pi")]) == ["m", "m"]
+    days = [replace(a, started=f"2026-11-{day}T10:{minute}:07+00:00") for day in (20, 21) for minute in (30, 45)]
+    assert names(days) == ["m 2026-11-20 #1", "m 2026-11-20 #2", "m 2026-11-21 #1", "m 2026-11-21 #2"]
+    assert names([*days[:2], days[0]]) == ["m 10:30 #1", "m 10:45", "m 10:30 #2"]
 
 
 @given(st.integers(0, 60))
