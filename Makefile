@@ -43,6 +43,7 @@ check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin
 
 audit: $(STAMP)  ## the dependencies: licences, withdrawn releases, known vulnerabilities; names what could not be asked
 	$(BIN)/python tests/audit.py

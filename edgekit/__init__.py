@@ -11,7 +11,11 @@ Names are imported when they are first used, so `import edgekit` is light and ne
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError("edgekit runs on Linux and macOS; on Windows, install it in WSL 2 (`wsl --install`)")
 
 if TYPE_CHECKING:
     from edgekit.artifact import Artifact

@@ -139,3 +139,10 @@ def test_every_package_and_only_those_is_installed() -> None:
     listed = set(config["options"]["packages"].split()) - {"edgekit.targets", "edgekit.agent"}
     folders = {path.parent for path in PACKAGE.rglob("__init__.py")}
     assert listed == {".".join(folder.relative_to(PACKAGE.parent).parts) for folder in folders}
+
+
+def test_windows_is_told_where_it_runs() -> None:
+    code = "import sys; sys.platform = 'win32'; import edgekit"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "in WSL 2" in run.stderr.splitlines()[-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -25,6 +24,7 @@ from edgekit.split.flow import read_flow
 from edgekit.split.make import Parts, Wish, count_segments, split_model
 from edgekit.split.on_device import Agreement, Installed, Units, agreements
 from edgekit.split.plan import Balance, Plan
+from edgekit.split.runner.worker import usable_cores
 from edgekit.split.samples import Array, as_samples, random_samples
 from edgekit.split.write import refuse_place, write_split
 from edgekit.target import Target, load_target
@@ -198,7 +198,7 @@ def _cache(target: Target | None) -> int | None:
 def _cores(target: Target | None, device: Device) -> int | None:
     if target is not None:
         return target.processor.cores
-    return len(os.sched_getaffinity(0)) if isinstance(device, LocalDevice) else None
+    return usable_cores() if isinstance(device, LocalDevice) else None
 
 
 def _costs(

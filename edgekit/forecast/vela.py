@@ -126,7 +126,7 @@ def _run(words: list[str], seconds: float) -> str:
         stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"},
         start_new_session=True,
-        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_AS, (memory, memory)),
+        preexec_fn=partial(_limit, memory),
     )
     try:
         output, _ = process.communicate(timeout=seconds)
@@ -140,6 +140,11 @@ def _run(words: list[str], seconds: float) -> str:
     if process.returncode:
         raise _failed(said, process.returncode)
     return said
+
+
+def _limit(memory: int) -> None:
+    with suppress(ValueError):  # macOS holds no process to this limit
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
 def _failed(said: str, code: int) -> RunError:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
 from pathlib import Path
+
+PROC = Path("/proc")
 
 
 def owner() -> str:
@@ -13,9 +16,10 @@ def owner() -> str:
 
 
 def _machine() -> str:
-    """Where process ids mean the same: this boot of this kernel, and in it this container."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    """Where process ids mean the same: this boot of this kernel, and in it this container; without /proc, this host."""
+    if not PROC.is_dir():
+        return f"{uuid.getnode():x}"
+    return f"{(PROC / 'sys/kernel/random/boot_id').read_text().strip()}/{(PROC / 'self/ns/pid').stat().st_ino}"
 
 
 def dead(owner: str | None) -> bool:
@@ -30,9 +34,24 @@ def dead(owner: str | None) -> bool:
 
 
 def _born(pid: int) -> str:
-    """When a process was started, in ticks since the machine was; empty where there is none. Ids are used again."""
+    """When a process was started, which no other of that id was; empty where there is none, or a dead one unasked.
+
+    Linux counts ticks since the machine was started; psutil's seconds there move with the clock, on macOS they do not.
+    """
+    if not PROC.is_dir():
+        return _born_without_proc(pid)
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = (PROC / f"{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if fields[0] in "ZX" else fields[19]  # a dead one that nobody asked about yet
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _born_without_proc(pid: int) -> str:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
+    except psutil.NoSuchProcess:
+        return ""

@@ -30,6 +30,7 @@ Array = npt.NDArray[Any]
 
 _BATCH = 64
 _MOST_BYTES = 16 * 2**30
+_ZEROS = 2**20
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,12 @@ def _file(path: Path, samples: int, array: Array) -> Any:
     with path.open(
         "rb+"
     ) as stream:  # a full disk is an error here; writing to the map of a hole would kill the process
-        os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        else:  # macOS
+            stream.seek(file.offset)
+            for start in range(0, file.nbytes, _ZEROS):
+                stream.write(bytes(min(_ZEROS, file.nbytes - start)))
     return file
 
 

@@ -93,6 +93,14 @@ def test_a_limit_of_memory_that_is_set_already_is_not_raised(monkeypatch: pytest
         assert vela._run(told, 60).strip() == f"({memory}, {memory})"
 
 
+def test_a_system_that_limits_no_memory_compiles_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert vela._run([sys.executable, "-c", "print('compiled')"], 60).strip() == "compiled"
+
+
 def test_missing_vela_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vela.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(vela.shutil, "which", lambda name: None)

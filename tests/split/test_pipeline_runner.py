@@ -229,6 +229,12 @@ def test_what_is_missing_is_named_before_anything_runs(folder: Path) -> None:
         Pipeline(plan, RUNTIME, [Unit(), Unit(device=":0"), Unit(), Unit()])
 
 
+def test_a_system_that_holds_no_thread_on_a_core_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_setaffinity")
+    with pytest.raises(Problem, match="does not hold a thread on a chosen core"):
+        Pipeline(load(folder), RUNTIME, [Unit(core=0), Unit(), Unit(), Unit()])
+
+
 def changed(change: Callable[[dict], object]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         said = json.loads((folder / "plan.json").read_bytes())

@@ -96,10 +96,11 @@ def _run(plan: Plan, options: argparse.Namespace) -> int:
 def _measure(plan: Plan, options: argparse.Namespace) -> int:
     from .measure import measure
     from .samples import read_samples
+    from .worker import usable_cores
 
     if not options.whole.is_file():
         raise Problem(f"{options.whole}: no such file", "give the model that was split", INPUT)
-    units, arrays, cores = _units(options), read_samples(options.inputs, plan), len(os.sched_getaffinity(0))
+    units, arrays, cores = _units(options), read_samples(options.inputs, plan), usable_cores()
     found = measure(
         plan,
         _runtime(units),

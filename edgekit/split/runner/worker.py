@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,11 @@ def parse_unit(text: str) -> Unit:
     return Unit(device=(found[2] or "").lstrip(":") + (f":{found[3]}" if found[3] else ""))
 
 
+def usable_cores() -> int:
+    """How many cores this process may run on; all of them where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Worker:
     """A loaded segment; to be made and used in one thread, which is held to the unit's core.
 
@@ -56,6 +62,10 @@ class Worker:
     def __init__(self, runtime: Runtime, segment: Segment, file: Path, unit: Unit, threads: int = 1) -> None:
         self.segment = segment
         if unit.core is not None:
+            if not hasattr(os, "sched_setaffinity"):
+                raise Problem(
+                    f"{sys.platform} does not hold a thread on a chosen core", "write cpu without a core", INPUT
+                )
             self._asked(f"core {unit.core} cannot be used", os.sched_setaffinity, 0, {unit.core})
         options: dict[str, Any] = {"model_path": str(file), "num_threads": threads}
         if unit.device is not None:
