@@ -29,11 +29,16 @@ def task(name: str, shared: Path, work: Path) -> Dataset:
     return load_dataset(path)
 
 
-def fashion(folder: Path, validation: int = _VALIDATION) -> Parts:
-    """Fashion-MNIST, 28x28, in [0, 1]: 8,000 samples to train on, others to choose by, the official test part."""
+def fashion(folder: Path, validation: int = _VALIDATION, whole: bool = False) -> Parts:
+    """Fashion-MNIST, 28x28, in [0, 1]: 8,000 samples to train on, others to choose by, the official test part.
+
+    With `whole` the test part has all that is left over, too: 60,000 less those that train and choose.
+    """
     with np.load(folder / "fashion_mnist.npz") as found:
         x, y, x_test, y_test = (found[key] for key in ("x_train", "y_train", "x_test", "y_test"))
-    order = np.random.default_rng(0).permutation(len(x))[: _TRAIN + validation]
+    order, rest = np.split(np.random.default_rng(0).permutation(len(x)), [_TRAIN + validation])
+    if whole:
+        x_test, y_test = np.concatenate([x_test, x[rest]]), np.concatenate([y_test, y[rest]])
     return _split((x / 255.0)[..., None], y, order, (x_test / 255.0)[..., None], y_test)
 
 

@@ -7,6 +7,7 @@ shrinking share one number, the share of the multiply-accumulates to take away; 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice, product
 
@@ -24,7 +25,7 @@ from edgekit.stages.factorize import Factorize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.quantize import CALIBRATED
 from edgekit.stages.quantize_aware import QuantizeAware
-from edgekit.stages.student import narrowed
+from edgekit.stages.student import narrowed, widths
 from edgekit.step import refuse_without_training
 from edgekit.target import Target
 
@@ -53,12 +54,17 @@ class Decision(Struct, frozen=True):
 
 
 class Space(Struct, frozen=True):
-    """The decisions in their order, and for each that was left out the reason; `epochs` replace those of all stages."""
+    """The decisions in their order, and for each that was left out the reason; `epochs` replace those of all stages.
+
+    `students` says which share of the multiply-accumulates stands for others that make the same student; 0 for those
+    that make none that is smaller.
+    """
 
     target: str
     decisions: tuple[Decision, ...]
     left_out: dict[str, str]
     epochs: int | None = None
+    students: dict[int, int] = {}
 
     @classmethod
     def of(
@@ -70,7 +76,7 @@ class Space(Struct, frozen=True):
         """
         found = _Finder(model, data, target, budget or Budget())
         decisions = tuple(found.decisions())
-        space = cls(target.name, decisions, found.left_out, epochs)
+        space = cls(target.name, decisions, found.left_out, epochs, found.students())
         if len(list(space.everything(2))) < 2:
             reasons = "; ".join(f"no {name}: {why}" for name, why in found.left_out.items())
             raise RecipeError(
@@ -81,7 +87,7 @@ class Space(Struct, frozen=True):
 
     def phrase(self, taken: Choices) -> str:
         """The recipe that the decisions make."""
-        head = [*_shrinking(taken)]
+        head = [*self._shrinking(taken)]
         head += [f"prune{taken['zeros']}"] if taken.get("zeros") else []
         head += [f"cluster{taken['values']}"] if taken.get("values") else []
         head += ["qat"] if taken.get("qat") else []
@@ -91,6 +97,14 @@ class Space(Struct, frozen=True):
         options += ["by-sensitivity"] if taken.get("allocation") == "sensitivity" else []
         options += [f"epochs={self.epochs}"] if self.epochs and head else []
         return "-".join([*head, str(taken["format"])]) + (f":{','.join(options)}" if options else "")
+
+    def _shrinking(self, taken: Choices) -> list[str]:
+        """The word that makes the network smaller: a student of width w has about w^2 of the multiply-accumulates."""
+        way, share = taken.get("shrink", "none"), int(taken.get("smaller", 0))
+        if way != "student":
+            return [] if way == "none" else [f"{way}{share}"]
+        share = self.students.get(share, share)
+        return [f"student{_width(share)}"] if share else []
 
     def suggest(self, choose: Callable[[Decision], Value]) -> Choices:
         """Take each decision that is asked by what `choose` says."""
@@ -214,12 +228,9 @@ def _resolved(phrase: str, target: Target) -> Recipe | None:
         return None
 
 
-def _shrinking(taken: Choices) -> list[str]:
-    """The word that makes the network smaller: a student of width w has about w^2 of the multiply-accumulates."""
-    way, share = taken.get("shrink", "none"), int(taken.get("smaller", 0))
-    if way == "none":
-        return []
-    return [f"student{round(100 * math.sqrt(1 - share / 100))}" if way == "student" else f"{way}{share}"]
+def _width(share: int) -> int:
+    """Percent of the channels that leave out this share of the multiply-accumulates."""
+    return round(100 * math.sqrt(1 - share / 100))
 
 
 def _said(preset: str) -> Choices:
@@ -311,6 +322,17 @@ class _Finder:
     @property
     def _multiple(self) -> int:
         return self.target.numerics.channel_multiple
+
+    def students(self) -> dict[int, int]:
+        """For each share the middle one of those that make the same student; 0 where that is as wide as the network."""
+        if "student" in self.left_out or "training" in self.left_out:
+            return {}
+        network, alike = self.model.keras, defaultdict[tuple[int, ...], list[int]](list)
+        for share in _SHARES:
+            alike[widths(network, _width(share) / 100, multiple=self._multiple)].append(share)
+        whole = alike.pop(widths(network, 1, multiple=1), [])
+        middle = {share: shares[len(shares) // 2] for shares in alike.values() for share in shares}
+        return dict.fromkeys(whole, 0) | middle
 
     def _branches(self) -> None:
         if not drop_layers.branches(walk(self.model.keras)):

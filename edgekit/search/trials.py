@@ -190,8 +190,7 @@ class Trials:
         )
         fresh = next(filter(None, untried), [])
         if fresh:
-            chosen = fresh[int(np.random.default_rng([self.seed, len(self._ended())]).integers(len(fresh)))]
-            self._study.enqueue_trial(chosen)
+            self._study.enqueue_trial(self._any_of(fresh))
         return bool(fresh)
 
     def importances(self) -> dict[str, dict[str, float]]:
@@ -260,9 +259,9 @@ class Trials:
                 self._study.enqueue_trial(_drawn(one), user_attrs=again_as)
 
     def _offer(self) -> None:
-        """Enqueue the first starting point that nobody tried, or else a sibling of what was accepted, or else a size.
+        """Enqueue the first starting point that nobody tried, or else a sibling of the front, a size, or a neighbour.
 
-        Nothing where something waits, such as a trial to be retried.
+        Nothing where something waits, such as a trial to be retried, and where it is for the sampler to draw.
         """
         if self.waiting():
             return
@@ -276,19 +275,42 @@ class Trials:
             self._study.enqueue_trial(found[1], user_attrs={"trained_by": found[0]})
         elif self.sampler != "random" and (between := self._between(known)):
             self._study.enqueue_trial(between)
+        elif self.sampler != "random" and (near := self._near(known)):
+            self._study.enqueue_trial(near, user_attrs={"near": True})
 
     def _sibling(self, known: Mapping[str, int]) -> tuple[int, Choices] | None:
-        """A trial that was accepted, and its network in a number format that nobody tried.
+        """A trial that nothing beats, and its network in a number format that nobody tried.
 
-        First what takes seconds and no training; then, of what nothing beats, what is trained as integers. What a
-        network took to train is on the disk of who did it, so each worker looks at its own.
+        First what takes seconds and no training, then what is trained as integers. What a network took to train is on
+        the disk of who did it, so each worker looks at its own.
         """
-        mine = [one for one in self._accepted() if one.user_attrs.get("disk", self.disks[-1]) in self.disks]
-        best = {one.number for one in self._front()}
+        front = self._front()
+        mine = [one for one in front if one.user_attrs.get("disk", self.disks[-1]) in self.disks]
         offers = [(one.number, taken) for one in mine for taken in self.space.siblings(one.params)]
-        trained = [one for one in (self._accepted() if self.alone else mine) if one.number in best]
+        trained = front if self.alone else mine
         offers += [(one.number, taken) for one in trained for taken in self.space.siblings(one.params, qat=True)]
         return next((offer for offer in offers if self.space.phrase(offer[1]) not in known), None)
+
+    def _near(self, known: Mapping[str, int]) -> Choices | None:
+        """Every other time that a recipe is to be drawn, an untried neighbour of what dominates most on the front."""
+        drawn = [one for one in self._all() if not {"start", "trained_by", "repeats"} & one.user_attrs.keys()]
+        near = sum("near" in one.user_attrs for one in drawn)
+        if 2 * near > len(drawn):
+            return None
+        front = self._front()
+        for one in sorted(front, key=self._dominated(), reverse=True) if front else ():
+            if fresh := [taken for taken in self.space.neighbours(one.params) if self.space.phrase(taken) not in known]:
+                return self._any_of(fresh)
+        return None
+
+    def _dominated(self) -> Callable[[Any], float]:
+        """How much of the box around all that was accepted a trial dominates."""
+        values = np.array([one.values for one in self._accepted()])
+        low, high = values.min(axis=0), values.max(axis=0)
+        return lambda one: float(np.prod((high - one.values) / np.maximum(high - low, np.finfo(float).tiny)))
+
+    def _any_of(self, fresh: Sequence[Choices]) -> Choices:
+        return fresh[int(np.random.default_rng([self.seed, len(self._ended())]).integers(len(fresh)))]
 
     def _between(self, known: Mapping[str, int]) -> Choices | None:
         """A network halfway between the smallest accepted one and the next that was refused, where the floor must be.

@@ -36,6 +36,20 @@ def narrowed(model: Any, width: float, *, multiple: int = 8, seed: int = 0) -> A
     ) from failure
 
 
+def widths(model: Any, width: float, *, multiple: int = 8) -> tuple[int, ...]:
+    """The sizes of all layers of `narrowed`, but for the last ones; where they are equal, so are the students."""
+    graph = walk(model)
+    last, kind = _last(graph), import_keras().Layer
+    layers = [call.operation for call in graph.calls if isinstance(call.operation, kind) and call.name not in last]
+    return tuple(size for layer in layers for size in _sizes(_scaled(layer.get_config(), width, multiple)))
+
+
+def _sizes(config: dict[str, Any]) -> list[int]:
+    own = [config[key] for key in _SIZES if isinstance(config.get(key), int)]
+    inner = [part["config"] for key in ("layer", "backward_layer") if isinstance(part := config.get(key), dict)]
+    return own + [size for each in inner for size in _sizes(each)]
+
+
 def _narrowed(graph: Graph, width: float, multiple: int, seed: int) -> Any:
     last = _last(graph)
     rng = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edgekit.phrase import PRESETS
 from edgekit.recipe import Recipe
 from edgekit.search.budget import Budget
 from edgekit.search.space import Choices, Space, epochs_of
+from edgekit.stages.student import narrowed
 from edgekit.target import load_target, target_names
 
 HOST = load_target("host")
@@ -89,15 +91,41 @@ def test_a_neighbour_decides_one_thing_otherwise(space: Space) -> None:
     assert taken is not None
     found = {space.phrase(one) for one in space.neighbours(taken)}
     assert {"channels45-int8", "channels55-int8", "channels50-qat-int8", "channels50-int8:by-sensitivity"} <= found
-    assert {"int8", "student71-int8", "channels50-float16", "channels50-int8:calibration=mse"} <= found
+    assert {"int8", "channels50-float16", "channels50-int8:calibration=mse"} <= found
+    assert space.phrase(taken | {"shrink": "student"}) in found
     assert not found & {"channels50-int8", "channels40-int8", "channels60-int8"}
     lowest = taken | {"smaller": 10}
     assert "channels15-int8" in {space.phrase(one) for one in space.neighbours(lowest)}
 
 
-def test_no_two_ways_to_decide_share_a_phrase(space: Space) -> None:
-    phrases = [space.phrase(taken) for taken in space.everything(20_000)]
-    assert len(set(phrases)) == len(phrases)
+def test_no_two_ways_to_decide_share_a_phrase_but_those_that_make_one_student(space: Space) -> None:
+    def plainly(taken: Choices) -> Choices:
+        share = space.students[int(taken["smaller"])] if taken["shrink"] == "student" else taken.get("smaller", 0)
+        return taken | ({"smaller": share} if share else {"shrink": "none", "smaller": 0})
+
+    ways = [*space.everything(20_000)]
+    made = {tuple(sorted(plainly(taken).items())) for taken in ways}
+    assert len({space.phrase(taken) for taken in ways}) == len(made) < len(ways)
+
+
+def test_students_of_equal_widths_are_one_and_those_as_wide_as_the_network_none(
+    space: Space, subject: tuple[Model, Dataset]
+) -> None:
+    network = subject[0].keras
+
+    def shapes(phrase: str) -> tuple[tuple[int, ...], ...]:
+        width = re.fullmatch(r"(?:student(\d+)-)?int8", phrase)
+        assert width
+        student = (
+            narrowed(network, int(width[1]) / 100, multiple=HOST.numerics.channel_multiple) if width[1] else network
+        )
+        return tuple(tuple(weight.shape) for weight in student.weights)
+
+    shares = range(10, 95, 5)
+    named = [space.phrase({"format": "int8", "shrink": "student", "smaller": share}) for share in shares]
+    made = [shapes(f"student{round(100 * (1 - share / 100) ** 0.5)}-int8") for share in shares]
+    assert [shapes(phrase) for phrase in named] == made
+    assert len(set(named)) == len(set(made)) < len(shares)
 
 
 def test_every_preset_that_the_target_allows_is_a_start_and_the_cheapest_comes_first(space: Space) -> None:

@@ -15,6 +15,7 @@ import optuna
 import pytest
 
 from edgekit.errors import OutputError
+from edgekit.search.front import nondominated
 from edgekit.search.point import Cost, Loss, Point
 from edgekit.search.space import Choices, Decision, Space
 from edgekit.search.trial import TimeUp, Trial, Tried
@@ -219,6 +220,20 @@ def accepting(drawn: list[Trial]) -> Callable[[Trial], Sequence[float]]:
     return judge
 
 
+def test_every_other_recipe_that_is_drawn_is_a_neighbour_of_the_front(tmp_path: Path) -> None:
+    drawn: list[Trial] = []
+    trials, judge = opened(tmp_path), accepting(drawn)
+    while len(drawn) < 60:
+        trials.run(judge)
+    kinds = {one.number: one.user_attrs for one in trials._study.get_trials(deepcopy=False)}
+    own = [one for one in drawn if not {"start", "trained_by"} & kinds[one.number].keys()]
+    near = [one for one in own if "near" in kinds[one.number]]
+    assert len(own) / 3 <= len(near) <= 2 * len(own) / 3
+    for one in near:
+        before = [other.choices for other in drawn if other.number < one.number]
+        assert any(one.recipe in map(SPACE.phrase, SPACE.neighbours(taken)) for taken in before)
+
+
 def test_what_nothing_beats_is_trained_as_integers_after_all_formats_were_tried(tmp_path: Path) -> None:
     integers = Decision("qat", (False, True), ("format", ("int8",)))
     trials = Trials(local(tmp_path), "search", Space("host", (*SPACE.decisions[:1], integers), {}))
@@ -307,18 +322,24 @@ def test_where_the_sampler_repeats_itself_a_neighbour_of_the_front_is_tried(tmp_
     assert len(changed) == 1
 
 
-def test_a_network_that_was_accepted_is_tried_in_the_other_formats_before_anything_else_is_drawn(
+def test_a_network_that_nothing_beats_is_tried_in_the_other_formats_before_anything_else_is_drawn(
     tmp_path: Path,
 ) -> None:
-    """And one that was not accepted is left."""
+    """And one that is beaten, or that was not accepted, is left."""
     drawn: list[Trial] = []
+    accepted: list[Sequence[float]] = []
+    best: set[int] = set()
 
     def judge(trial: Trial) -> Sequence[float]:
         drawn.append(trial)
         good = int(trial.choices.get("smaller", 0)) < 60
         trial.note("point", Point("r", "0" * 64, Cost(1, 1, 1), Loss(0.0, 0.0, 0.0, 10), (), "full"))
         trial.note("reason", "" if good else "loses 0.02, more than 0.01")
-        return judged(trial)
+        values = judged(trial)
+        accepted.extend([values] if good else [])
+        if good and len(accepted) - 1 in nondominated(accepted):
+            best.add(trial.number)
+        return values
 
     trials = opened(tmp_path)
     while len(trials.finished()) < 30:
@@ -334,5 +355,5 @@ def test_a_network_that_was_accepted_is_tried_in_the_other_formats_before_anythi
         ]
         tried = {str(other.choices["format"]) for other in (one, *others)}
         complete = place + 4 < len(drawn)
-        assert not others if int(one.choices["smaller"]) >= 60 else not complete or len(tried) == 3
+        assert not complete or len(tried) == 3 if one.number in best else not others
     assert sum(one.trained_by is not None for one in drawn) > 5
