@@ -6,6 +6,7 @@ file. An answer that the figures do not carry is not given: unknown is an answer
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from msgspec import Struct
 
 from edgekit.figures import Network, Series, figures_of, networks
 from edgekit.latency_model import FEWEST_KINDS, LEVEL, LatencyModel, Work, fit_latency
+from edgekit.operators import Rule
 from edgekit.target import Target, load_target
 from edgekit.tflite.inspect import ModelContents, OperatorInfo, looped, read_contents
 from edgekit.units import format_count
@@ -23,6 +25,7 @@ _MOST_OTHERS = 0.1  # share of the MACs in operators that the published networks
 _BEYOND = 2  # times fewer or more MACs than any published network
 _MEASURE = {
     "host": "measure it: `edgekit benchmark MODEL`",
+    "edgetpu": "compile it (`edgekit compile`), and measure that on one: `edgekit benchmark ... --delegate edgetpu`",
     "microcontroller": "time it on a board of this kind",
 }
 _MEASURE_REMOTE = "measure it on one: `edgekit benchmark MODEL --device ADDRESS`"
@@ -171,8 +174,12 @@ def _unlike(contents: ModelContents, target: Target) -> str:
 
 
 def _runs(operator: OperatorInfo, target: Target) -> bool:
-    """True for a builtin operator of the target's first table; what a custom one does cannot be counted."""
-    return not operator.custom and target.operator_tables()[0].runs(operator.name)
+    """True for a builtin operator that the target's first table takes in this size; a custom one cannot be counted."""
+    table, shape = target.operator_tables()[0], operator.output_shape
+    most = table.operators.get(operator.name, Rule()).most_elements
+    deep = table.dimensions is not None and any(size > 1 for size in shape[: -table.dimensions])
+    large = most is not None and math.prod(abs(size) for size in shape) > most
+    return not operator.custom and table.runs(operator.name) and not deep and not large
 
 
 def _settings(shipped: tuple[Series, ...]) -> str:

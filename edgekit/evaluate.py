@@ -66,6 +66,8 @@ def evaluate_model(
         outputs = run_file(file, chosen, plan=plan, device=device)
         if device:
             same, notes = _beside_host(file, chosen, outputs, device, plan)
+        if plan and plan.delegate and outputs.delegations and not outputs.delegations[0].partitions:
+            notes = (*notes, f"{plan.delegate.library} took no operator: all ran on the CPU")
     else:
         if device:
             raise ModelError(f"{name} is no .tflite file, and a device runs only those", "convert it first")
@@ -145,7 +147,7 @@ def chosen_part(data: Dataset, part: str, samples: int | None) -> Part:
 
 
 def recorded(model: Path) -> Manifest | None:
-    """The manifest of an artifact, given its folder or its `.tflite`; None for any other file.
+    """The manifest of an artifact, given its folder, its `.tflite`, or what that was compiled to; None for other files.
 
     Raises ModelError if the file in an artifact's folder is not the one that its manifest describes.
     """
@@ -155,7 +157,7 @@ def recorded(model: Path) -> Manifest | None:
         found = Artifact.load(model.parent).manifest
     except ModelError:  # beside a file on its own, a manifest.json may be anybody's
         return None
-    return found if model.name == found.file else None
+    return found if model.name in (found.file, f"{Path(found.file).stem}_edgetpu.tflite") else None
 
 
 def recorded_options(manifest: Manifest | None) -> dict[str, object]:

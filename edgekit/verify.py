@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from edgekit.answers import Answers, answers
 from edgekit.bench.plan import Plan
+from edgekit.bench.result import Delegation
 from edgekit.bench.run import infer
 from edgekit.dataset import Dataset, Part
 from edgekit.device.protocol import Device
@@ -34,11 +35,15 @@ _CHUNK_BYTES = 256 << 20
 
 
 class Outputs(Struct, frozen=True):
-    """Real-valued outputs of a file over a part: one `[samples, ...]` array for each output, and how they were made."""
+    """Real-valued outputs of a file over a part: one `[samples, ...]` array for each output, and how they were made.
+
+    `delegations` has what the delegate that was asked for took, XNNPACK after it; empty where the runtime is silent.
+    """
 
     arrays: tuple[Array, ...]
     batch: int
     runtime: str
+    delegations: tuple[Delegation, ...] = ()
 
 
 class Verification(Struct, frozen=True):
@@ -77,7 +82,7 @@ def run_file(
     runner, begun = _fastest(single, first, batch) if batch > 1 and len(part) > _PROBES else (single, single(first))
     done = [begun, *map(runner, chunks)]
     arrays = tuple(np.concatenate(column) for column in zip(*(chunk.arrays for chunk in done), strict=True))
-    return Outputs(arrays, runner.batch, begun.runtime)
+    return Outputs(arrays, runner.batch, begun.runtime, begun.delegations)
 
 
 def verify(data: Dataset, part: Part, reference: Sequence[Array], outputs: Outputs) -> Verification:
@@ -123,7 +128,8 @@ class _Runner:
         stored = [to_stored(array, tensor) for array, tensor in zip(inputs, self.summary.inputs, strict=True)]
         done = infer(self.model, stored, batch=self.batch, device=self.device, **self.plan.running)
         real = (to_real(array, tensor) for array, tensor in zip(done.outputs, self.summary.outputs, strict=True))
-        return Outputs(tuple(real), self.batch, f"{done.runtime.name} {done.runtime.version}")
+        runtime = f"{done.runtime.name} {done.runtime.version}"
+        return Outputs(tuple(real), self.batch, runtime, done.delegations)
 
 
 def _fastest(single: _Runner, inputs: Sequence[Array], batch: int) -> tuple[_Runner, Outputs]:

@@ -28,6 +28,10 @@ def _operator(name: str = "CONV_2D", macs: int = 500_000_000, custom: bool = Fal
     return OperatorInfo(0, name, custom, False, 0, "int8", (0,), (1,), "out", (1, 8, 8, 8), macs, 0, "int8", False)
 
 
+def _shaped(name: str, shape: tuple[int, ...]) -> OperatorInfo:
+    return msgspec.structs.replace(_operator(name, 0), output_shape=shape)
+
+
 def _contents(
     *operators: OperatorInfo, numeric: str = "int8", parameter_bytes: int = 4_000_000, side: int = 224
 ) -> ModelContents:
@@ -140,6 +144,8 @@ def _unknown(forecast: Forecast) -> str:
         ("android-arm64", _contents(_operator(macs=0)), "no multiply-accumulates"),
         ("android-arm64", _contents(side=-1), "open"),
         ("coral-usb", _contents(_operator(), _operator("TOPK_V2", 0)), "1 TOPK_V2"),
+        ("coral-usb", _contents(_operator(), _shaped("ADD", (2, 2, 2, 2, 2))), "1 ADD"),
+        ("coral-usb", _contents(_operator(), _shaped("SOFTMAX", (1, 20_000))), "1 SOFTMAX"),
         ("coral-usb", _contents(_operator(), _operator("edgetpu-custom-op", 0, custom=True)), "1 edgetpu-custom-op"),
         ("android-arm64", _contents(_operator(), _operator("WHILE", 0), _BODY), "loops, whose steps are not counted"),
         ("android-arm64", _contents(_operator("BATCH_MATMUL")), "100% of its MACs are in BATCH_MATMUL"),

@@ -14,10 +14,11 @@ from toys import Toy
 
 from edgekit import verify
 from edgekit.artifact import DataRecord
-from edgekit.bench.plan import Plan
+from edgekit.bench.plan import Plan, delegate_for
 from edgekit.bench.run import infer
 from edgekit.data.spec import Preprocessing
 from edgekit.dataset import Part, load_dataset, load_for
+from edgekit.device.local import LocalDevice
 from edgekit.errors import DataError, InputError, ModelError, RunError
 from edgekit.evaluate import evaluate_model, real_specs, specs_of
 from edgekit.model import load_model
@@ -75,6 +76,22 @@ def test_what_was_made_as_an_autoencoder_is_judged_as_one(tmp_path: Path) -> Non
     said: list[dict[str, Any]] = [{}, {"task": "classification"}]
     found = [evaluate_model(folder, tmp_path / "d.npz", data_options=options).scores[0].name for options in said]
     assert found == ["auc", "accuracy"]
+
+
+def test_what_an_artifact_was_compiled_to_gets_its_preprocessing(scaled: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = shutil.copytree(scaled[0], tmp_path / "copy")
+    compiled = shutil.copyfile(copy / "digits-int8.tflite", copy / "digits-int8_edgetpu.tflite")
+    other = shutil.copyfile(compiled, copy / "other.tflite")
+    assert evaluate_model(compiled, scaled[1]).scores == evaluate_model(copy, scaled[1]).scores
+    assert evaluate_model(other, scaled[1]).scores != evaluate_model(copy, scaled[1]).scores
+
+
+def test_a_delegate_that_took_nothing_is_told(digits: Path, float_file: bytes, library: str, tmp_path: Path) -> None:
+    (tmp_path / "digits.tflite").write_bytes(float_file)
+    plan = Plan(delegate=delegate_for(library))
+    with LocalDevice() as device:
+        found = evaluate_model(tmp_path / "digits.tflite", digits / "digits.npz", plan=plan, device=device, samples=20)
+    assert found.warnings[-1] == f"{library} took no operator: all ran on the CPU"
 
 
 def test_a_tampered_artifact_is_refused(scaled: tuple[Path, Path], tmp_path: Path) -> None:

@@ -687,6 +687,7 @@ def infer(request):
         "load_seconds": model.load_ns / 1e9,
         "seconds": time.perf_counter() - start,
         "samples_per_run": model.rows,
+        "delegations": model.delegations(),
         "delegate_partitions": model.partitions(),
         "output_shapes": shapes,
         **model.contract(),

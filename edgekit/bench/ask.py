@@ -160,7 +160,8 @@ def _mend_of_delegate(library: str | None) -> str:
     if library == "libedgetpu.so.1":
         return (
             "see that an Edge TPU is plugged in (lsusb, /dev/apex_0), that no other program uses it and that you may, "
-            "and that the file was compiled for it by edgetpu_compiler"
+            "and that the file was compiled for it by edgetpu_compiler; libedgetpu is built for tflite-runtime, which "
+            "--runtime tflite-runtime asks for"
         )
     return "see which options the delegate takes (--delegate-option), or run without --delegate"
 
@@ -192,7 +193,8 @@ def _ended(completed: Completed, label: str, device: str, timeout: float | None,
     if name in _CRASHES and delegate is not None:
         return RunError(
             f"{label}: the interpreter with the delegate {delegate} crashed on {device} ({name})",
-            "run without --delegate to see whether the model alone does; a delegate must fit the runtime's version",
+            "run without --delegate to see whether the model alone does; a delegate must fit the runtime, "
+            "as libedgetpu fits tflite-runtime (--runtime)",
         )
     if name in _CRASHES:
         return RunError(

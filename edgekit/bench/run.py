@@ -41,11 +41,15 @@ class _Inferred(Struct, frozen=True, forbid_unknown_fields=True):
     output_shapes: tuple[tuple[Count, ...], ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    delegations: Annotated[tuple[Delegation, ...], Meta(max_length=2)] = ()
 
 
 @dataclass(frozen=True)
 class Inference:
-    """Raw outputs `[samples, ...]` in the file's order (never dequantized), and how they came about."""
+    """Raw outputs `[samples, ...]` in the file's order (never dequantized), and how they came about.
+
+    `delegations` has the delegate that was asked for first, XNNPACK after it if it was on.
+    """
 
     outputs: tuple[Array, ...]
     input_details: tuple[Tensor, ...]
@@ -55,6 +59,7 @@ class Inference:
     samples_per_run: int
     runtime: Runtime
     delegate_partitions: int | None
+    delegations: tuple[Delegation, ...] = ()
 
 
 class Turns(Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,6 +138,7 @@ def infer(
         answer.samples_per_run,
         answer.runtime,
         answer.delegate_partitions,
+        answer.delegations,
     )
 
 

@@ -12,7 +12,7 @@ from edgekit.check.file_findings import FILE_RULES, TABLE_RULES, homeless
 from edgekit.check.placement_findings import placement_findings
 from edgekit.check.quantization_findings import quantization_findings
 from edgekit.finding import ORDER, Finding, Level
-from edgekit.forecast.edgetpu import forecast_cache
+from edgekit.forecast.edgetpu import COMPILED, forecast_cache
 from edgekit.forecast.placement import Forecast
 from edgekit.forecast.units import forecasts
 from edgekit.target import Target
@@ -88,7 +88,8 @@ def _memory(summary: ModelContents, target: Target, graph: Graph | None, units: 
     plan = plan_memory(summary, target.planner)
     held = MemoryUse(summary.file_bytes, summary.parameter_bytes, plan.arena_bytes, plan.persistent_bytes)
     chip = target.memory.accelerator_cache_bytes
-    if graph is None or chip is None or not units or units[0].unit != "edgetpu":
+    compiled = any(op.custom and op.name == COMPILED for op in summary.operators)  # its parameters are inside of it
+    if graph is None or chip is None or not units or units[0].unit != "edgetpu" or compiled:
         return held
     cache = forecast_cache(graph, units[0], chip)
     return structs.replace(held, on_chip_bytes=cache.on_chip_bytes, streamed_bytes=cache.streamed_bytes)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from edgekit.finding import Finding, Level, grouped, named
+from edgekit.forecast.edgetpu import COMPILED
 from edgekit.operators import OperatorTable
 from edgekit.target import Target
 from edgekit.tflite.inspect import ModelContents, OperatorInfo, TensorInfo
@@ -75,6 +76,7 @@ def _custom_operators(summary: ModelContents, target: Target) -> Iterator[Findin
             linkable = target.operators.custom
             problem = f"a custom operator that {_either(tables)} does not bring along"
             mend = "link its kernel and register it" if linkable else "replace it, or run it outside of the model"
+            mend = "give the file that it was compiled from" if ops[0].name == COMPILED else mend
             yield Finding("warn" if linkable else "error", "custom-operator", named(ops), problem, mend, source)
 
 

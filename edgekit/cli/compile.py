@@ -10,11 +10,19 @@ from typing import get_args
 import click
 from msgspec import Struct
 
-from edgekit.cli.common import emit, json_option
+from edgekit.cli.common import emit, json_option, say
 from edgekit.errors import OutputError
 from edgekit.finding import grouped, named
 from edgekit.forecast.edgetpu import forecast_edgetpu
-from edgekit.forecast.edgetpu_compiler import COMMAND, Compilation, Difference, compare, compile_edgetpu, write_compiled
+from edgekit.forecast.edgetpu_compiler import (
+    COMMAND,
+    Compilation,
+    Difference,
+    compare,
+    compile_edgetpu,
+    refuse_unwritable,
+    write_compiled,
+)
 from edgekit.forecast.edgetpu_mends import fixed_sizes
 from edgekit.forecast.vela import Accelerator, Compiled, compile_for_ethos_u
 from edgekit.report.table import render_table
@@ -89,6 +97,8 @@ def command(
     file = out / f"{model.stem}_{_EDGETPU if unit == _EDGETPU else 'vela'}.tflite"
     if file.exists() and not overwrite:
         raise OutputError(f"{file} exists already", "give --overwrite, or another folder")
+    refuse_unwritable(out)
+    _tell_of_preprocessing(model, out)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         source = Path(folder, model.name)
         source.write_bytes(fixed_sizes(data) if fix_sizes else data)
@@ -107,6 +117,16 @@ def command(
             compiled, made = compile_for_ethos_u(source, unit, seconds=timeout)
             write_compiled(file, made, overwrite)
             emit(EthosReport(file, compiled), as_json, _ethos)
+
+
+def _tell_of_preprocessing(model: Path, out: Path) -> None:
+    """What an artifact records goes with a compiled file only in its folder."""
+    from edgekit.data.spec import Preprocessing
+    from edgekit.evaluate import recorded
+
+    data, folder = getattr(recorded(model), "data", None), model.parent
+    if data and data.preprocessing != Preprocessing() and out.resolve() != folder.resolve():
+        say(f"note: {folder} records preprocessing, which `evaluate` applies to a compiled file only there: -o {folder}")
 
 
 def _edgetpu(report: EdgeTpuReport) -> str:

@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from edgekit.errors import InputError
 from edgekit.forecast.edgetpu_checks import ON_CHIP_BYTES
-from edgekit.forecast.edgetpu_rules import LATEST_RUNTIME, decisive, scale_faults, size_unknown
+from edgekit.forecast.edgetpu_rules import FIXED, LATEST_RUNTIME, decisive, scale_faults, size_unknown
 from edgekit.forecast.node import Fault
 from edgekit.forecast.partition import partition
 from edgekit.forecast.placement import Forecast, Placement
@@ -144,7 +144,7 @@ def _refusal(graph: Graph) -> Fault | None:
     sized = next((operator for operator in graph.operators if size_unknown(graph, operator)), None)
     if sized is not None:
         reason = f"the compiler refuses the file: a size is computed at {sized.name} #{sized.index}"
-        return Fault("file-refused", reason, "convert with a fixed batch and fixed sizes, as `edgekit optimize` does")
+        return Fault("file-refused", reason, FIXED)
     if partition(graph, ()) is None:
         return Fault("file-refused", "an operator depends on its own output: it can never run", "convert it again")
     return None

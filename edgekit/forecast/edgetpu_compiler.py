@@ -34,9 +34,10 @@ COMMAND = ("edgetpu_compiler",)
 _MOST_TEXT = 2**20
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _ROW = re.compile(r"^([A-Z][A-Z0-9_]*)\s+(\d+)\s+(\S.*?)\s*$")
+_NOT_STARTED = (125, 126, 127)  # of a shell and of docker: no such image or program, or no right to it
 _MENDS = (
     ("not quantized", "quantize it to int8, inputs and outputs too: `edgekit optimize --recipe int8:io=uint8`"),
-    ("dynamic-sized", "convert it with a fixed batch and fixed sizes, as `edgekit optimize` does"),
+    ("dynamic-sized", "give --fix-sizes; or convert it with a fixed batch and fixed sizes, as `edgekit optimize` does"),
     ("large activation", "use a smaller input: the tensors between operators do not fit the chip"),
     ("Didn't find op", "it is newer than the compiler: replace the operator, or convert with an older TensorFlow"),
 )
@@ -122,6 +123,13 @@ def compile_edgetpu(
     return structs.replace(found, path=result)
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Raise OutputError for a folder that could not be made or written to: before minutes are spent on its file."""
+    place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(f"{place}: no folder that you may write to", "give a folder that can be written")
+
+
 def write_compiled(result: Path, data: bytes, overwrite: bool) -> None:
     """Write a compiled file whole or not at all, in a folder that is made for it. Raises OutputError."""
     try:
@@ -160,6 +168,7 @@ def _checked(model: Path, result: Path, command: Sequence[str], overwrite: bool)
         raise ModelError(f"{model}: no such file", "give a .tflite file")
     if result.exists() and not overwrite:
         raise OutputError(f"{result} exists already", "give another folder, or overwrite=True")
+    refuse_unwritable(result.parent)
     program = shutil.which(command[0]) if command else None
     if program is None:
         raise MissingDependency(
@@ -189,6 +198,10 @@ def _tried(words: Sequence[str], folder: Path, result: Path, timeout: float, att
             )
         if ended.code == 0 and result.is_file():
             return ended.text, number
+        if ended.code in _NOT_STARTED:
+            mend = "run the same command by hand; the folder {folder} has to be mounted in a container"
+            said = f"{words[0]} does not start the compiler (exit code {ended.code}): {_last_words(ended, 3)}"
+            raise RunError(said, mend)
         if not _crashed(ended):
             raise _refusal(result.name, ended)
     mend = "a scale that is infinite and tensors that are too large are known causes: see the forecast of the file"
@@ -249,9 +262,9 @@ def _refusal(name: str, ended: _Ended) -> ModelError:
     return ModelError(f"the Edge TPU compiler makes no {name}: {reason}", mend)
 
 
-def _last_words(ended: _Ended) -> str:
+def _last_words(ended: _Ended, count: int = 1) -> str:
     lines = [line.strip() for line in ended.text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return "; ".join(lines[-count:]) if lines else "it said nothing"
 
 
 def _compilation(path: Path, text: str, rows: tuple[LogRow, ...], attempts: int) -> Compilation:

@@ -17,6 +17,7 @@ from edgekit.tflite.graph import Graph, Operator, Tensor
 LATEST_RUNTIME = 14
 
 _QUANTIZE = "quantize the model to int8, inputs and outputs too: `edgekit optimize --recipe int8:io=uint8`"
+FIXED = "convert with a fixed batch and fixed sizes, as `edgekit optimize` does, or `edgekit compile --fix-sizes`"
 _FEWER_DIMENSIONS = "use batch 1, and reshape what has more dimensions"
 _UPSAMPLING = 'in place of UpSampling2D, which repeats pixels, use Conv2DTranspose, or interpolation="bilinear"'
 _FLOATS = {"float32", "float16", "float64", "bfloat16"}
@@ -32,7 +33,7 @@ def size_unknown(graph: Graph, operator: Operator) -> Fault | None:
         tensor = input_of(graph, operator, place)
         if tensor is not None and not tensor.constant:
             reason = f"input {place} ({tensor.name}) gives the size of the output and is computed, not a constant"
-            mend = "convert with a fixed batch and fixed sizes, as `edgekit optimize` does"
+            mend = FIXED
             return Fault("dynamic-size", reason, mend)
     return None
 

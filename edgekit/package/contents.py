@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -12,6 +12,7 @@ from msgspec import structs
 from edgekit.check.check import check
 from edgekit.errors import GateError, InputError
 from edgekit.finding import Finding
+from edgekit.forecast.edgetpu import COMPILED
 from edgekit.package.build import FIRST_VERSION, IN_RUNTIME, Kind, Order
 from edgekit.package.bundle import Built, Bundle, Contract, Variant
 from edgekit.package.description import contract_of, metadata_of
@@ -142,6 +143,9 @@ def _variant(
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", order.name).strip("._-") or "model"
     file = f"{slug}.tflite" if len(order.sources) == 1 else f"{slug}-{unit}.tflite"
     if unit == "edgetpu":
+        if not any(op.custom and op.name == COMPILED for op in contents.operators):
+            said = f"{source.name} is given for the edgetpu and was not compiled for it: the CPU would run it"
+            notes.append(f"{said}; edgekit compile FILE --for edgetpu -o compiled")
         known, golden = _as_cpu(known, cpu)
         return Variant(unit, file, source.model, contents, known, golden, source)
     model = _bare(source.model) if kind.bare else _described(source.model, contents, known, order)
@@ -195,7 +199,7 @@ def _as_cpu(known: Contract, cpu: Variant | None) -> tuple[Contract, GoldenVecto
             "give the file that it was compiled from too: it runs where no Edge TPU is, and makes the golden vectors",
         )
     mine, theirs = (
-        [(one.dtype, one.shape, one.scale, one.zero_point) for one in (*side.inputs, *side.outputs)]
+        [(one.dtype, _closed(one.shape), one.scale, one.zero_point) for one in (*side.inputs, *side.outputs)]
         for side in (known, cpu.contract)
     )
     if mine != theirs:
@@ -204,6 +208,11 @@ def _as_cpu(known: Contract, cpu: Variant | None) -> tuple[Contract, GoldenVecto
             "give the file that it was compiled from",
         )
     return structs.replace(cpu.contract, inputs=known.inputs, outputs=known.outputs), cpu.golden
+
+
+def _closed(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape whose batch, where that is open, is 1, as `edgekit compile --fix-sizes` makes it."""
+    return (1, *shape[1:]) if shape and shape[0] == -1 else (*shape,)
 
 
 def _golden(model: bytes, contents: ModelContents, kind: Kind, given: GoldenVectors | None) -> GoldenVectors | None:
@@ -231,7 +240,7 @@ def _refuse_strangers(variants: Mapping[str, Variant]) -> None:
     """Variants of one model take the same samples and name the same classes."""
     told = {
         unit: (
-            [one.shape for one in (*variant.contract.inputs, *variant.contract.outputs)],
+            [_closed(one.shape) for one in (*variant.contract.inputs, *variant.contract.outputs)],
             variant.contract.labels,
             variant.contract.preprocessing,
         )

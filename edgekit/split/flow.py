@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edgekit.errors import ModelError
+from edgekit.forecast.edgetpu import COMPILED
 from edgekit.tflite import flatbuffer
 from edgekit.tflite.graph import read_graph
 from edgekit.tflite.inspect import ModelContents, OperatorInfo, TensorInfo, read_contents
@@ -131,6 +132,8 @@ def read_flow(model: bytes | Path, name: str | None = None) -> Flow:
 
 
 def _refuse(contents: ModelContents, label: str) -> None:
+    if any(one.custom and one.name == COMPILED for one in contents.operators):
+        raise ModelError(f"{label} is compiled for an Edge TPU", "give the file that it was compiled from")
     stateful = next((one for one in contents.operators if one.name in STATEFUL), None)
     if stateful is not None:
         problem = f"{label}: {stateful.name} #{stateful.index} keeps its state outside of the graph"

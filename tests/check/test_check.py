@@ -145,8 +145,18 @@ def test_flex_and_custom_operators_stop_the_model() -> None:
 
 def test_custom_operators_that_are_built_in_pass() -> None:
     assert found(model(operator("edgetpu-custom-op", custom=True)), "coral-usb") == {}
-    assert found(model(operator("edgetpu-custom-op", custom=True)), "raspberry-pi-4") == {"custom-operator": "error"}
+    compiled = model(operator("edgetpu-custom-op", custom=True))
+    assert found(compiled, "raspberry-pi-4") == {"custom-operator": "error"}
+    assert check(compiled, load_target("raspberry-pi-4")).findings[0].mend == "give the file that it was compiled from"
     assert found(model(operator("TFLite_Detection_PostProcess", custom=True)), "raspberry-pi-4") == {}
+
+
+def test_the_parameters_inside_of_a_compiled_file_are_not_said_to_be_none(shared_data: Path) -> None:
+    folder = shared_data / "models/coral_pairs"
+    files = [folder / f"mobilenet_v1_0.25_128_quant{suffix}.tflite" for suffix in ("", "_edgetpu")]
+    plain, compiled = (check_file(file.read_bytes(), [load_target("coral-usb")])[0].memory for file in files)
+    assert plain.on_chip_bytes
+    assert (compiled.on_chip_bytes, compiled.streamed_bytes) == (None, None)
 
 
 def test_float_island_in_a_mixed_model_is_named_on_an_integer_target() -> None:

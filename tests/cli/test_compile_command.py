@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from artifacts import artifact
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
+from edgekit.artifact import DataRecord
 from edgekit.cli.compile import command
+from edgekit.data.spec import Preprocessing
 from edgekit.errors import MissingDependency, OutputError
 from edgekit.tflite.graph import read_graph
 
@@ -65,6 +69,16 @@ def test_the_compilers_answer_and_the_forecast_stand_beside_each_other(pair: tup
     again = json.loads(_run(*words, "--overwrite", "--json").stdout)
     assert again["differences"] == []
     assert again["compilation"]["left"]["ARG_MAX"] == 1
+
+
+def test_preprocessing_that_stays_behind_is_told(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    record = DataRecord("c" * 64, "classification", {}, Preprocessing(scale=(0.5,)), ())
+    made = artifact(tmp_path / "a", pair[0].read_bytes(), data=record)
+    words = (made, "--for", "edgetpu", "--compiler", _compiler(tmp_path, pair[1]), "-o")
+    assert "records preprocessing" in _run(*words, tmp_path / "out").stderr
+    assert "records preprocessing" not in _run(*words, made).stderr
+    plain = artifact(tmp_path / "b", pair[0].read_bytes(), data=replace(record, preprocessing=Preprocessing()))
+    assert "records preprocessing" not in _run(plain, *words[1:], tmp_path / "again").stderr
 
 
 def test_where_the_compiler_is_not_there_the_mend_is_told(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -179,6 +179,19 @@ def test_what_the_compiler_refuses_with_a_reason_is_told_at_once(
     assert (tmp_path / "runs").read_text() == "x"
 
 
+@pytest.mark.parametrize("code", [125, 126, 127])
+def test_a_container_that_does_not_start_is_not_blamed_on_the_file(model: Path, tmp_path: Path, code: int) -> None:
+    said = "docker: Cannot connect to the Docker daemon.\\nRun 'docker run --help' for more information"
+    with pytest.raises(RunError, match=rf"does not start the compiler \(exit code {code}\): docker: Cannot connect"):
+        compile_edgetpu(model, tmp_path / "out", [program(tmp_path, f'print("{said}"); sys.exit({code})')])
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_compiler_works(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no folder that you may write to"):
+        compile_edgetpu(model, model / "out", [program(tmp_path, '(here / "runs").touch()' + WRITES)])
+    assert not (tmp_path / "runs").exists()
+
+
 def test_success_without_a_file_is_no_success(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"makes no model_edgetpu.tflite: done \(exit code 0\)"):
         compile_edgetpu(model, tmp_path / "out", [program(tmp_path, 'print("done")')])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -11,6 +13,7 @@ from edgetpu_files import Of, Step, file_of, numbers, single
 from edgekit.errors import ModelError
 from edgekit.forecast.edgetpu import forecast_edgetpu
 from edgekit.forecast.edgetpu_mends import fixed_sizes
+from edgekit.package.build import package_model
 from edgekit.tflite import surgery
 from edgekit.tflite.graph import read_graph
 from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
@@ -244,3 +247,13 @@ def test_an_open_batch_that_no_size_is_computed_from_is_closed() -> None:
     assert read_graph(fixed_sizes(model)) is not None
     assert fixed_sizes(model) == surgery.with_static_batch(model)
     assert forecast_edgetpu(single("RELU", [IMAGE], IMAGE)).left == ()
+
+
+def test_the_file_it_was_made_of_is_packaged_beside_it(tmp_path: Path) -> None:
+    model = file_of({"in": IMAGE, "out": IMAGE}, [Step("RELU", ("in",), ("out",))], ("in",), ("out",))
+    (tmp_path / "open.tflite").write_bytes(model)
+    (tmp_path / "fixed.tflite").write_bytes(fixed_sizes(model))
+    made = package_model(
+        [f"edgetpu={tmp_path}/fixed.tflite", f"cpu={tmp_path}/open.tflite"], tmp_path / "out", kind="linux"
+    )
+    assert any("was not compiled for it" in note for note in made.notices)

@@ -166,6 +166,12 @@ def test_compiled_files_are_packaged_with_their_cpu_files(name: str, shared_data
     assert len(board.said("run", tmp_path / "x.npy")["results"][0]["outputs"].popitem()[1]) == 1001
 
 
+def test_a_file_that_was_never_compiled_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(tiny_models.negative())
+    made = packaged(tmp_path / "out", f"edgetpu={tmp_path}/m.tflite", f"cpu={tmp_path}/m.tflite", name="pair")
+    assert any("was not compiled for it" in note for note in made.notices)
+
+
 def test_what_xnnpack_refuses_runs_without_it(shared_data: Path, tmp_path: Path) -> None:
     """The XNNPACK of ai-edge-litert cannot make a RESIZE_BILINEAR of this file ready."""
     file = shared_data / "models/coral_pairs/deeplabv3_mnv2_dm05_pascal_quant.tflite"
