@@ -22,6 +22,7 @@ from edgekit.latency import host_latency
 from edgekit.model import Model, load_model
 from edgekit.recipe import Recipe, checked
 from edgekit.run_stage import run_stage
+from edgekit.stages.convert import refuse_half_precision
 from edgekit.stages.replicas import join
 from edgekit.stages.sensitivity import Sensitivity, SensitivityReport, sensitivity
 from edgekit.step import StageReport, Step, Surroundings, keeping, refuse_without_keras, refuse_without_training
@@ -72,6 +73,7 @@ def compress_model(
     with _home(folder, asked) as home, shared():
         source = model_for([asked], model, home, trust, say)
         refuse_without_keras(source, asked)
+        refuse_half_precision(source.keras)
         dataset = None if data is None else load_for(source.inputs, source.outputs, data, data_options or {}, trust)
         for stage in asked.compression:
             refuse_without_training(stage, dataset)
@@ -79,7 +81,8 @@ def compress_model(
             say(Line(f"note: {doubt}"))
         calibration = dataset.calibration.array() if dataset and dataset.calibration else ()
         clock = host_latency(resolved.quantize, calibration, batch=resolved.convert.batch)
-        around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say, clock)
+        teachers = home / "teachers" if home else None
+        around = Surroundings(source.keras, dataset, (board,), asked.seed, home, trust, say, clock, teachers=teachers)
         steps: list[Step] = [Step(source.keras, StageReport("", ""), source.path)]
         for place, stage in enumerate(resolved.compression):
             with keeping(stage, home):

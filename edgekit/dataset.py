@@ -22,7 +22,15 @@ from edgekit.data import labels, raw
 from edgekit.data.match import TensorLike, match
 from edgekit.data.parts import SEVERAL, Dataset, Part, strata
 from edgekit.data.raw import Raw, RawPart
-from edgekit.data.spec import DataSpec, Preprocessing, in_memory, is_reference, overridden, read_spec
+from edgekit.data.spec import (
+    DataSpec,
+    Preprocessing,
+    in_memory,
+    is_reference,
+    overridden,
+    read_spec,
+    without_folders,
+)
 from edgekit.data.split import carve
 from edgekit.errors import DataError
 from edgekit.magic import EMPTY_ZIP, ZIP
@@ -75,7 +83,7 @@ def load_for(
     """
     if isinstance(reference, Dataset):
         _refuse_changes(reference, overrides or {})
-        return match(reference, inputs, outputs)
+        return match(_with_task(reference, overrides or {}), inputs, outputs)
     spec = read_spec(reference, overrides or {}, trust)
     if _form(spec, reference) == "images":
         spec = _fitting(spec, inputs)
@@ -110,6 +118,14 @@ def _refuse_changes(data: Dataset, overrides: Mapping[str, Any]) -> None:
         )
 
 
+def _with_task(data: Dataset, overrides: Mapping[str, Any]) -> Dataset:
+    """The Dataset, an autoencoder's where that is said now."""
+    task = overrides.get("task") or data.spec.task
+    if task == data.spec.task:
+        return data
+    return replace(data, spec=msgspec.structs.replace(data.spec, task=task), task=task)
+
+
 def _fitting(spec: DataSpec, inputs: Sequence[TensorLike]) -> DataSpec:
     shape = tuple(inputs[0].shape)
     known = len(inputs) == 1 and len(shape) == 4 and all(size and size > 0 for size in shape[1:])
@@ -130,7 +146,7 @@ def _load(spec: DataSpec, reference: str | Path | Any) -> Dataset:
     parts, notes, warnings = _split(labelled, spec)
     classified = [output for output, task in tasks.items() if task in ("classification", "segmentation")]
     named = {names.get(output, spec.classes) for output in classified}  # one set of names, or those of no output
-    return _dataset(parts, spec, tasks, named.pop() if len(named) == 1 else (), notes, warnings)
+    return _dataset(parts, spec, tasks, named.pop() if len(named) == 1 else (), notes, (*data.warnings, *warnings))
 
 
 def _read(spec: DataSpec, reference: str | Path | Any) -> Raw:
@@ -241,7 +257,7 @@ def _dataset(
     keys = tuple(next(iter(parts.values())).inputs)
     if spec.input_names and len(spec.input_names) != len(keys):
         raise DataError(f"input_names has {len(spec.input_names)} names, the data {len(keys)} inputs", "name each one")
-    nowhere = msgspec.structs.replace(spec, source="", classes=class_names)
+    nowhere = msgspec.structs.replace(without_folders(spec), source="", classes=class_names)
     settings = msgspec.json.encode(nowhere, order="deterministic")
     outputs = tuple(next((part.labels for part in parts.values() if part.labels), {}))
     made = {name: _part(name, part, keys, spec.preprocessing) for name, part in parts.items()}

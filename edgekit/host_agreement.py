@@ -120,7 +120,11 @@ def difference_of(tensor: TensorInfo, quanta: Array) -> TensorDifference:
 
 
 def same_decisions(here: Outputs, there: Outputs) -> float | None:
-    """The share of samples with the greatest value at the same place, in the worst output; None for single values."""
-    rows = ([array.reshape(len(array), -1) for array in side.arrays] for side in (here, there))
-    same = [(a.argmax(1) == b.argmax(1)).mean() for a, b in zip(*rows, strict=True) if a.shape[1] > 1]
+    """The share of samples with the greatest value at the same place, in the worst output with a row of them a sample.
+
+    None where there is none: single values decide nothing, and what each place of a map or a box means is not known.
+    """
+    pairs = zip(here.arrays, there.arrays, strict=True)
+    rows = [(a, b) for a, b in pairs if a.shape[-1] > 1 and a.size == len(a) * a.shape[-1]]
+    same = [(a.argmax(axis=-1) == b.argmax(axis=-1)).mean() for a, b in rows]
     return float(min(same)) if same else None

@@ -321,18 +321,25 @@ def _custom(name: str, function: Callable[..., Any]) -> Metric:
     def pooled(y: Array, out: Array) -> Statistic:
         y, out = formulas.alike(y, out)
 
-        def one(weights: Floats) -> float:
+        def one(weights: Floats) -> float | Exception:
             rows = np.repeat(np.arange(len(y)), weights.astype(np.int64))
             try:
                 return float(function(y[rows], out[rows]))
-            except Exception as cause:
+            except Exception as cause:  # code of the user's raises anything
+                return cause
+
+        def statistic(weights: Floats) -> Floats:
+            found = [one(row) for row in weights]
+            causes = [each for each in found if isinstance(each, Exception)]
+            if len(causes) == len(found):
                 raise DataError(
-                    f"metric {name} raised {type(cause).__name__}: {cause}",
+                    f"metric {name} raised {type(causes[0]).__name__}: {causes[0]}",
                     "correct the function; outputs of one value a sample come in the shape of the labels, "
                     "one-hot labels as class numbers (task = 'regression' leaves them)",
-                ) from cause
+                ) from causes[0]
+            return np.array([math.nan if isinstance(each, Exception) else each for each in found])
 
-        return lambda weights: np.array([one(row) for row in weights])
+        return statistic
 
     better = bool(getattr(function, "higher_is_better", True))
     return Metric(name, better, pooled=pooled, draws=_CUSTOM_DRAWS)

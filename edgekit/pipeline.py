@@ -18,6 +18,7 @@ import msgspec
 
 from edgekit.artifact import Artifact
 from edgekit.compress import model_for
+from edgekit.data.spec import plain_options
 from edgekit.dataset import Dataset, DataSpec, load_for, refuse_missing
 from edgekit.errors import DataError
 from edgekit.gate import Gate
@@ -82,6 +83,7 @@ def optimize(
         request = msgspec.structs.replace(request, pairs=makings.pairs)
         job = Job(makings)
         run = job.run(request, gate, benchmark, settled)
+        run = msgspec.structs.replace(run, data_options=plain_options(data_options))
         _write(run, job.files, work.folder, [target for target, _ in request.pairs])
     return run
 

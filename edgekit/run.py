@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -51,7 +51,7 @@ class Run(Struct, frozen=True):
     `measurements` are by the sha256 of the file measured, `compression` by the name of the artifact; `gates` says what
     was not met, empty where all was; `head_drops` are greatest drops by output name; `diagnoses`, by the name of the
     artifact, why int8 files lose more than that lets; `settled`, for each target whose recommended recipe was used
-    because none was named, how it compared with float32.
+    because none was named, how it compared with float32; `data_options` is how the data were asked to be read.
     """
 
     model: ModelRecord
@@ -67,6 +67,7 @@ class Run(Struct, frozen=True):
     compression: dict[str, tuple[StageReport, ...]] = {}
     diagnoses: dict[str, Diagnosis] = {}
     settled: tuple[Settled, ...] = ()
+    data_options: dict[str, Any] = {}
     format_version: Literal[1] = 1
 
     def __repr__(self) -> str:
@@ -81,7 +82,7 @@ class Run(Struct, frozen=True):
     @property
     def _way_out(self) -> str:
         """What may help against the gates that were missed: a target that cannot run a file is moved by no bound."""
-        if any(one.name in self.diagnoses for one in self.artifacts):
+        if self.metric and any(one.name in self.diagnoses for one in self.artifacts):
             return "edgekit doctor FILE --float MODEL --data D --repair -o repaired.tflite; or change the recipe"
         refused = {fault for one in self.artifacts for fault in unrunnable(one)}
         return f"{'change the target' if refused.issuperset(self.gates) else 'loosen the gate'}; or change the recipe"

@@ -10,6 +10,7 @@ import msgspec
 
 from edgekit.errors import DataError, ModelError
 from edgekit.model import load_model
+from edgekit.python_reference import split
 from edgekit.recipe import Compression
 from edgekit.stages import cluster, drop_layers, factorize, prune_channels, prune_weights
 from edgekit.stages.calibrate import Ranges
@@ -29,6 +30,7 @@ from edgekit.stages.train import fine_tune
 from edgekit.stages.training import Callback, Epoch
 from edgekit.step import StageReport, Step, Surroundings, name_of
 from edgekit.talk import Line
+from edgekit.tf import import_keras
 from edgekit.tfmot import engine
 from edgekit.units import format_count, format_seconds
 
@@ -197,6 +199,9 @@ def _student(model: Any, stage: Distill, around: Surroundings) -> Any | None:
 
 
 def _other(reference: str, around: Surroundings) -> Any:
+    """A Keras model beside the one that came in; weights that Python draws for it are those of the seed."""
+    if split(reference):
+        import_keras().utils.set_random_seed(around.seed)
     found = load_model(reference, trust=around.trust)
     if found.keras is None:
         raise ModelError(f"{reference}: distill needs Keras models, and this is a {found.kind}", "give a .keras file")

@@ -13,7 +13,7 @@ from edgekit.dataset import Dataset, load_dataset, load_for
 from edgekit.doctor.case import open_case
 from edgekit.doctor.floor import Floor
 from edgekit.doctor.repair import repair
-from edgekit.errors import DataError, InputError
+from edgekit.errors import DataError, InputError, RecipeError
 from edgekit.evaluate import evaluate_model
 from edgekit.gate import Gate
 from edgekit.metrics import Difference, Score, scores
@@ -25,8 +25,10 @@ from edgekit.robustness import Trial, beside_float, corruption_findings
 from edgekit.run import Run
 from edgekit.search.budget import Budget
 from edgekit.stages.losses import call, hard_loss
+from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.stages.train import fine_tune
 from edgekit.stages.training import Training
+from edgekit.step import refuse_without_training
 
 _TOML = """
 source = "data.npz"
@@ -110,6 +112,23 @@ def test_the_loss_is_the_weighted_sum_of_the_heads(folder: Path, data: Dataset) 
     entropy = -np.log(kind[np.arange(len(part)), part.labels[0]]).mean()
     square = ((value[:, 0] - part.labels[1]) ** 2).mean()
     assert found == pytest.approx(entropy + 0.25 * square, rel=1e-4)
+
+
+def test_a_head_may_name_its_loss(folder: Path) -> None:
+    model = load_model(folder / "m.keras")
+    options = {"heads.value.loss": "mae", "heads.kind.loss_weight": 1e-9}
+    data = load_for(model.inputs, model.outputs, folder / "data.toml", options)
+    part = data.part("train")
+    outputs = call(model.keras, part.array(), training=False)
+    assert part.labels is not None
+    found = float(hard_loss(model.keras, data, "auto", part.array())(outputs, list(part.labels)))
+    assert found == pytest.approx(0.25 * np.abs(np.asarray(outputs[1])[:, 0] - part.labels[1]).mean(), rel=1e-4)
+    stage = QuantizeAware(training=Training(epochs=50))
+    refuse_without_training(stage, data)
+    other = load_for(model.inputs, model.outputs, folder / "data.toml", {"heads.kind.loss": "mae"})
+    with pytest.raises(RecipeError, match="'mae' does not go with classification") as caught:
+        refuse_without_training(stage, other)
+    assert "heads may name their own" in caught.value.mend
 
 
 def test_training_lowers_the_error_of_both_heads(folder: Path, data: Dataset) -> None:

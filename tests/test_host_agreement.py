@@ -24,10 +24,11 @@ from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Completed
 from edgekit.errors import DataError, DeviceError, ModelError
 from edgekit.evaluate import evaluate_model
-from edgekit.host_agreement import judged_outputs
+from edgekit.host_agreement import judged_outputs, same_decisions
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.numbers import to_stored
 from edgekit.tflite.taps import with_inner_outputs
+from edgekit.verify import Outputs
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,16 @@ def test_every_tensor_becomes_an_output_and_the_last_is_as_it_was(int8_file: byt
     assert [tensor.name for tensor in read_contents(tapped).outputs] == written
     before, after = infer(int8_file, [x]).outputs, infer(tapped, [x]).outputs
     np.testing.assert_array_equal(before[0], after[-1])
+
+
+def test_only_a_row_of_values_a_sample_decides() -> None:
+    def outputs(*arrays: Any) -> Outputs:
+        return Outputs(tuple(np.asarray(one, np.float32) for one in arrays), 1, "")
+
+    rows, other = [[1, 2], [2, 1]], [[1, 2], [1, 2]]
+    maps = np.zeros((2, 4, 4, 2))
+    assert same_decisions(outputs(rows, maps), outputs(other, maps + 1)) == 0.5
+    assert same_decisions(outputs(maps, [[1], [2]]), outputs(-maps, [[1], [1]])) is None
 
 
 def test_the_same_machine_agrees_with_itself(file: Path, digits: Path) -> None:

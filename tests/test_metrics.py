@@ -179,6 +179,17 @@ def test_a_function_that_takes_the_axis_off_itself_is_told_of_it(tmp_path):
     assert "in the shape of the labels" in caught.value.mend
 
 
+def test_a_function_that_some_draws_give_nothing_to_has_an_interval_of_the_others(tmp_path):
+    body = "hits = out[y == 1] > 0\n    return int(hits.sum()) / len(hits)"
+    (tmp_path / "mine.py").write_text(f"def recall(y, out):\n    {body}\n")
+    y, out = np.arange(60) % 20 == 0, np.linspace(-1, 1, 60)
+    found = score(f"{tmp_path / 'mine.py'}:recall", (y,), (out,))
+    assert found.value == pytest.approx(1 / 3)
+    assert found.low < found.value < found.high
+    with pytest.raises(DataError, match="raised ZeroDivisionError"):
+        score(f"{tmp_path / 'mine.py'}:recall", (y * 0,), (out,))
+
+
 def test_which_metrics_should_grow():
     grow = {name for name in EXPECTED if metrics.higher_is_better(name)}
     assert grow == {"accuracy", "top2", "auc", "mean_iou"}

@@ -103,7 +103,9 @@ def _accept(found: Evaluation, floor: Floor) -> None:
     metrics = {metric_of(score.name) for score in found.scores}
     if len(metrics) != 1:
         judged = f"{len(metrics)} metrics ({', '.join(sorted(metrics))}) are judged" if metrics else "nothing is judged"
-        raise DataError(f"a floor is of one metric, and {judged}", "name it with --metric, and give labelled data")
+        heads = "bounds of each output are those of `edgekit optimize --max-drop kind=1%,value=0.2`"
+        mend = heads if metrics else "name it with --metric, and give labelled data"
+        raise DataError(f"a floor is of one metric, and {judged}", mend)
     (metric,) = metrics
     floor.refuse_unit(metric)
     if missed := [score for score in found.scores if not floor.met(metric, score.value)]:

@@ -104,7 +104,8 @@ def _kind(columns: Sequence[Array], asked: str) -> str:
     rank = 1 if all(y.ndim == 1 or y.shape[1:] == (1,) for y in columns) else columns[0].ndim
     if rank == 1:
         return "classification" if all(map(_whole, columns)) and _is_numbering(columns) else "regression"
-    masks = rank >= 3 and all(y.dtype.kind in "biu" for y in columns)
+    whole = all(y.dtype.kind in "biu" for y in columns)
+    masks = rank >= 3 and (whole or (columns[0].shape[-1] == 1 and rank >= 4 and _is_numbering(columns)))
     return "segmentation" if masks else "regression"
 
 

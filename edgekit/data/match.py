@@ -201,6 +201,8 @@ def _mend(ours: Shape, theirs: Sequence[int | None]) -> str:
     sizes = [size for size in theirs if size and size > 0]
     if len(sizes) == len(theirs) and np.prod(ours) == np.prod(sizes):
         return f"reshape the samples to {_shown(theirs)} before saving them"
+    if _same(ours[1:], theirs):
+        return "each sample is a whole batch here; a tf.data.Dataset: data.unbatch(), or batch without drop_remainder"
     return "give data of the shape the model was trained on"
 
 
@@ -282,15 +284,19 @@ def _as_autoencoder(dataset: Dataset, outputs: Sequence[TensorLike]) -> Dataset:
     first = dataset.parts[0]
     ours = [x.shape[1:] for x in next(first.batches(1))]
     if len(ours) == len(outputs) == 1 and _same(ours[0], tuple(outputs[0].shape)[1:]):
-        noted = dataset.notes if dataset.task == "autoencoder" else (*dataset.notes, _AUTOENCODER)
-        return replace(dataset, task="autoencoder", notes=noted, labelled_outputs=(0,))
+        told = () if dataset.task == "autoencoder" else (_AUTOENCODER,)
+        warnings = _joined(dataset.warnings, told)
+        return replace(dataset, task="autoencoder", warnings=warnings, labelled_outputs=(0,))
     if dataset.task == "autoencoder":
         found = ", ".join(_shown(output.shape[1:]) for output in outputs)
         raise DataError(f"no autoencoder: inputs {ours}, outputs {found}", 'give labels, or task = "none"')
     return dataset
 
 
-_AUTOENCODER = "no labels, and the output is shaped like the input: judged as an autoencoder"
+_AUTOENCODER = (
+    "no labels, and the output is shaped like the input: taken for an autoencoder, judged by mse; say "
+    'task = "autoencoder" if it is one, task = "none" if not'
+)
 
 
 def _refuse_either(dataset: Dataset, outputs: Sequence[TensorLike]) -> None:
@@ -335,14 +341,16 @@ def _check_labels(part: str, y: Array, output: TensorLike, task: str) -> None:
                 "give a class number a sample, or a 0 or 1 for each value of the output",
             )
         if task == "segmentation" and not _same(y.shape[1:], shape[:-1]):
+            quantities = 'if these are quantities: task = "regression"'
             raise DataError(
-                f"masks have shape {y.shape[1:]}, output {output.name!r} {_shown(shape)}", "resize the masks"
+                f"masks have shape {y.shape[1:]}, output {output.name!r} {_shown(shape)}",
+                quantities if _same(y.shape[1:], shape) else "resize the masks",
             )
         most = 1 if several else max(classes - 1, 1) if classes and classes > 0 else None
         if most is not None and y.max() > most:
             raise DataError(
                 f"{part} has labels {y.min()} to {y.max()}, output {output.name!r} has {classes} value(s)",
-                _label_mend(int(y.min()), int(y.max()), most),
+                "divide the masks by 255" if _black_and_white(y) else _label_mend(int(y.min()), int(y.max()), most),
             )
     elif task == "regression" and not _same(y.shape[1:], shape) and not _same((*y.shape[1:], 1), shape):
         classes_each = _same(y.shape[1:], shape[:-1]) and bool((y == np.round(y)).all())
@@ -374,6 +382,10 @@ def _refuse_undecided(y: Array, output: TensorLike, metric: str | None) -> None:
             f"labels have a 0 or 1 for each value of output {output.name!r}, and {metric} judges one class a sample",
             'give metric = "auc"',
         )
+
+
+def _black_and_white(y: Array) -> bool:
+    return y.ndim > 2 and bool(((y == 0) | (y == 255)).all())
 
 
 def _label_mend(low: int, high: int, most: int) -> str:

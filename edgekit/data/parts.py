@@ -134,6 +134,7 @@ class Dataset:
 
         Raises DataError where nothing is labelled, and where the heads have several metrics.
         """
+        self.refuse_guess()
         if self.metric is not None:
             return self.metric
         if self.heads:
@@ -141,6 +142,14 @@ class Dataset:
             mend = "give all heads the same metric, or labels of one of them only"
             raise DataError(f"{what} is judged by one score, and the heads have several metrics: {named}", mend)
         raise DataError(f"{what} is judged by a score, and the data has no labels", "give --data with labels")
+
+    def refuse_guess(self) -> None:
+        """Raise DataError where only the shape of its output says that a network should give its input."""
+        if (self.spec.task, self.task) == ("auto", "autoencoder"):
+            raise DataError(
+                "there are no labels, and only an autoencoder is to give its input",
+                'say task = "autoencoder" (--task autoencoder) if it is one, else give labels',
+            )
 
     def head(self, output: int) -> Head:
         """What is said of a model output: by its place. One without labels has the task of all, and counts once."""
@@ -153,6 +162,11 @@ class Dataset:
             return self.task
         found = self.head(output).task
         return "none" if found == "auto" else found
+
+    def loss_of(self, output: int, recipe: str) -> str:
+        """The loss of a model output in training: its head's, else that of the recipe."""
+        found = self.head(output).loss
+        return recipe if found == "auto" else found
 
     def judged(self, part: Part, outputs: Sequence[Array]) -> tuple[tuple[Array, ...], tuple[Array, ...]] | None:
         """Labels and the outputs that belong to them, as `edgekit.metrics.score` wants them; None without labels.

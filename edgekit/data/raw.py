@@ -38,6 +38,7 @@ class Raw:
 
     parts: dict[str, RawPart]
     class_names: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def check(raw: Raw) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgekit import python_reference
 from edgekit.data.npz import PART_WORDS, parts_by_key
-from edgekit.data.raw import Raw, RawPart
+from edgekit.data.raw import Raw, RawPart, check_memory
 from edgekit.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -47,8 +47,7 @@ def _called(function: Callable[..., Any], source: str, same_order: str) -> Raw:
     try:
         found = function()
         parts = _parts(found, source)  # a pipeline runs the user's code only as it is read
-        _refuse_disorder(function, found, source, same_order)
-        return Raw(parts)
+        return Raw(parts, warnings=_disorder(function, found, source, same_order, "test" in parts))
     except DataError:
         raise
     except Exception as cause:
@@ -126,34 +125,53 @@ def _drained(data: Any, source: str) -> Any:
     spec = data.element_spec
     if isinstance(spec, tuple) and len(spec) != 2:
         raise DataError(f"{source} yields {len(spec)} values a sample", "yield x or (x, y), without sample weights")
-    batches = list(_batched(data))
+    batches = _read(data, source)
     if not batches:
         raise DataError(f"{source}: an empty dataset", "put samples in it")
     return _joined(batches)
+
+
+def _read(data: Any, source: str) -> list[Any]:
+    """All batches. Raises DataError as soon as they are more than this machine can hold."""
+    batches: list[Any] = []
+    taken = 0
+    for batch in _batched(data):
+        batches.append(batch)
+        taken += sum(np.asarray(array).nbytes for array in _leaves(batch))
+        check_memory(source, taken)
+    return batches
 
 
 def _batched(data: Any) -> Iterator[Any]:
     return iter((data if _is_batched(data.element_spec) else data.batch(_BATCH)).as_numpy_iterator())
 
 
-def _refuse_disorder(function: Callable[..., Any], found: Any, source: str, same_order: str) -> None:
-    """Raise DataError for samples in another order each time: the parts carved from them would mix between commands.
+def _disorder(function: Callable[..., Any], found: Any, source: str, same_order: str, tested: bool) -> tuple[str, ...]:
+    """A warning where the samples to train on are others, or in another order, each time.
 
+    Raises DataError unless they are `tested` by a part of its own: one taken out of them would mix between commands.
     Each command calls the function anew, so two calls are compared: what one call returned keeps its order where it is
     cached, and changes it where a seed shuffles it, whenever it is read again.
     """
-    if _undivided(found) is None or _alike(*(_first(_undivided(function())) for _ in range(2))):
-        return
-    raise DataError(
-        f"{source} gives other samples, or another order, each time",
-        f"{same_order}, leave out random changes, or give the parts: {{'train': ..., 'test': ...}}",
+    if _train(found) is None or _alike(*(_first(_train(function())) for _ in range(2))):
+        return ()
+    if not tested:
+        raise DataError(
+            f"{source} gives other samples, or another order, each time",
+            f"{same_order}, leave out random changes, or give the parts: {{'train': ..., 'test': ...}}",
+        )
+    return (
+        f"{source}: the train part has other samples, or another order, each time: an interrupted run begins anew, and "
+        f"two runs differ; {same_order}",
     )
 
 
-def _undivided(found: Any) -> Any:
-    """The tf.data.Dataset that a test part has to be taken out of; None where there is none."""
+def _train(found: Any) -> Any:
+    """The tf.data.Dataset with the samples to train on; None where they are anything else."""
     if isinstance(found, Mapping):
-        found = None if "test" in found else found.get("train", found.get("training"))
+        found = found.get("train", found.get("training"))
+    elif isinstance(found, tuple | list):
+        found = next(iter(found), None)
     return found if _is_tensorflow_data(found) else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,7 @@ MEMORY = "memory"
 """Source of data that have no place: they were given themselves."""
 _HEAD = re.compile(r"heads\.(?P<name>.+)\.(?P<leaf>[^.]*)")
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
+Loss = Annotated[str, Meta(pattern=r"^(auto|crossentropy|mse|mae|[^:]+:[^:]+)$")]
 
 
 class Preprocessing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +114,7 @@ class Head(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="What the labels of this output mean; `auto` looks at them."),
     ] = "auto"
     metric: Annotated[str, Meta(description="Name of a metric or `module:function`; `auto` goes by task.")] = "auto"
+    loss: Annotated[Loss, Meta(description="Loss of this output in training; `auto` is the recipe's.")] = "auto"
     loss_weight: Annotated[float, Meta(gt=0, description="Factor of this output in the loss of training.")] = 1.0
 
 
@@ -146,9 +148,13 @@ class DataSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def code(self) -> tuple[str, ...]:
-        """References to Python in it, which would be run: the source, and metrics."""
-        metrics = (self.metric, *(head.metric for head in self.heads.values()))
-        return (*filter(is_reference, (self.source,)), *(metric for metric in metrics if ":" in metric))
+        """References to Python in it, which would be run."""
+        return (*filter(is_reference, (self.source,)), *(name for name in self.named if ":" in name))
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All metrics and losses in it."""
+        return (self.metric, *(name for head in self.heads.values() for name in (head.metric, head.loss)))
 
 
 def in_memory(reference: Any) -> bool:
@@ -177,9 +183,28 @@ def read_spec(reference: str | Path | Any, overrides: Mapping[str, Any], trust: 
     if not spec.source or spec.source.endswith(".toml"):
         found = f"source = {spec.source!r}" if spec.source else "no source"
         raise DataError(f"{path}: {found}", "point source at an .npz, a folder, a .csv or module:function")
-    if not is_reference(spec.source) or spec.source.rpartition(":")[0].endswith(".py"):
+    if not is_reference(spec.source):
         spec = msgspec.structs.replace(spec, source=str(path.parent / spec.source))
-    return overridden(spec, overrides)
+    return overridden(_with_code(spec, lambda file: path.parent / file), overrides)
+
+
+def without_folders(spec: DataSpec) -> DataSpec:
+    """The specification with the names of files of Python alone: it is the same wherever they lie."""
+    return _with_code(spec, lambda file: Path(file.name))
+
+
+def _with_code(spec: DataSpec, moved: Callable[[Path], Path]) -> DataSpec:
+    """The specification with other paths of the `file.py:function` that it names."""
+
+    def placed(name: str) -> str:
+        file, _, function = name.rpartition(":")
+        return f"{moved(Path(file))}:{function}" if file.endswith(".py") else name
+
+    heads = {
+        name: msgspec.structs.replace(head, metric=placed(head.metric), loss=placed(head.loss))
+        for name, head in spec.heads.items()
+    }
+    return msgspec.structs.replace(spec, source=placed(spec.source), metric=placed(spec.metric), heads=heads)
 
 
 def is_reference(text: str) -> bool:
@@ -202,7 +227,7 @@ def overridden(spec: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:
                 table = data["heads"].setdefault(head["name"], msgspec.to_builtins(Head()))
             else:
                 table = data[name] if name else data
-            plain = _plain(key, value)
+            plain = plain_option(key, value)
             number_as_text = isinstance(table.get(leaf), str) and isinstance(plain, int)
             table[leaf] = str(plain) if number_as_text else plain
     try:
@@ -213,7 +238,12 @@ def overridden(spec: DataSpec, overrides: Mapping[str, Any]) -> DataSpec:
         raise DataError(f"data options: {cause}", mend) from None
 
 
-def _plain(key: str, value: Any) -> Any:
+def plain_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options of data in numbers, text, lists and tables, without those that are None. Raises DataError."""
+    return {key: plain_option(key, value) for key, value in (options or {}).items() if value is not None}
+
+
+def plain_option(key: str, value: Any) -> Any:
     """The value of an option in numbers, text, lists and tables. Raises DataError for what is none of them."""
     try:
         return msgspec.to_builtins(value, enc_hook=_of_numpy)

@@ -21,12 +21,14 @@ Entry = dict[str, Any]
 
 QUANTIZED = {"QuantizeWrapper", "QuantizeWrapperV2", "QuantizeLayer"}
 _KNOWN = {
+    "Default8BitActivationQuantizeConfig",
     "Default8BitQuantizeConfig",
     "Default8BitConvQuantizeConfig",
     "Default8BitConvTransposeQuantizeConfig",
     "Default8BitOutputQuantizeConfig",
     "NoOpQuantizeConfig",
 }
+_OUTPUT_ONLY = "OutputOnlyConfig"  # around one of them, of a layer before those that were chosen: its kernel stays
 _WAYS = "give the float model and let edgekit train it: -r qat-int8"
 
 
@@ -62,7 +64,7 @@ def chain_of(node: Entry, ranges: set[str], origin: str) -> list[Entry]:
         quantizer = settings.get("quantizer")
         _refuse_unknown(quantizer, {"AllValuesQuantizer", "MovingAverageQuantizer"}, settings["name"], origin)
         return [_range_entry(settings["name"])]
-    _refuse_unknown(settings.get("quantize_config"), _KNOWN, settings["name"], origin)
+    _refuse_unknown(_within(settings.get("quantize_config")), _KNOWN, settings["name"], origin)
     inner = settings["layer"]
     name, activation = inner["config"]["name"], _activation(inner["config"])
     before = "pre_activation" in ranges
@@ -115,6 +117,12 @@ def _activation(settings: Entry) -> Any:
     if isinstance(found, dict) and found.get("class_name") == "QuantizeAwareActivation":
         found = found["config"]["activation"]
     return "linear" if isinstance(found, dict) and found.get("class_name") == "NoOpActivation" else found
+
+
+def _within(found: Any) -> Any:
+    """The quantization that another one restricts to the output; any other as it is."""
+    only = isinstance(found, dict) and found.get("class_name") == _OUTPUT_ONLY and isinstance(found.get("config"), dict)
+    return found["config"].get("quantize_config") if only else found
 
 
 def _refuse_unknown(found: Any, known: set[str], name: str, origin: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from edgekit.errors import RecipeError
 from edgekit.gate import unrunnable
@@ -57,22 +59,40 @@ def found_steps(family: str, target: str) -> tuple[Step, ...]:
 
 def _mend(run: Run, manifest: Manifest, file: str) -> Iterator[Step]:
     board = ["-t", manifest.target]
-    if manifest.name in run.diagnoses:
-        repair = ["doctor", file, "--float", "MODEL", "--data", "DATA", *board, "--repair", "-o", "repaired.tflite"]
+    if run.metric and manifest.name in run.diagnoses:
+        repair = ["doctor", file, "--float", "MODEL", *_data(run), *board, "--repair", "-o", "repaired.tflite"]
         yield step("Repair the file without training where that is possible", *repair)
-        yield _trained("Or train it as the integer file computes", manifest, "qat-int8")
+        yield _trained("Or train it as the integer file computes", run, manifest, "qat-int8")
         return
     if unrunnable(manifest):
         yield step("See what the target refuses, and what to change", "check", file, *board)
     elif not manifest.recipe.trained:
-        yield _trained("Train it as the integer file computes", manifest, "qat-int8")
+        yield _trained("Train it as the integer file computes", run, manifest, "qat-int8")
     elif longer := _longer(manifest.recipe):
-        yield _trained("Train it longer", manifest, longer)
+        yield _trained("Train it longer", run, manifest, longer)
     yield step("See which techniques pay there", "recommend", "MODEL", *board)
 
 
-def _trained(what: str, manifest: Manifest, phrase: str) -> Step:
-    return step(what, "optimize", "MODEL", "--data", "DATA", "-t", manifest.target, "-r", phrase, "-o", "OUT")
+def _trained(what: str, run: Run, manifest: Manifest, phrase: str) -> Step:
+    return step(what, "optimize", "MODEL", *_data(run), "-t", manifest.target, "-r", phrase, "-o", "OUT")
+
+
+def _data(run: Run) -> list[str]:
+    """The data, read as in this run."""
+    words = ["--data", "DATA"]
+    for key, value in _leaves(run.data_options):
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        words += [f"--{key}", text] if key in ("task", "metric") else ["--data-option", f"{key}={text}"]
+    return words
+
+
+def _leaves(options: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Options by their whole names: those of tables have dots."""
+    for key, value in options.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def _longer(recipe: Recipe) -> str:
@@ -85,7 +105,7 @@ def _longer(recipe: Recipe) -> str:
 
 
 def _judge(run: Run, manifest: Manifest) -> Iterator[Step]:
-    again, out = ["optimize", "MODEL", "--data", "DATA", "-t", manifest.target], ["-o", "OUT"]
+    again, out = ["optimize", "MODEL", *_data(run), "-t", manifest.target], ["-o", "OUT"]
     if run.data is None:
         yield step("Judge it on data of yours before you rely on it", *again, *out)
     elif run.reference.scores and run.max_drop is None and not run.head_drops:
@@ -156,7 +176,7 @@ def reproduce(run: Run) -> list[str]:
 
 def _optimize(run: Run, targets: list[str], recipes: tuple[str, ...], number: int) -> str:
     parts = ["edgekit", "optimize", run.model.origin]
-    parts += ["--data", "DATA"] if run.data else []
+    parts += _data(run) if run.data else []
     parts += [word for target in targets for word in ("--target", target)]
     parts += [word for recipe in recipes for word in ("--recipe", recipe)]
     drops = [f"{name}={_plain(most)}" for name, most in run.head_drops.items()]

@@ -90,7 +90,7 @@ def _scores(run: Run, manifest: Manifest) -> Iterator[Compared]:
         yield scores(before, after, change, bound, sign * change.value > 0 and not change.low <= 0 <= change.high)
     if not found.scores:
         share = found.agreement.rate
-        yield Compared("Agreement", "–", words.share(share), "", "decides as float does", _bar(1.0, share, "agreement"))
+        yield Compared("Agreement", "–", words.share(share), "", "the same as float", _bar(1.0, share, "agreement"))
 
 
 def _file(before: int | None, after: int) -> Iterator[Compared]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgekit.bench.result import Measurement
     from edgekit.metrics import Difference, Score
     from edgekit.run import Run
+    from edgekit.verify import Verification
 
 NO_BREAK = "\u00a0"
 """Stands between a number and its unit: a space at which no line breaks."""
@@ -172,7 +173,7 @@ def _lost(manifest: Manifest) -> str:
     if found is None:
         return "was not verified"
     if not found.differences or not found.scores:
-        return f"agrees with the float model on {share(found.agreement.rate)} of {found.samples} unlabelled samples"
+        return f"{_agrees(manifest, found)} for {found.samples} unlabelled samples"
     metric, difference = found.scores[0].name, found.differences[0]
     title, ends = metric_title(metric), interval(metric, difference, as_change=True)
     between = f"(95{NO_BREAK}% interval {ends}, {found.samples} test samples)"
@@ -181,6 +182,12 @@ def _lost(manifest: Manifest) -> str:
     verb = "gains" if (difference.value > 0) == more_is_better(metric) else "loses"
     amount = change(metric, abs(difference.value)).lstrip("+").replace(f"{NO_BREAK}pp", " percentage points")
     return f"{verb} {amount} of {title} {between}"
+
+
+def _agrees(manifest: Manifest, found: Verification) -> str:
+    decides = manifest.data is not None and manifest.data.task in ("classification", "segmentation")
+    what = "decisions" if decides else f"values, within 1{NO_BREAK}% of their range,"
+    return f"agrees with the float model in {share(found.agreement.rate)} of the {what}"
 
 
 def brief(manifest: Manifest, changes: Sequence[str]) -> str:
@@ -195,7 +202,7 @@ def _cost(manifest: Manifest) -> str:
     if found is None:
         return "not verified"
     if not found.differences or not found.scores:
-        return f"{share(found.agreement.rate)} of the decisions are those of the float model"
+        return _agrees(manifest, found)
     metric, difference = found.scores[0].name, found.differences[0]
     if difference.low <= 0 <= difference.high:
         return f"no measurable change of {metric_title(metric)}"

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from edgekit.errors import ModelError, RecipeError
 from edgekit.graph.macs import fixed_input
 from edgekit.model import Model, TensorSpec
+from edgekit.model.live import nested_layers
 from edgekit.model.saved_model import serving_signature
 from edgekit.stages.trained_ranges import without_rounding
 from edgekit.tf import import_keras, import_tensorflow, quiet
@@ -184,15 +185,28 @@ def _renamed(specs: Sequence[TensorSpec]) -> list[tuple[str, str]]:
     return list(zip(_argument_names(specs), [spec.name for spec in specs], strict=True))
 
 
+def refuse_half_precision(model: Any) -> None:
+    """Raise ModelError for a Keras model whose layers with weights compute in float16 or bfloat16."""
+    for layer in nested_layers(model):
+        weighted = layer.weights and not isinstance(layer, import_keras().Model)
+        if weighted and layer.compute_dtype in ("float16", "bfloat16"):
+            raise _in_half_precision(layer.compute_dtype, type(layer).__name__)
+
+
+def _in_half_precision(dtype: str, operators: str) -> ModelError:
+    return ModelError(
+        f"the model computes in {dtype}, and TFLite's {operators} do not",
+        "build it under keras.config.set_dtype_policy('float32') and give it these weights",
+    )
+
+
 def _conversion_error(cause: Exception) -> ModelError:
     text = str(cause)
     missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text)))
     listed = re.search(r"(?:Custom|Flex) ops: (.+)", text)
-    if missing and "xf16>" in text:
-        return ModelError(
-            f"the model computes in float16, and TFLite's {', '.join(missing)} do not",
-            "build it under keras.config.set_dtype_policy('float32') and give it these weights",
-        )
+    half = re.search(r"x(b?)f16>", text)
+    if missing and half:
+        return _in_half_precision("bfloat16" if half[1] else "float16", ", ".join(missing))
     if missing or listed:
         return ModelError(
             f"TFLite has no operator for {', '.join(missing) or (listed[1] if listed else '')}",

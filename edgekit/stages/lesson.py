@@ -18,7 +18,7 @@ from msgspec import Meta
 from edgekit.data.parts import Dataset, Part
 from edgekit.model.live import digest
 from edgekit.stages.losses import answers_each, hard_loss, hard_targets, output_kinds
-from edgekit.stages.soft_losses import form_of, soft_loss
+from edgekit.stages.soft_losses import Form, form_of, soft_loss
 from edgekit.stages.teacher import answers
 from edgekit.stages.train import labels_objective
 from edgekit.stages.training import Objective, Training
@@ -63,8 +63,10 @@ class Lesson:
         self.kinds = output_kinds(model, samples, quantities)
         self.theirs = [output_kinds(teacher, samples, quantities) for teacher in teachers]
         labels = dict(zip(judged, data.part("train").labels or (), strict=False))
-        self.forms = [
-            form_of(
+        self.forms: list[Form] = [
+            "values"
+            if index in quantities
+            else form_of(
                 kind,
                 1 if index in labels and answers_each(labels[index], output) else int(output.shape[-1]),
                 index in judged and data.task_of(index) in _DECIDING,
@@ -76,7 +78,8 @@ class Lesson:
     @property
     def guesses_logits(self) -> bool:
         """Whether a teacher gives probabilities, so that its logits have to be recovered."""
-        return any(kind != "logits" for kinds in self.theirs for kind in kinds)
+        pairs = (pair for kinds in self.theirs for pair in zip(kinds, self.forms, strict=True))
+        return any(kind != "logits" and form != "values" for kind, form in pairs)
 
     def labels(self, part: Part) -> tuple[Array, ...]:
         """The labels, where they have a share."""

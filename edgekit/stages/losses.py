@@ -70,11 +70,13 @@ def hard_loss(model: Any, data: Dataset, name: str, samples: Sequence[Array]) ->
     """A function from outputs and targets to the sum of the judged outputs' mean losses, each with its weight.
 
     `name` is `auto` (by task), `crossentropy`, `mse`, `mae`, or `module:function`, which takes labels and outputs of a
-    batch. Raises RecipeError where loss and task do not go together.
+    batch; a head that names a loss has that one. Raises RecipeError where loss and task do not go together, DataError
+    where the task is a guess.
     """
+    data.refuse_guess()
     kinds = output_kinds(model, samples)
     judged = data.labelled_outputs or tuple(range(len(model.outputs)))
-    ones = {index: loss_of(name, data.task_of(index)) for index in judged}
+    ones = {index: loss_of(data.loss_of(index, name), data.task_of(index)) for index in judged}
 
     def loss(outputs: list[Any], targets: list[Any]) -> Any:
         found = [
@@ -108,7 +110,8 @@ def loss_of(name: str, task: str) -> Callable[[Any, Any, Kind], Any]:
         )
     if classes != (name in ("auto", "crossentropy")) and name != "auto":
         fitting = "crossentropy" if classes else "mse or mae"
-        raise RecipeError(f"loss {name!r} does not go with {task}", f"use {fitting}, or module:function")
+        mend = f"use {fitting}, or module:function; heads may name their own (docs/data.md)"
+        raise RecipeError(f"loss {name!r} does not go with {task}", mend)
     if classes:
         return crossentropy
     if name == "mae":

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from edgekit.data.parts import Dataset, Part
+from edgekit.data.spec import Loss
 from edgekit.errors import RunError
 from edgekit.metrics import load_metric
 from edgekit.python_reference import code_digest
@@ -34,11 +35,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "cosine"
     optimizer: Annotated[Literal["adam", "sgd"], Meta(description="Adam, or SGD with Nesterov momentum 0.9.")] = "adam"
     loss: Annotated[
-        str,
-        Meta(
-            pattern=r"^(auto|crossentropy|mse|mae|[^:]+:[^:]+)$",
-            description="`auto` is by task; `module:function` takes (labels, outputs) of a batch.",
-        ),
+        Loss, Meta(description="`auto` is by task; `module:function` takes (labels, outputs) of a batch.")
     ] = "auto"
     monitor: Annotated[
         Literal["metric", "loss"], Meta(description="What of the validation part chooses the best weights.")

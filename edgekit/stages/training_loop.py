@@ -241,6 +241,7 @@ class Loop:
                 self.config,
                 self.config.code,
                 own_code(self.metric),
+                [own_code(head.loss) for head in self.data.heads],
                 self.data.fingerprint,
                 self.seed,
                 self.stage,

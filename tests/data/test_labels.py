@@ -77,6 +77,8 @@ def test_words_that_are_numbers_sort_as_numbers(tmp_path):
         (np.zeros((60, 4, 4), np.uint8), "segmentation", "mean_iou"),
         (np.zeros((60, 4, 4, 1), np.uint8), "segmentation", "mean_iou"),
         (PIXELS % 2, "segmentation", "mean_iou"),
+        (np.float32(PIXELS % 2)[..., None], "segmentation", "mean_iou"),
+        (np.float32(PIXELS % 2)[..., None] / 2, "regression", "mae"),
         (X[:, :, None] * np.ones(2), "regression", "mae"),
     ],
 )

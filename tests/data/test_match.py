@@ -58,6 +58,7 @@ def test_batches_have_the_shape_of_the_model(tmp_path, ours, theirs, noted):
         ((8, 8, 3), (None, 16, 16, 3), "images.size = [16, 16]"),
         ((12, 25), (None, 25, 12), 'layout = "channels_first"'),
         ((8, 8), (None, 64), "reshape the samples to (64)"),
+        ((8, 6), (None, 6), "each sample is a whole batch here"),
         ((7,), (None, 9), "the shape the model was trained on"),
     ],
 )
@@ -301,10 +302,32 @@ def test_a_model_that_gives_back_its_input_is_an_autoencoder(tmp_path):
     dataset = match(loaded(tmp_path, x_test=x), [Tensor((None, 6))], [Tensor((None, 6))])
     labels, outputs = dataset.judged(dataset.part("test"), (x + 0.5,))
     assert (dataset.task, dataset.metric) == ("autoencoder", "mse")
+    assert "taken for an autoencoder" in dataset.warnings[-1]
+    with pytest.raises(DataError, match="only an autoencoder is to give its input"):
+        dataset.refuse_guess()
+    tensors = [Tensor((None, 6))]
+    said = match(loaded(tmp_path, x_test=x, overrides={"task": "autoencoder"}), tensors, tensors)
+    said.refuse_guess()
+    assert not said.warnings
     assert score("mse", labels, outputs).value == pytest.approx(0.25)
     assert match(loaded(tmp_path, x_test=x), [Tensor((None, 6))], [Tensor((None, 3))]).task == "none"
     with pytest.raises(DataError, match="no autoencoder"):
         match(loaded(tmp_path, x_test=x, overrides={"task": "autoencoder"}), [Tensor((None, 6))], [Tensor((None, 3))])
+
+
+@pytest.mark.parametrize(
+    ("labels", "output", "mend"),
+    [
+        (np.where(images(4, 4) > 0, 255, 0).astype(np.uint8), (None, 4, 4, 1), "divide the masks by 255"),
+        (images(17, 2).astype(np.int32), (None, 17, 2), 'if these are quantities: task = "regression"'),
+        (np.zeros((40, 4, 4), np.uint8), (None, 5, 5, 1), "resize the masks"),
+    ],
+    ids=["black and white", "key points", "another size"],
+)
+def test_masks_that_do_not_fit_are_told_what_they_may_be(tmp_path, labels, output, mend):
+    with pytest.raises(DataError) as caught:
+        match(loaded(tmp_path, x_test=images(4, 4), y_test=labels), [Tensor((None, 4, 4, 1))], [Tensor(output)])
+    assert caught.value.mend == mend
 
 
 def test_an_autoencoder_with_labels_is_judged_by_its_error(tmp_path):

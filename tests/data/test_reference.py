@@ -1,5 +1,6 @@
 """Python references: everything a function may return."""
 
+import os
 import sys
 import textwrap
 import types
@@ -73,6 +74,22 @@ def test_files_named_in_data_toml_lie_beside_it(reference, tmp_path, monkeypatch
     (tmp_path / "data.toml").write_text('source = "mine.py:data"\nseed = 3\n')
     monkeypatch.chdir("/")
     assert load_dataset(tmp_path / "data.toml", trust=True).spec.seed == 3
+
+
+def test_metrics_and_losses_lie_beside_it_too_and_count_the_same_wherever_that_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for folder in map(Path, ("here", "there/inside")):
+        folder.mkdir(parents=True)
+        np.savez(folder / "d.npz", **{"x": np.ones((9, 2)), "y.kind": np.arange(9.0)})
+        (folder / "mine.py").write_text("def half(y, out):\n    return 0.5\n")
+        names = '[heads.kind]\nmetric = "mine.py:half"\nloss = "mine.py:half"\n'
+        (folder / "data.toml").write_text(f'source = "d.npz"\n{names}')
+        dataset = load_dataset(folder / "data.toml", trust=True)
+        assert load_metric(dataset.heads[0].metric).name == f"{folder}/mine.py:half"
+        assert dataset.loss_of(0, "auto") == f"{folder}/mine.py:half"
+        found.append(dataset.fingerprint)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("settings", ["", 'metric = "{0}"\n', '[heads.kind]\nmetric = "{0}"\n', 'source = "{0}"\n'])
@@ -216,6 +233,33 @@ def test_parts_that_are_given_may_be_shuffled_and_a_generator_may_be_read_once(r
     assert {tuple(row) for part in dataset.parts for row in part.inputs[0]} == {
         tuple(row) for row in np.arange(240, dtype="float32").reshape(40, 6)
     }
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "warned"),
+    [
+        (".shuffle(30)", "", True),
+        (".shuffle(30).batch(8)", ".batch(8)", True),
+        (".shuffle(30, seed=1)", "", False),
+        ("", ".shuffle(10)", False),
+    ],
+)
+@pytest.mark.parametrize("form", ["{{'train': {}, 'test': {}}}", "({}, {})"])
+def test_a_train_part_in_another_order_each_time_is_warned_of(reference, form, train, test, warned):
+    tensorflow = pytest.importorskip("tensorflow")
+    tensorflow.random.set_seed(None)
+    parts = form.format(f"made((x[:30], y[:30])){train}", f"made((x[30:], y[30:])){test}")
+    said = [told for told in load_dataset(reference(f"return {parts}", TENSORFLOW)).warnings if "another order" in told]
+    assert len(said) == warned
+    assert all("an interrupted run begins anew" in told and "give shuffle a seed" in told for told in said)
+
+
+def test_a_pipeline_is_refused_before_it_fills_the_memory(reference, monkeypatch):
+    pytest.importorskip("tensorflow")
+    path = reference("return made(x).repeat(1000).filter(lambda row: row[0] >= 0)", TENSORFLOW)
+    monkeypatch.setattr(os, "sysconf", lambda name: 100)
+    with pytest.raises(DataError, match=r"would take .* of memory"):
+        load_dataset(path)
 
 
 def test_a_pipeline_in_memory_has_to_keep_its_order():

@@ -78,14 +78,31 @@ def test_a_model_trained_for_rounding_computes_what_its_trainer_computed(name: s
     assert any("trained ranges and rounding kept" in sentence for sentence in model.healed)
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_what_was_made_of_it_opens_in_another_process(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"made{suffix}"
+    load_model(GOLDENS / "qat.h5").keras.save(file)
+    code = f"from edgekit.model import load_model; print(load_model({str(file)!r}).kind)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("keras", "")
+
+
 def quantized_by_another(layers: list[dict[str, Any]]) -> None:
     layers[2]["config"]["quantize_config"]["class_name"] = "MyQuantizeConfig"
+
+
+def of_another_the_output_only(layers: list[dict[str, Any]]) -> None:
+    quantized_by_another(layers)
+    settings = layers[2]["config"]
+    inner = {"quantize_config": settings["quantize_config"]}
+    settings["quantize_config"] = {"class_name": "OutputOnlyConfig", "config": inner}
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (in_config(quantized_by_another), "quantized by MyQuantizeConfig"),
+        (in_config(of_another_the_output_only), "quantized by MyQuantizeConfig"),
         (replaced("quant_relu", "quant_relu/output_max:0", np.float32(np.inf)), "not finite"),
         (replaced("quant_conv", "quant_conv/kernel_max:0", np.zeros(9, np.float32)), "does not fit"),
     ],

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from run_examples import float_file, int8_file, judged, manifest, run_of
 
 from edgekit.artifact import Manifest
+from edgekit.cli.model_options import collect
+from edgekit.data.spec import DataSpec, overridden
 from edgekit.doctor.diagnosis import Diagnosis
 from edgekit.errors import GateError
 from edgekit.finding import Finding
@@ -106,6 +108,30 @@ def test_a_file_is_repaired_for_the_target_that_it_was_made_for() -> None:
     steps = next_steps(run, bad, words.verdict(run, bad), "microcontroller")
     assert taken(steps) == ["doctor", "optimize"]
     assert "-t cortex-m4" in steps[0].command
+
+
+def test_heads_of_several_metrics_are_not_sent_to_a_repair_that_takes_one() -> None:
+    bad = manifest("cortex-m4", "int8", int8_file(), judged(0.5, -0.4))
+    gates = (f"{bad.name} loses 0.4 accuracy, more than 0.01",)
+    run = replace(run_of([bad], gates=gates), diagnoses={bad.name: EXPLAINED}, metric=None)
+    steps = next_steps(run, bad, words.verdict(run, bad), "microcontroller")
+    assert taken(steps) == ["optimize", "recommend"]
+    assert "--repair" not in _way_out(run)
+
+
+def test_commands_read_the_data_as_the_run_did() -> None:
+    options = {"task": "classification", "metric": "auc", "preprocessing": {"scale": [0.5]}, "classes": ["a b", "c"]}
+    bad = manifest("cortex-m4", "int8", int8_file(), judged(0.5, -0.4))
+    gates = (f"{bad.name} loses 0.4 accuracy, more than 0.01",)
+    run = replace(run_of([bad], gates=gates), diagnoses={bad.name: EXPLAINED}, data_options=options)
+    steps = next_steps(run, bad, words.verdict(run, bad), "microcontroller")
+    assert taken(steps) == ["doctor", "optimize"]
+    for each in (*(step.command for step in steps), reproduce(run)[-1]):
+        given = shlex.split(each)
+        name, rest = given[1], given[2:]
+        context = importlib.import_module(f"edgekit.cli.{name}").command.make_context(name, rest)
+        said = collect(context.params["metric"], context.params["task"], context.params["pairs"])
+        assert overridden(DataSpec(), said) == overridden(DataSpec(), options)
 
 
 def test_a_missed_gate_names_a_way_out_that_the_tool_takes() -> None:

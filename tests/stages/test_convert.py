@@ -149,10 +149,11 @@ def test_a_full_disk_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_a_model_in_float16_is_told_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_model_of_mixed_precision_is_told_so(dtype: str, tmp_path: Path) -> None:
     x = keras.Input((4,))
-    mixed = keras.Model(x, keras.layers.Dense(2, dtype="mixed_float16")(x))
-    with pytest.raises(ModelError, match="computes in float16") as caught:
+    mixed = keras.Model(x, keras.layers.Dense(2, dtype=f"mixed_{dtype}")(x))
+    with pytest.raises(ModelError, match=f"computes in {dtype}") as caught:
         export(load_model(mixed), 1, tmp_path / "export").lower()
     assert "float32" in caught.value.mend
 

@@ -411,3 +411,13 @@ def test_the_xnnpack_policy_takes_a_layer_as_an_activation_and_counts_exceptions
     rules = (PruneLayers("pointwise", 0.5),)
     with pytest.raises(RecipeError, match=r"50\.0% of the weights of 1x1 convolutions would be zero"):
         plan(model, PruneWeights(sparsity=0.8, policy="xnnpack", layers=rules))
+
+
+def test_the_xnnpack_policy_does_not_take_a_layer_for_the_one_of_keras() -> None:
+    keras = import_keras()
+    own = type("Conv2D", (keras.layers.Layer,), {"call": lambda self, x: x})
+    inputs = keras.Input((33, 33, 3))
+    assert "begins with mine" in misfits(keras.Model(inputs, own(name="mine")(inputs)))[0]
+    stem = keras.layers.Conv2D(8, 3, strides=2, padding="same")(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(own(name="mine")(stem)))
+    assert "mine (Conv2D of your own)" in misfits(model)[0]

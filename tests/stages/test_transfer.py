@@ -119,6 +119,29 @@ def test_flags_of_inner_layers_come_back_as_they_were() -> None:
     assert not inner.trainable
 
 
+def test_flags_inside_a_layer_of_the_users_own_come_back_as_they_were() -> None:
+    import keras
+
+    class Block(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__(name="block")
+            self.first, self.second = keras.layers.Dense(2), keras.layers.Dense(2)
+
+        def build(self, shape: Any) -> None:
+            self.first.build(shape)
+            self.second.build((None, 2))
+
+        def call(self, x: Any) -> Any:
+            return self.second(self.first(x))
+
+    block = Block()
+    model = keras.Sequential([keras.Input((4,)), block])
+    block.first.trainable = False
+    with frozen(model, ["block"], "fine_tune"):
+        assert not block.second.trainable
+    assert (block.trainable, block.first.trainable, block.second.trainable) == (True, False, True)
+
+
 @pytest.mark.parametrize(("pattern", "mend"), [("blok1_*", "block1_"), ("image", "known|block|classes")])
 def test_a_pattern_that_freezes_nothing_is_an_error_with_a_suggestion(data: Dataset, pattern: str, mend: str) -> None:
     with pytest.raises(RecipeError, match="matches no layer") as fault:

@@ -39,6 +39,18 @@ def functional():
     return keras.Model(x, [dense(3, "softmax")(y), layers.Dense(1, activation="sigmoid", name="score")(y)])
 
 
+def activations():
+    parts = [layers.Conv2D(4, 3, name="conv"), layers.Activation("relu", name="relu")]
+    parts += [layers.DepthwiseConv2D(3, padding="same", name="depthwise"), layers.Activation("relu6", name="six")]
+    parts += [layers.Flatten(name="flat"), layers.Dense(3, name="last"), layers.Activation("softmax", name="dense")]
+    return keras.Sequential([layers.Input((8, 8, 3)), *parts])
+
+
+def partly():
+    parts = [layers.Conv2D(4, 3, activation="relu", name="conv"), layers.Conv2D(2, 3, name="chosen")]
+    return keras.Sequential([layers.Input((8, 8, 3)), *parts, layers.Flatten(name="flat"), dense(3, "softmax")])
+
+
 def dense(units, activation):
     return layers.Dense(units, activation=activation, name="dense")
 
@@ -82,6 +94,14 @@ def quantized(model):
     return trained(quantization.quantize_model(trained(model))), lambda found: found
 
 
+def selected(model, names):
+    def annotated(layer):
+        return quantization.quantize_annotate_layer(layer) if layer.name in names else layer
+
+    marked = keras.models.clone_model(model, clone_function=annotated)
+    return trained(quantization.quantize_apply(marked)), lambda found: found
+
+
 def sparse(model):
     for weight in model.trainable_weights:
         if "kernel" in weight.name:
@@ -100,6 +120,8 @@ CASES = {
     "clustered_recurrent": lambda: clustered(recurrent()),
     "qat": lambda: quantized(sequential()),
     "qat_functional": lambda: quantized(functional()),
+    "qat_activations": lambda: quantized(activations()),
+    "qat_selected": lambda: selected(partly(), ("chosen", "dense")),
 }
 
 
