@@ -126,7 +126,7 @@ def _tell_of_preprocessing(model: Path, out: Path) -> None:
 
     data, folder = getattr(recorded(model), "data", None), model.parent
     if data and data.preprocessing != Preprocessing() and out.resolve() != folder.resolve():
-        say(f"note: {folder} records preprocessing, which `evaluate` applies to a compiled file only there: -o {folder}")
+        say(f"note: {folder} records preprocessing, which `evaluate` gives a compiled file only there: -o {folder}")
 
 
 def _edgetpu(report: EdgeTpuReport) -> str:

@@ -74,6 +74,7 @@ def command(
                 say=progress,
             )
             found.model.save(kept / out.name)
+            refuse_place(out, overwrite)  # hours have gone by
             (kept / out.name).replace(out)
     except KeyboardInterrupt:
         progress("")

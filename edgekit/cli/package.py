@@ -111,8 +111,9 @@ def command(
         -o app/model --labels labels.txt
     cmake -Dedgekit_DIR="$(edgekit package --cmake-dir)" ...
     """
-    own = take_options(kind, options)
+    own, before = take_options(kind, options), (out / SIGNATURE).is_file()
     made = package_model(models, out, kind=kind, options=own, **options)
+    unsigned = before and key is None and not (out / SIGNATURE).is_file()
     signed = key is not None and sign_folder(out, key, passphrase())
     if depfile is not None:
         write_depfile(depfile, made, stamp)
@@ -120,6 +121,8 @@ def command(
         write_stamp(stamp)
     for notice in made.notices:
         say(f"note: {notice}")
+    if unsigned:
+        say("note: the signature was of the former manifest and is removed: sign again with --sign KEY")
     for problem in made.forced:
         say(f"warning: forced: {problem}")
     told = made.manifest

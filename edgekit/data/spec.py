@@ -23,7 +23,7 @@ MEMORY = "memory"
 """Source of data that have no place: they were given themselves."""
 _HEAD = re.compile(r"heads\.(?P<name>.+)\.(?P<leaf>[^.]*)")
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
-Loss = Annotated[str, Meta(pattern=r"^(auto|crossentropy|mse|mae|[^:]+:[^:]+)$")]
+LOSSES = r"^(auto|crossentropy|mse|mae|[^:]+:[^:]+)$"
 
 
 class Preprocessing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,7 +114,9 @@ class Head(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="What the labels of this output mean; `auto` looks at them."),
     ] = "auto"
     metric: Annotated[str, Meta(description="Name of a metric or `module:function`; `auto` goes by task.")] = "auto"
-    loss: Annotated[Loss, Meta(description="Loss of this output in training; `auto` is the recipe's.")] = "auto"
+    loss: Annotated[
+        str, Meta(pattern=LOSSES, description="Loss of this output in training; `auto` is the recipe's.")
+    ] = "auto"
     loss_weight: Annotated[float, Meta(gt=0, description="Factor of this output in the loss of training.")] = 1.0
 
 

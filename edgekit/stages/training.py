@@ -11,7 +11,7 @@ import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from edgekit.data.parts import Dataset, Part
-from edgekit.data.spec import Loss
+from edgekit.data.spec import LOSSES
 from edgekit.errors import RunError
 from edgekit.metrics import load_metric
 from edgekit.python_reference import code_digest
@@ -35,7 +35,8 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "cosine"
     optimizer: Annotated[Literal["adam", "sgd"], Meta(description="Adam, or SGD with Nesterov momentum 0.9.")] = "adam"
     loss: Annotated[
-        Loss, Meta(description="`auto` is by task; `module:function` takes (labels, outputs) of a batch.")
+        str,
+        Meta(pattern=LOSSES, description="`auto` is by task; `module:function` takes (labels, outputs) of a batch."),
     ] = "auto"
     monitor: Annotated[
         Literal["metric", "loss"], Meta(description="What of the validation part chooses the best weights.")
