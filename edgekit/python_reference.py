@@ -77,6 +77,12 @@ def function_digest(reference: str) -> str:
     return _digest(_typed(resolve(reference, InputError)).encode())
 
 
+def source_digest(thing: Any) -> str:
+    """SHA-256 of the file that a class or function is in; of its own source where it was typed into a console."""
+    file = getattr(sys.modules.get(thing.__module__), "__file__", None)
+    return (_file_digest(file) if file else "") or _digest(_typed(thing).encode())
+
+
 def _file_digest(file: str) -> str:
     path = Path(file)
     return _digest(path.read_bytes()) if path.is_file() else ""
@@ -87,10 +93,12 @@ def _digest(data: bytes) -> str:
 
 
 def _typed(function: Any) -> str:
-    """The source of a function; else what it was compiled to, with the functions inside it. Empty for what is none."""
+    """The source of a function or class; else what its functions were compiled to. Empty for what has none."""
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):
+        if isinstance(function, type):
+            return "".join(_typed(one) for one in vars(function).values() if inspect.isfunction(one))
         code = getattr(function, "__code__", None)
         return repr(_compiled(code)) if code else ""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.graph.identities import Identities, Ids
-from edgekit.graph.walk import Call, Tensor, tensors
+from edgekit.graph.walk import Call, Tensor, is_of_keras, tensors
 from edgekit.tf import import_keras
 
 Rule = Callable[[Identities, Call], "list[Ids | None]"]
@@ -40,9 +40,8 @@ def _mismatch(call: Call, tensor: Tensor, ids: Ids) -> Ids:
 
 
 def _rule(call: Call) -> Rule:
-    module = type(call.operation).__module__
     table = _LAYERS if isinstance(call.operation, import_keras().Layer) else _OPERATIONS
-    if not module.startswith("keras.src."):
+    if not is_of_keras(call.operation):
         return _unknown
     if getattr(call.operation, "lora_enabled", False) or getattr(call.operation, "quantization_mode", None):
         return _unknown

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit.errors import ModelError
-from edgekit.graph.walk import Call, Graph, tensors
+from edgekit.graph.walk import Call, Graph, is_of_keras, tensors
 
 Shape = tuple[int | None, ...]
 Size = Callable[[str, int], int]
@@ -106,7 +106,7 @@ class _OpenDimensionError(Exception):
 
 
 def _uses(operation: Any, ins: Sequence[Shape], outs: Sequence[Shape]) -> Found:
-    for kinds, rule in _RULES:
+    for kinds, rule in _RULES if is_of_keras(operation) else ():
         if type(operation).__name__ in kinds:
             return rule(operation, ins, outs)
     return [], 0
@@ -238,4 +238,4 @@ def _is_counted(layer: Any) -> bool:
     known = {kind for kinds, _ in _RULES for kind in kinds} | {"Embedding"}
     wrapped = [getattr(layer, name) for name in ("layer", "forward_layer", "backward_layer") if hasattr(layer, name)]
     small = all(len(weight.shape) < 2 for weight in layer.weights)
-    return small or (type(layer).__name__ in known and all(map(_is_counted, wrapped)))
+    return small or (is_of_keras(layer) and type(layer).__name__ in known and all(map(_is_counted, wrapped)))

@@ -63,7 +63,8 @@ class Call:
 class Graph:
     """A model: `calls` in an order in which they can run; `inputs` and `outputs` in the model's own structure.
 
-    `sources` are the input layers in the order of the flat inputs.
+    `sources` are the input layers in the order of the flat inputs, `ends` the names of the flat outputs: those of the
+    layers and nested models that give them.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Graph:
     outputs: Any
     sources: tuple[Any, ...] = field(repr=False)
     calls: tuple[Call, ...]
+    ends: tuple[str, ...]
 
     @cached_property
     def producers(self) -> dict[Tensor, Call]:
@@ -122,7 +124,8 @@ def walk(model: Any) -> Graph:
     inputs = import_keras().tree.pack_sequence_as(functional.input, flat)
     sources = tuple(spec._keras_history.operation for spec in functional.inputs)
     calls = tuple(_uniquely_named(tracer.calls, {source.name for source in sources}))
-    return Graph(model.name, inputs, outputs, sources, calls)
+    ends = tuple(spec._keras_history.operation.name for spec in functional.outputs)
+    return Graph(model.name, inputs, outputs, sources, calls, ends)
 
 
 class _Tracer:
@@ -227,6 +230,11 @@ def _nested_inputs(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     same = len(flat) == len(operation.inputs) and isinstance(given, dict) == isinstance(wanted, dict)
     ranks = same and all(len(a.shape) == len(b.shape) for a, b in zip(flat, operation.inputs, strict=True))
     return flat if ranks else None
+
+
+def is_of_keras(operation: Any) -> bool:
+    """Whether the class of a layer or operation is Keras's, and not the user's own of the same name."""
+    return type(operation).__module__.startswith("keras.src.")
 
 
 def _takes_training(operation: Any) -> bool:

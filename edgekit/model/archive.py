@@ -14,8 +14,8 @@ from typing import Any
 
 from edgekit.errors import ModelError
 from edgekit.magic import ZIP_DAMAGE
-from edgekit.model.guard import check_config, check_expansion, check_hdf5
-from edgekit.model.heal import OLD_CLASSES, Healing, heal_config
+from edgekit.model.guard import CUSTOM, check_config, check_expansion, check_hdf5
+from edgekit.model.heal import OLD_CLASSES, Healing, heal_config, register
 from edgekit.model.legacy import refuse_unportable
 from edgekit.model.line import line_of
 from edgekit.model.tfmot import WRAPPERS
@@ -32,6 +32,7 @@ def load_archive(path: Path, origin: str, trust: bool) -> tuple[Any, tuple[str, 
 
     Raises ModelError for a damaged, hostile or custom file, and for what Keras 3 has no counterpart of.
     """
+    register()
     old, healing = keras_version(path).startswith("2."), Healing()
     with tempfile.TemporaryDirectory() as folder:
         named = Path(folder, "model.keras")
@@ -44,7 +45,7 @@ def load_archive(path: Path, origin: str, trust: bool) -> tuple[Any, tuple[str, 
         try:
             model = import_keras().saving.load_model(named, compile=False, safe_mode=not trust)
         except Exception as cause:
-            mend = _AS_H5 if old else _AGAIN
+            mend = _AS_H5 if old else _newer(path) or (CUSTOM if "Could not locate" in str(cause) else _AGAIN)
             raise ModelError(f"{origin}: Keras cannot load it: {line_of(cause)}", mend) from cause
     return model, healing.told()
 
@@ -58,6 +59,18 @@ def keras_version(path: Path) -> str:
             return str(json.loads(archive.read(_METADATA))["keras_version"])
     except (*ZIP_DAMAGE, OSError, KeyError, ValueError, TypeError, RecursionError):
         return ""
+
+
+def _newer(path: Path) -> str:
+    """How to read a file of a Keras newer than the installed one; empty for any other."""
+    version, installed = keras_version(path), str(import_keras().__version__)
+    if not re.fullmatch(r"\d+(\.\d+)+", version) or _numbers(version) <= _numbers(installed):
+        return ""
+    return f"pip install 'keras>={version}': the file is of Keras {version}, and {installed} is installed"
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
 def _heal(path: Path, healed: Path, origin: str, healing: Healing) -> None:
@@ -92,6 +105,7 @@ def check_archive(path: Path, origin: str, of_tf_keras: bool = False) -> None:
         {key: value for key, value in config.items() if key != "compile_config"},
         origin,
         OLD_CLASSES if of_tf_keras else (),
+        "" if of_tf_keras else _newer(path),
     )
     _check_weights(weights, origin)
 

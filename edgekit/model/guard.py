@@ -45,14 +45,14 @@ _SMALL_BYTES = 1 << 28
 _EXPANSION = 100
 
 _TRUST = "only if you trust where the file comes from: --trust (trust=True); else "
-_CUSTOM = "give a Python reference `package.module:function` that builds the model and loads its weights"
+CUSTOM = "give a Python reference `package.module:function` that builds the model and loads its weights"
 
 
-def check_config(config: Any, origin: str, old: Collection[str] = ()) -> None:
+def check_config(config: Any, origin: str, old: Collection[str] = (), newer: str = "") -> None:
     """Refuse a model configuration that asks for anything but Keras's own classes and functions.
 
     Raises ModelError naming the first such thing. Classes that the user's own code registered with Keras are allowed,
-    and those named in `old`.
+    and those named in `old`. `newer` is the mend where a Keras newer than the installed one may have the class.
     """
     refuse_code(config, origin)
     for path, entry in _objects(config, (), origin):
@@ -65,7 +65,8 @@ def check_config(config: Any, origin: str, old: Collection[str] = ()) -> None:
                 f"{origin}: {label} reads the file {vocabulary!r}", "save it with the vocabulary as a list"
             )
         if name not in _STRUCTURE and name not in old and not _known(entry):
-            raise ModelError(f"{origin}: {label} is {_described(entry)}, which Keras does not have", _CUSTOM)
+            mend = newer if newer and str(entry.get("module")).startswith("keras") else CUSTOM
+            raise ModelError(f"{origin}: {label} is {_described(entry)}, which Keras does not have", mend)
 
 
 def refuse_code(config: Any, origin: str) -> None:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from edgekit.errors import ModelError
+from edgekit.model.tfmot_qat import fake_quantize
 from edgekit.tf import import_keras
 
 Settings = dict[str, Any]
@@ -157,6 +158,12 @@ def keras_2_hard_sigmoid() -> Callable[[Any], Any]:
         return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
     return keras_2_hard_sigmoid  # type: ignore[no-any-return]
+
+
+def register() -> None:
+    """Make known to Keras what healed models have of edgekit, so that files they are saved to can be read."""
+    fake_quantize()
+    keras_2_hard_sigmoid()
 
 
 def _old_gru(name: str, settings: Settings, label: str, healing: Healing) -> Settings:

@@ -15,12 +15,11 @@ import numpy as np
 
 from edgekit.errors import ModelError
 from edgekit.model.guard import check_config, check_hdf5
-from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing, of_keras
+from edgekit.model.heal import AS_SAVED_MODEL, OLD_CLASSES, Healing, of_keras, register
 from edgekit.model.line import line_of
-from edgekit.model.live import nested_layers
+from edgekit.model.live import parts_of
 from edgekit.model.rebuild import Rebuilt, rebuild
 from edgekit.model.tfmot import Wrapper, Wrappers, name_outputs, plain_weights, told, trained_ranges, unwrap
-from edgekit.tf import import_keras
 
 _AGAIN = "save it again from its source, and compare checksums after copying"
 _TF_OPERATIONS = {
@@ -48,7 +47,7 @@ def load_hdf5(path: Path, origin: str, trust: bool) -> tuple[Any, tuple[str, ...
 
     Raises ModelError for a file without architecture, damaged, hostile, or with layers that Keras 3 has not.
     """
-    import_keras()  # which brings h5py, or says how to install both
+    register()  # with Keras, which brings h5py, or says how to install both
     import h5py
 
     try:
@@ -201,10 +200,8 @@ def _fill(layer: Any, values: list[tuple[str, Any]], name: str, origin: str) -> 
         raise ModelError(f"{origin}: layer {name!r} takes the weights {wanted}, and the file has {stored}", _AGAIN)
     for target, (_, value) in zip(targets, values, strict=True):
         target.assign(value)
-    for inner in nested_layers(layer):
-        if hasattr(
-            inner, "finalize_state"
-        ):  # adapted preprocessing layers compute with constants made of their weights
+    for inner in parts_of(layer):
+        if hasattr(inner, "finalize_state"):  # adapted preprocessing layers compute with constants made of weights
             inner.finalize_state()
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,17 @@ import numpy as np
 from edgekit.errors import ModelError
 from edgekit.model.line import line_of
 from edgekit.model.loaded import Model, TensorSpec
+from edgekit.python_reference import source_digest
 from edgekit.tf import import_keras
 
+_LIBRARIES = {"edgekit", "keras", "numpy", "tensorflow", *sys.stdlib_module_names}
 _NO_SHAPE = "call it once on an array of the right shape, or begin it with `keras.Input(shape)`"
 
 
 def from_keras(model: Any, origin: str, name: str, sha256: str | None, healed: tuple[str, ...] = ()) -> Model:
     """A `Model` around a Keras 3 model; the digest is that of architecture and weights where `sha256` is None.
 
+    The code of the user's own layers is in either digest; `sha256` stays where there are none.
     Raises ModelError for a model without input shapes, with tensors of text, or with NaN or infinity in its weights.
     """
     model = _with_inputs(model, origin)
@@ -28,7 +33,8 @@ def from_keras(model: Any, origin: str, name: str, sha256: str | None, healed: t
     refuse_text((*inputs, *outputs), origin)
     _refuse_unsound_weights(model, origin)
     healed = (*healed, *_with_traceable_names(model))
-    return Model(origin, name, "keras", sha256 or digest(model), inputs, outputs, healed, model, None)
+    sha256 = _with_code(sha256, model) if sha256 else digest(model)
+    return Model(origin, name, "keras", sha256, inputs, outputs, healed, model, None)
 
 
 def contract(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -139,11 +145,31 @@ def refuse_unsound(weights: Any, origin: str) -> None:
 
 
 def digest(model: Any) -> str:
-    """SHA-256 of architecture and weights. Names, which Keras numbers by process, do not enter."""
+    """SHA-256 of architecture, weights and own code. Names, which Keras numbers by process, do not enter."""
     sha = hashlib.sha256(_architecture(model).encode())
     for weight in model.weights:
         sha.update(np.ascontiguousarray(weight).tobytes())
-    return sha.hexdigest()
+    return _with_code(sha.hexdigest(), model)
+
+
+def _with_code(sha256: str, model: Any) -> str:
+    """A digest together with that of the code that architecture and weights leave out; the same where there is none."""
+    code = "".join(sorted({source_digest(own) for own in own_objects(model)}))
+    return hashlib.sha256(f"{sha256}{code}".encode()).hexdigest() if code else sha256
+
+
+def parts_of(layer: Any) -> list[Any]:
+    """A layer and all that it holds in whatever attribute, to any depth, outer ones first; of anything else none."""
+    return list(layer._flatten_layers()) if isinstance(layer, import_keras().Layer) else []
+
+
+def own_objects(layer: Any) -> set[Any]:
+    """The classes and functions that a layer and all inside it are made of, and that no library brings."""
+    found: set[Any] = set()
+    for inner in parts_of(layer):
+        held = vars(inner).values()
+        found.update(type(inner).__mro__, (one if isinstance(one, FunctionType) else type(one) for one in held))
+    return {one for one in found if str(one.__module__).partition(".")[0] not in _LIBRARIES}
 
 
 def _architecture(model: Any) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgekit.errors import ModelError
-from edgekit.model.guard import find_class
+from edgekit.model.guard import CUSTOM, find_class
 from edgekit.model.heal import AS_SAVED_MODEL, Healing, Settings, heal_layer
 from edgekit.model.line import line_of
 from edgekit.tf import import_keras
@@ -244,10 +244,21 @@ def _healed_inside(value: Any, healing: Healing, trust: bool) -> Any:
 
 
 def _lambda(settings: Settings) -> Settings:
+    """The settings of a Lambda as Keras 3 writes them. Raises ModelError where the file only names its function."""
+    function, shape = settings["function"], settings.get("output_shape")
+    if isinstance(function, dict):
+        return settings
+    if isinstance(function, str):
+        raise ModelError(f"Lambda {settings['name']!r} calls {function!r}, a function that is not in the file", CUSTOM)
     kept = {key: value for key, value in settings.items() if key in {"name", "trainable", "dtype", "arguments"}}
-    code, defaults, closure = settings["function"]
-    body = {"code": code, "defaults": defaults, "closure": closure}
-    return {**kept, "function": {"class_name": "__lambda__", "config": body}}
+    if shape is not None:
+        kept["output_shape"] = _code(shape) if settings.get("output_shape_type") == "lambda" else shape
+    return {**kept, "function": _code(function)}
+
+
+def _code(dumped: Any) -> dict[str, Any]:
+    code, defaults, closure = dumped
+    return {"class_name": "__lambda__", "config": {"code": code, "defaults": defaults, "closure": closure}}
 
 
 def _bare(value: Any) -> Any:
@@ -255,7 +266,8 @@ def _bare(value: Any) -> Any:
 
 
 def _refused(name: str, kind: str, cause: Exception) -> ModelError:
+    again = f"rebuild the model in Keras 3 and load the weights; or {AS_SAVED_MODEL}"
     return ModelError(
         f"layer {name!r} ({kind}) cannot be brought over to Keras 3: {line_of(cause)}",
-        f"rebuild the model in Keras 3 and load the weights; or {AS_SAVED_MODEL}",
+        CUSTOM if "Could not locate" in str(cause) else again,
     )

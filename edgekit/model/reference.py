@@ -20,8 +20,10 @@ def build_reference(reference: str) -> Any:
     """
     import_keras()  # before the module imports TensorFlow itself, loudly
     factory = resolve(reference, ModelError)
+    place = reference.rpartition(":")[0]
+    folder = Path(place).absolute().parent if place.endswith(".py") else Path.cwd()
     try:
-        with importable(Path.cwd()):
+        with importable(Path.cwd()), importable(folder):
             model = factory if _is_model(factory) else factory()
     except Exception as cause:
         raise ModelError(

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgekit.errors import ModelError
 from edgekit.graph.macs import Cost, costs, total
+from edgekit.graph.rebuild import copy
 from edgekit.graph.unroll import unrolled
 from edgekit.graph.walk import walk
 from edgekit.model.live import from_keras
@@ -19,6 +20,7 @@ from edgekit.recommendation.variations import TRAINING, Variation, variation
 from edgekit.stages.convert import lower_at_once
 from edgekit.stages.integer_ops import RULES
 from edgekit.stages.numerics import Scheme
+from edgekit.stages.train import refuse_fixed_batch
 from edgekit.target import Target
 
 WORDS = ("channels50", "factorize50", "student50", "prune80", "cluster16", "drop10")
@@ -41,7 +43,15 @@ class Changed:
 def changed(
     model: Any, words: Sequence[str], deployed: Draft, scheme: Scheme, target: Target, make: bool
 ) -> list[Changed]:
-    """Each technique planned on a Keras model, and made into a file where `make` says so."""
+    """Each technique planned on a Keras model, and made into a file where `make` says so.
+
+    All are refused where the model cannot be copied, or not be trained for its fixed batch.
+    """
+    try:
+        refuse_fixed_batch(model)
+        copy(model)
+    except ModelError as cause:
+        return [Changed(Variation(word, refused=cause.problem)) for word in words]
     before = total(costs(walk(model)))
     found = []
     for word in words:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from edgekit.graph.walk import walk
-from edgekit.model.live import nested_layers
+from edgekit.model.live import parts_of
 from edgekit.stages.patterns import any_matching
 
 Freeze = Annotated[
@@ -26,7 +26,7 @@ def frozen(model: Any, patterns: Sequence[str], stage: str) -> Iterator[tuple[st
     """
     weighted = {name: layer for name, layer in walk(model).layers.items() if layer.weights} if patterns else {}
     names = any_matching(patterns, weighted, stage) if patterns else set()
-    flags = [(inner, inner.trainable) for name in sorted(names) for inner in nested_layers(weighted[name])]
+    flags = [(inner, inner.trainable) for name in sorted(names) for inner in parts_of(weighted[name])]
     try:
         for name in names:
             weighted[name].trainable = False

@@ -74,7 +74,7 @@ def fine_tune(
 
 def _own(model: Any, config: Training, seed: int) -> Any:
     """The copy that is trained. Raises ModelError for a model with a fixed batch."""
-    _refuse_fixed_batch(model)
+    refuse_fixed_batch(model)
     found = copy_of(model, seed)
     if config.unfreeze:
         _unfreeze(found)
@@ -121,7 +121,8 @@ def _unfreeze(model: Any) -> None:
         layer.trainable = True
 
 
-def _refuse_fixed_batch(model: Any) -> None:
+def refuse_fixed_batch(model: Any) -> None:
+    """Raise ModelError for a model that takes batches of one size only."""
     fixed = [tensor for tensor in model.inputs if tensor.shape[0] is not None]
     if fixed:
         raise ModelError(

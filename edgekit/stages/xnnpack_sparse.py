@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.graph.walk import Call, Graph, walk
+from edgekit.graph.walk import Call, Graph, is_of_keras, walk
 from edgekit.stages.kernels import kernels_of
 from edgekit.target import Target
 
@@ -69,7 +69,7 @@ def _zeros(model: Any) -> float:
 def _starts(graph: Graph, call: Call) -> bool:
     """A 3x3 convolution of 3 channels with stride 2 and one pixel of padding on each side."""
     layer = call.operation
-    if call.kind != "Conv2D" or len(call.inputs) != 1:
+    if not is_of_keras(layer) or call.kind != "Conv2D" or len(call.inputs) != 1:
         return False
     image = call.inputs[0]
     before = graph.producers.get(image)
@@ -93,6 +93,8 @@ def _start_problem(call: Call | None) -> str:
 def _why(call: Call) -> str:
     """Why a call between the ends is not listed; empty where it is."""
     layer, kind = call.operation, call.kind
+    if not is_of_keras(layer):
+        return f"{kind} of your own"
     if kind in ("Conv2D", "DepthwiseConv2D", "Activation") and (name := _name(layer.activation)) not in _ACTIVATIONS:
         return f"activation {name}"
     if kind == "Conv2D":

@@ -88,6 +88,20 @@ def test_layers_that_are_not_counted_are_named() -> None:
     assert uncounted(walk(model)) == ("memory",)
 
 
+@pytest.mark.parametrize("kind", ["Attention", "MultiHeadAttention", "Dense", "LSTM"])
+def test_a_layer_of_the_users_own_is_not_taken_for_the_one_of_keras(kind: str) -> None:
+    keras = import_keras()
+
+    def build(self: Any, shape: Any) -> None:
+        self.weight = self.add_weight(shape=(shape[-1], shape[-1]))
+
+    own = type(kind, (keras.layers.Layer,), {"build": build, "call": lambda self, x: x @ self.weight})
+    inputs = keras.Input((5, 3))
+    graph = walk(keras.Model(inputs, own(name="mine")(inputs)))
+    assert total(costs(graph)).macs == 0
+    assert uncounted(graph) == ("mine",)
+
+
 def test_the_file_that_is_made_of_a_network_counts_the_same(digits: Path, float_file: bytes) -> None:
     network = import_keras().models.load_model(digits / "digits.keras")
     assert total(costs(walk(network))).macs == inspect_model(float_file).macs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import architectures
@@ -128,8 +129,144 @@ def test_a_reason_without_words_is_given_by_its_kind() -> None:
             raise ValueError
 
     inputs = keras.Input((3,))
-    with pytest.raises(ModelError, match=r"cannot be copied: ValueError\(\)"):
+    with pytest.raises(ModelError, match=r"cannot be copied: ValueError\n"):
         copy(keras.Model(inputs, Silent()(inputs)))
+
+
+def _own_layers() -> dict[str, Callable[[], Any]]:
+    """Layers as people write them, and what Keras's own ones hold of them."""
+    keras = import_keras()
+    layers, ops = keras.layers, keras.ops
+
+    class Block(layers.Layer):
+        def __init__(self, width: int, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.dense = layers.Dense(width)
+
+        def build(self, shape: Any) -> None:
+            self.dense.build(shape)
+
+        def call(self, x: Any) -> Any:
+            return self.dense(x)
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return (*shape[:-1], self.dense.units)
+
+    class Nameless(Block):
+        def __init__(self, width: int) -> None:
+            super().__init__(width)
+
+    class Described(Nameless):
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "width": self.dense.units}
+
+    class Cell(layers.Layer):
+        def __init__(self, units: int, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.units = self.state_size = units
+
+        def build(self, shape: Any) -> None:
+            self.kernel = self.add_weight(shape=(shape[-1], self.units))
+
+        def call(self, x: Any, states: Any) -> Any:
+            state = ops.tanh(ops.matmul(x, self.kernel) + states[0])
+            return state, [state]
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "units": self.units}
+
+    class Rule(keras.regularizers.Regularizer):
+        def __call__(self, x: Any) -> Any:
+            return ops.sum(x)
+
+        def get_config(self) -> dict[str, Any]:
+            return {}
+
+    half = 0.5  # which the configuration of a function leaves out
+    return {
+        "no name": lambda: Nameless(4),
+        "no name, described": lambda: Described(4),
+        "wrapped": lambda: layers.TimeDistributed(Block(width=4)),
+        "wrapped model": lambda: layers.TimeDistributed(keras.Sequential([layers.Dense(3), Block(width=4)])),
+        "cell": lambda: layers.RNN(Cell(3)),
+        "regularizer": lambda: layers.Dense(3, kernel_regularizer=Rule()),
+        "wrapped function": lambda: layers.TimeDistributed(layers.Dense(3, activation=_half)),
+        "wrapped lambda": lambda: layers.TimeDistributed(layers.Lambda(lambda x: x * half)),
+    }
+
+
+@pytest.mark.parametrize("case", _own_layers())
+def test_layers_of_the_users_own_are_copied(case: str) -> None:
+    keras = import_keras()
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, _own_layers()[case]()(inputs))
+    twin, x = copy(model), np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+    np.testing.assert_allclose(twin(x), model(x), rtol=1e-6)
+    assert twin.layers[-1].name == model.layers[-1].name
+
+
+def test_a_class_in_a_wrapper_of_keras_is_the_one_to_be_mended() -> None:
+    keras = import_keras()
+
+    class Nameless(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+
+        def call(self, x: Any) -> Any:
+            return x
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return shape
+
+    inputs = keras.Input((5, 4))
+    with pytest.raises(ModelError, match="unexpected keyword argument") as caught:
+        copy(keras.Model(inputs, keras.layers.TimeDistributed(Nameless())(inputs)))
+    assert caught.value.mend.startswith("give Nameless a get_config")
+
+
+def _holder(inner: Any) -> Any:
+    """A layer of the user's own that holds another one."""
+    keras = import_keras()
+
+    class Holder(keras.layers.Layer):
+        def __init__(self, inner: Any, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.inner, self.dense = inner, keras.layers.Dense(2)
+
+        def build(self, shape: Any) -> None:
+            self.inner.build(shape)
+            self.dense.build(self.inner.compute_output_shape(shape))
+
+        def call(self, x: Any) -> Any:
+            return self.dense(self.inner(x))
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "inner": type(self.inner).from_config(self.inner.get_config())}
+
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, Holder(inner)(inputs))
+
+
+def test_what_was_adapted_inside_a_layer_is_copied() -> None:
+    scale, x = import_keras().layers.Normalization(), np.full((2, 4), 5, np.float32)
+    model = _holder(scale)
+    scale.adapt(np.random.default_rng(0).normal(3, 2, (50, 4)).astype(np.float32))
+    np.testing.assert_allclose(copy(model)(x), model(x), rtol=1e-6)
+
+
+def test_what_is_frozen_inside_a_layer_stays_frozen_in_the_copy() -> None:
+    model = _holder(import_keras().layers.Dense(3))
+    model.layers[-1].dense.trainable = False
+    assert [weight.shape for weight in copy(model).trainable_weights] == [(4, 3), (3,)]
+
+
+def test_an_output_that_a_nested_model_gave_keeps_its_name() -> None:
+    keras = import_keras()
+    head = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="logits")], name="kind_head")
+    inputs = keras.Input((3,))
+    twin = copy(keras.Model(inputs, [keras.layers.Dense(2, name="side")(inputs), head(inputs)]))
+    assert twin.output_names == copy(twin).output_names == ["side", "kind_head"]
+    assert len(copy(twin).layers) == len(twin.layers)
 
 
 def _half(x: Any) -> Any:

@@ -211,6 +211,14 @@ def test_hard_sigmoid_keeps_its_old_meaning(layer: str, tmp_path: Path) -> None:
     assert_same_outputs(tmp_path / "new.keras", reference)
 
 
+def test_a_healed_model_opens_in_another_process(tmp_path: Path) -> None:
+    sequential((4,), layers.Dense(3, activation="hard_sigmoid")).save(tmp_path / "old.h5")
+    load_model(tmp_path / "old.h5").keras.save(tmp_path / "new.keras")
+    code = f"from edgekit.model import load_model; print(load_model({str(tmp_path / 'new.keras')!r}).kind)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("keras", "")
+
+
 def test_keras_3_alone_would_change_the_hard_sigmoid(tmp_path: Path) -> None:
     reference = random_weights(sequential((4,), layers.Dense(3, activation="hard_sigmoid")))
     reference.save(tmp_path / "old.h5")
@@ -227,6 +235,57 @@ def test_a_file_that_keras_3_wrote_keeps_its_hard_sigmoid(tmp_path: Path) -> Non
     model = load_model(tmp_path / "new.h5")
     np.testing.assert_allclose(model.predict([given])[0], reference.predict(given, verbose=0), atol=1e-6)
     assert model.healed == ()
+
+
+def test_a_lambda_of_keras_3_opens_where_the_file_is_trusted(tmp_path: Path) -> None:
+    keras = import_keras()
+    part = keras.layers.Lambda(lambda x: 2 * x, output_shape=(4,))
+    keras.Sequential([keras.Input((4,)), part]).save(tmp_path / "new.h5")
+    model = load_model(tmp_path / "new.h5", trust=True)
+    np.testing.assert_array_equal(model.predict([np.ones((1, 4))])[0], [[2, 2, 2, 2]])
+
+
+def test_a_lambda_of_keras_2_keeps_its_output_shape(tmp_path: Path) -> None:
+    sequential((4,), layers.Lambda(lambda x: 2 * x, output_shape=lambda shape: shape)).save(tmp_path / "old.h5")
+    model = load_model(tmp_path / "old.h5", trust=True)
+    np.testing.assert_array_equal(model.predict([np.ones((1, 4))])[0], [[2, 2, 2, 2]])
+    assert "output_shape" in model.keras.layers[-1].get_config()
+
+
+def test_a_lambda_that_calls_a_function_of_a_program_says_so(tmp_path: Path) -> None:
+    sequential((4,), layers.Lambda(lambda x: 2 * x, name="odd")).save(tmp_path / "old.h5")
+
+    def named(config: Any) -> Any:
+        config["config"]["layers"][-1]["config"].update(function="doubled", function_type="function")
+        return config
+
+    edit(tmp_path / "old.h5", "model_config", named)
+    with pytest.raises(ModelError, match="Lambda 'odd' calls 'doubled'") as caught:
+        load_model(tmp_path / "old.h5", trust=True)
+    assert "package.module:function" in caught.value.mend
+
+
+def test_adapted_normalization_in_a_layer_of_the_users_own(tmp_path: Path) -> None:
+    keras = import_keras()
+
+    class Scaling(keras.layers.Layer):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.scale = keras.layers.Normalization()
+
+        def build(self, shape: Any) -> None:
+            self.scale.build(shape)
+
+        def call(self, x: Any) -> Any:
+            return self.scale(x)
+
+    scaling = Scaling()
+    reference, given = keras.Sequential([keras.Input((4,)), scaling]), np.full((1, 4), 5, np.float32)
+    scaling.scale.adapt(np.random.default_rng(0).normal(3, 2, (50, 4)).astype(np.float32))
+    with keras.saving.custom_object_scope({"Scaling": Scaling}):
+        reference.save(tmp_path / "own.h5")
+        found = load_model(tmp_path / "own.h5").predict([given])[0]
+    np.testing.assert_allclose(found, reference(given), rtol=1e-5)
 
 
 def test_adapted_normalization_and_dictionaries(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import os
 import subprocess
 import sys
@@ -248,6 +250,28 @@ def test_custom_layer_is_named_with_its_mend(tmp_path: Path) -> None:
     assert "package.module:function" in caught.value.mend
 
 
+def test_a_custom_layer_stays_unknown_where_the_file_is_trusted(tmp_path: Path) -> None:
+    keras = import_keras()
+    strange = type("Strange", (keras.layers.Layer,), {"call": lambda self, x: x})
+    keras.Sequential([keras.Input((3,)), strange(name="odd")]).save(tmp_path / "m.keras")
+    with pytest.raises(ModelError, match="Could not locate class 'Strange'") as caught:
+        load_model(tmp_path / "m.keras", trust=True)
+    assert "package.module:function" in caught.value.mend
+
+
+@pytest.mark.parametrize(("old", "new"), [('"Dense"', '"DenserDense"'), ('"units"', '"newer_units"')])
+def test_a_file_of_a_newer_keras_names_the_version_that_opens_it(old: str, new: str, tmp_path: Path) -> None:
+    keras = import_keras()
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as before, zipfile.ZipFile(tmp_path / "new.keras", "w") as after:
+        for name in before.namelist():
+            data = before.read(name).replace(old.encode(), new.encode())
+            after.writestr(name, data.replace(f'"{keras.__version__}"'.encode(), b'"99.1.0"'))
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path / "new.keras")
+    assert caught.value.mend.startswith("pip install 'keras>=99.1.0'")
+
+
 def test_a_registered_class_is_the_users_own_code(tmp_path: Path) -> None:
     keras = import_keras()
 
@@ -471,6 +495,60 @@ def test_python_references_that_lead_nowhere(package: str) -> None:
 def test_a_file_is_as_good_as_a_module(package: str) -> None:
     by_file, by_module = load_model("nets/small.py:built"), load_model("nets.small:built")
     assert (by_file.name, by_file.sha256) == (by_module.name, by_module.sha256)
+
+
+BUILDS = """
+import keras
+from nets.layers import Scaled, squashed
+def built():
+    keras.utils.set_random_seed(3)
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation=squashed), Scaled()])
+"""
+LAYERS = """
+import keras
+class Scaled(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+def squashed(x):
+    return keras.ops.tanh(x)
+"""
+
+
+def test_edited_code_of_a_layer_is_another_model(package: str, tmp_path: Path) -> None:
+    found = set()
+    (tmp_path / "nets" / "builds.py").write_text(BUILDS)
+    for text in (LAYERS, LAYERS.replace("2 * x", "3 * x"), LAYERS.replace("tanh", "sigmoid"), LAYERS):
+        (tmp_path / "nets" / "layers.py").write_text(text)
+        sys.modules.pop("nets.layers", None)
+        sys.modules.pop("nets.builds", None)
+        found.add(load_model("nets.builds:built").sha256)
+    assert len(found) == 3
+
+
+def test_code_enters_the_digest_of_a_file_only_where_the_file_needs_it(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    keras, folder = import_keras(), tmp_path / "nets"
+    two_in_two_out(as_dictionary=False).save(tmp_path / "plain.keras")
+    plain = load_model(tmp_path / "plain.keras").sha256
+    assert plain == hashlib.sha256((tmp_path / "plain.keras").read_bytes()).hexdigest()
+    found = set()
+    for text in (LAYERS, LAYERS.replace("2 * x", "3 * x")):
+        (folder / "layers.py").write_text(text)
+        sys.modules.pop("nets.layers", None)
+        scaled = importlib.import_module("nets.layers").Scaled
+        with keras.saving.custom_object_scope({"Scaled": scaled}):
+            if not found:
+                keras.Sequential([keras.Input((3,)), scaled()]).save(tmp_path / "own.keras")
+            found.add(load_model(tmp_path / "own.keras").sha256)
+    assert len(found) == 2
+
+
+def test_a_file_of_python_finds_its_neighbours_inside_its_functions(package: str, tmp_path: Path) -> None:
+    (tmp_path / "nets" / "late_nets.py").write_text(REFERENCES)
+    (tmp_path / "nets" / "late.py").write_text("def built():\n    import late_nets as n\n    return n.other()\n")
+    assert load_model("nets/late.py:built").sha256 == load_model("nets.small:other").sha256
 
 
 def test_a_tf_keras_model_is_told_apart(package: str, tmp_path: Path) -> None:

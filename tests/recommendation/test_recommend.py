@@ -167,6 +167,17 @@ def test_a_loop_is_said_to_be_unrolled_by_training() -> None:
     assert found["qat"].size is None
 
 
+def test_a_network_that_no_training_takes_is_given_no_command_for_it() -> None:
+    import keras
+
+    image = keras.Input(batch_shape=(1, 8, 8, 3))
+    network = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.Conv2D(32, 3)(image))))
+    found = {one.name: one for one in techniques(network, "raspberry-pi-4")}
+    refused = {name for name, one in found.items() if "fixed batch of 1" in one.reason}
+    assert set(networks.WORDS) <= refused
+    assert {found[name].verdict for name in refused} == {"not-allowed"}
+
+
 def test_a_model_that_tflite_has_no_operators_for_is_refused() -> None:
     import keras
 
