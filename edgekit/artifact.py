@@ -16,10 +16,12 @@ from msgspec import Struct
 from edgekit.dataset import Preprocessing
 from edgekit.errors import ModelError
 from edgekit.finding import Finding
+from edgekit.new_file import write_new
 from edgekit.recipe import Recipe
 from edgekit.tflite.inspect import ModelContents, ModelSummary, inspect_model
 from edgekit.units import format_bytes
 from edgekit.verify import Verification
+from edgekit.versions import is_newer, version
 
 
 class Tensor(Struct, frozen=True):
@@ -65,8 +67,8 @@ class StageRecord(Struct, frozen=True):
     value: float | None = None
 
 
-class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `manifest.json` says."""
+class Manifest(Struct, frozen=True):
+    """What `manifest.json` says; keys that a later release adds are skipped."""
 
     name: str
     file: str
@@ -89,6 +91,36 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     format_version: Literal[1] = 1
 
 
+class _Stamp(Struct, frozen=True):
+    """Who wrote a manifest, whatever else is in it."""
+
+    versions: dict[str, str] = {}
+    format_version: int = 1
+
+
+def read_manifest(data: bytes, name: str) -> Manifest:
+    """Read the bytes of a manifest. Raises as `refuse_newer` does, and what msgspec raises for any other."""
+    try:
+        return msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        refuse_newer(data, name)
+        raise
+
+
+def refuse_newer(data: bytes, name: str) -> None:
+    """Raise ModelError for a manifest of a later format or a later edgekit, naming both."""
+    try:
+        found = msgspec.json.decode(data, type=_Stamp)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return
+    number, writer = found.format_version, found.versions.get("edgekit", "of another release")
+    if number > 1 or is_newer(writer):
+        raise ModelError(
+            f"{name}: written by edgekit {writer} (format {number}), this is {version('edgekit')} (format 1)",
+            "upgrade edgekit here",
+        )
+
+
 class Artifact(Struct, frozen=True):
     """A manifest and the bytes it describes."""
 
@@ -101,24 +133,28 @@ class Artifact(Struct, frozen=True):
     def save(self, folder: str | Path) -> Path:
         """Write the three files into `folder`, which is made; gives the path of the `.tflite`.
 
-        Raises ModelError where the manifest, which may come from a storage, names a file elsewhere.
+        Raises ModelError where the manifest, which may come from a storage, names a file elsewhere, OutputError where
+        they cannot be written.
         """
         folder = Path(folder)
         if self.manifest.file in ("", ".", "..") or {"/", "\\", "\0"} & {*self.manifest.file}:
             raise ModelError(f"{self.manifest.file!r} is no name for a file in {folder}", "do not trust its maker")
         folder.mkdir(parents=True)
         path = folder / self.manifest.file
-        path.write_bytes(self.model)
-        (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(self.manifest), indent=2))
-        (folder / "recipe.toml").write_text(self.manifest.recipe.to_toml(), encoding="utf-8")
+        write_new(path, self.model)
+        write_new(folder / "manifest.json", msgspec.json.format(msgspec.json.encode(self.manifest), indent=2))
+        write_new(folder / "recipe.toml", self.manifest.recipe.to_toml().encode())
         return path
 
     @classmethod
     def load(cls, folder: str | Path) -> Artifact:
-        """Read an artifact back. Raises ModelError if a file is missing or not the one the manifest describes."""
+        """Read an artifact back.
+
+        Raises ModelError if a file is missing or not the one the manifest describes, or a newer edgekit wrote it.
+        """
         folder = Path(folder)
         try:
-            manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+            manifest = read_manifest((folder / "manifest.json").read_bytes(), str(folder))
             model = (folder / Path(manifest.file).name).read_bytes()
         except (OSError, msgspec.DecodeError, ValueError, RecursionError) as cause:
             raise ModelError(

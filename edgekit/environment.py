@@ -59,6 +59,11 @@ def examine() -> list[Found]:
     ]
 
 
+def usable_cores() -> int:
+    """How many cores this process may run on; all of them where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _python() -> Found:
     return Found("ok", "python", f"{platform.python_version()} on {platform.machine()}", "everything")
 
@@ -86,8 +91,7 @@ def _tool(name: str, needed_for: str, mend: str) -> Found:
 
 
 def _machine() -> list[Found]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = [Found("ok", "cores", str(cores), "benchmark")]
+    found = [Found("ok", "cores", str(usable_cores()), "benchmark")]
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor.is_file():
         name = governor.read_text().strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from edgekit.bench.result import Measurement
 from edgekit.bench.run import measure
 from edgekit.bench.statistics import summarize
 from edgekit.dataset import Dataset, Part
+from edgekit.environment import usable_cores
 from edgekit.errors import RecipeError, RunError
 from edgekit.model import Model
 from edgekit.model.live import from_keras
@@ -106,6 +108,7 @@ class Makings:
             self.say,
             latency=lambda network: self.seconds(network, recipe),
             file=before.path if recipe.engine == "tfmot" else None,
+            teachers=self.work.stages / "teachers",
         )
         with keeping(stage, self.work.stages):
             done: Step = run_stage(before.keras, stage, around)
@@ -146,7 +149,7 @@ class Makings:
         """What the activations of a float32 file were, in as much detail as the recipes ask for."""
         part = self.part("calibration").take(samples)
         histograms = any(needs_histograms(recipe.quantize.calibration) for _, recipe in self.pairs)
-        key = [artifacts.sha256(file), self.fingerprint, samples, histograms]
+        key = [artifacts.sha256(file), self.fingerprint, samples, histograms, self.tools]
         title = f"calibrate on {len(part)} samples"
 
         def seen() -> bytes:
@@ -236,7 +239,7 @@ class Makings:
     def measurement(self, file: bytes) -> Measurement:
         """Latency and memory on this host."""
         title = f"measure {inspect_model(file).numeric} file on this host"
-        key = [artifacts.sha256(file), self.tools]
+        key = [artifacts.sha256(file), self.here]
         return self.work.remember(title, key, lambda: measure(file, Plan()), Measurement)
 
     def part(self, name: str) -> Part:
@@ -250,10 +253,14 @@ class Makings:
         return self.dataset.fingerprint if self.dataset else ""
 
     @property
+    def here(self) -> list[Any]:
+        """What a time that is measured on this host depends on beside the file."""
+        return [self.tools, platform.node(), platform.machine(), usable_cores()]
+
+    @property
     def metric_code(self) -> list[str]:
-        """The code of the metrics that the user wrote, of which the fingerprint has the names."""
-        found = (self.dataset.metrics if self.dataset else None) or ()
-        return [code for name in ([found] if isinstance(found, str) else found) if (code := own_code(name))]
+        """The code of the metrics and losses that the user wrote, of which the fingerprint has the names."""
+        return [code for name in self.dataset.spec.named if (code := own_code(name))] if self.dataset else []
 
 
 def begins(target: Target, recipe: Recipe, place: int) -> tuple[object, ...]:

@@ -49,8 +49,9 @@ class Step:
 class Surroundings:
     """What stages need beside the model and their settings.
 
-    `original` is the model that came in, which teaches; `folder` keeps checkpoints and what teachers said; `latency`
-    measures a Keras model, in seconds. `file` is the model before the stage as `.h5`, where tf_keras is to train it.
+    `original` is the model that came in, which teaches; `folder` keeps checkpoints, `teachers` what teachers said, of
+    whatever stage; `latency` measures a Keras model, in seconds. `file` is the model before the stage as `.h5`, where
+    tf_keras is to train it.
     """
 
     original: Any
@@ -62,6 +63,7 @@ class Surroundings:
     say: Say = lambda _: None
     latency: Callable[[Any], float] | None = None
     file: Path | None = None
+    teachers: Path | None = None
 
     def training_data(self, stage: Compression | QuantizeAware) -> Dataset:
         """The data, with a training part. Raises DataError where there is none."""
@@ -72,7 +74,7 @@ class Surroundings:
     @property
     def teacher(self) -> Teacher:
         """The model that came in, and where what it said is kept."""
-        return Teacher(self.original, self.folder / "teachers" if self.folder else None)
+        return Teacher(self.original, self.teachers)
 
     def of_training(self, place: int) -> dict[str, Any]:
         """What every stage takes that trains, for stage number `place`, which keeps its state in a checkpoint."""
@@ -116,8 +118,8 @@ def refuse_without_training(stage: Compression | QuantizeAware, data: Dataset | 
     if training is None:
         return
     if data is not None and data.train is not None and len(data.train):
-        for task in {data.task_of(output) for output in data.labelled_outputs} or {data.task}:
-            losses.refuse_misfit(training.loss, task)
+        for output in data.labelled_outputs or (0,):
+            losses.refuse_misfit(data.loss_of(output, training.loss), data.task_of(output))
         if isinstance(stage, QuantizeAware):
             refuse_few_steps(stage, len(data.train))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +17,16 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def is_newer(release: str) -> bool:
+    """Whether a release of edgekit is later than the one that is installed."""
+    return numbers(release) > numbers(version("edgekit") or "")
+
+
+def numbers(release: str) -> list[int]:
+    """The numbers in the name of a release, by which releases are in order."""
+    return [int(number) for number in re.findall(r"\d{1,9}", release)]
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:

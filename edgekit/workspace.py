@@ -20,9 +20,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgekit.errors import OutputError
+from edgekit.new_file import new_file
 from edgekit.tflite.artifact_folder import is_described
 
 T = TypeVar("T")
+_DIGEST = 32  # bytes of SHA-256 before what is stored
 
 
 class Workspace:
@@ -44,25 +46,29 @@ class Workspace:
         if path not in self._done:
             kept = self._load(path, kind) if path.exists() else None
             if kept is not None:
-                self._say(f"{title}: kept from the interrupted run")
+                self._say(f"{title}: kept from before")
             self._done[path] = self._make(path, title, make) if kept is None else kept
         result: T = self._done[path]
         return result
 
     def _load(self, path: Path, kind: type[T]) -> Any:
-        """What is stored; None where it cannot be read."""
+        """What is stored; None where it was damaged or cannot be read."""
         stored = path.read_bytes()
+        digest, data = stored[:_DIGEST], stored[_DIGEST:]
+        if digest != hashlib.sha256(data).digest():
+            return None
         try:
-            return stored if kind is bytes else msgspec.msgpack.decode(stored, type=kind)
+            return data if kind is bytes else msgspec.msgpack.decode(data, type=kind)
         except msgspec.MsgspecError:
             return None
 
     def _make(self, path: Path, title: str, make: Callable[[], T]) -> T:
         self._say(title)
         result = make()
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(result if isinstance(result, bytes) else msgspec.msgpack.encode(result))
-        partial.rename(path)
+        data = result if isinstance(result, bytes) else msgspec.msgpack.encode(result)
+        with new_file(path, overwrite=True) as stream:
+            stream.write(hashlib.sha256(data).digest())
+            stream.write(data)
         return result
 
     def path(self, title: str, depends_on: Any) -> Path:
@@ -75,7 +81,8 @@ class Workspace:
 def workspace(out: Path, overwrite: bool, say: Callable[[str], None]) -> Iterator[Workspace]:
     """A workspace that becomes `out` when the body ends well, and stays `out.partial` when it does not.
 
-    Raises OutputError if `out` exists and may not be overwritten, cannot be written, is full, or is in use.
+    Raises OutputError if `out` exists and may not be overwritten, before the work or by then, cannot be written, is
+    full, or is in use.
     """
     with _mapped(out):
         _refuse(out, overwrite)
@@ -89,6 +96,7 @@ def workspace(out: Path, overwrite: bool, say: Callable[[str], None]) -> Iterato
                 if not any(work.stages.iterdir()):
                     shutil.rmtree(partial)
                 raise
+            _refuse(out, overwrite)  # hours have gone by
             shutil.rmtree(work.stages)
             _replace(partial, out)
 
@@ -129,10 +137,15 @@ def _refuse(out: Path, overwrite: bool) -> None:
         raise OutputError(f"{out} exists already", "choose another folder with -o, or give --overwrite")
     if not out.is_dir() or (any(out.iterdir()) and not (out / "run.json").is_file()):
         raise OutputError(f"{out} is not a result of edgekit; it is not overwritten", "choose another folder with -o")
-    if strange := [path for path in sorted(out.rglob("*")) if not path.is_dir() and not _is_ours(out, path)]:
+    refuse_loss(out, "result", lambda path: _is_ours(out, path))
+
+
+def refuse_loss(out: Path, kind: str, is_ours: Callable[[Path], bool]) -> None:
+    """Raise OutputError where the folder `out` of some kind, which is to be replaced, holds a file that is not ours."""
+    if strange := [path for path in sorted(out.rglob("*")) if not path.is_dir() and not is_ours(path)]:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         raise OutputError(
-            f"{strange[0]}{more}: not part of this result, and would be lost with {out}",
+            f"{strange[0]}{more}: not part of this {kind}, and would be lost with {out}",
             "move it elsewhere, or choose another folder with -o",
         )
 
@@ -155,7 +168,10 @@ def _mapped(out: Path) -> Iterator[None]:
     """Name the mend for what a file system refuses; anything else is not ours to explain."""
     try:
         yield
-    except OSError as cause:
+    except (OSError, OutputError) as raised:
+        cause = raised.__cause__ if isinstance(raised, OutputError) else raised
+        if not isinstance(cause, OSError):
+            raise
         problem = f"{cause.filename or out}: {cause.strerror}"
         if cause.errno in _FULL:
             raise OutputError(

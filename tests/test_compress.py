@@ -12,14 +12,19 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from edgekit import run_stage
+from edgekit import compress, run_stage
 from edgekit.bench.run import infer
-from edgekit.compress import compress_model
-from edgekit.errors import DataError, ModelError, RecipeError, RunError
+from edgekit.cli.compress import command
+from edgekit.compress import Compressed, compress_model
+from edgekit.data.parts import Part
+from edgekit.errors import DataError, ModelError, OutputError, RecipeError, RunError
+from edgekit.model.live import digest
 from edgekit.pipeline import optimize
 from edgekit.recipe import Recipe
 from edgekit.run import Run
+from edgekit.stages import teacher
 from edgekit.stages.centroids import centroids_of
 from edgekit.stages.distill import Distill
 from edgekit.stages.kernels import kernels_of
@@ -27,6 +32,7 @@ from edgekit.stages.masks import masks_of
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
 from edgekit.stages.training import Training
+from edgekit.step import Surroundings
 from edgekit.talk import Line
 from edgekit.tf import import_keras
 
@@ -47,8 +53,22 @@ def built(digits: Path, few: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Two recipes that begin alike."""
     out, said = tmp_path_factory.mktemp("built") / "out", list[str]()
     recipes = [ALL, "channels50-prune80-float16:epochs=2"]
-    run = optimize(digits / "digits.keras", data=few, recipes=recipes, out=out, benchmark=False, say=said.append)
+    ask = teacher._run
+
+    def asked(model: Any, part: Part, looks: Any) -> Any:
+        said.append(f"the teacher is asked about the {part.name} part")
+        return ask(model, part, looks)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teacher, "_run", asked)
+        run = optimize(digits / "digits.keras", data=few, recipes=recipes, out=out, benchmark=False, say=said.append)
     return run, out, said
+
+
+def test_the_teacher_is_asked_once_for_all_stages_and_recipes(built: tuple[Run, Path, list[str]]) -> None:
+    asked = [line for line in built[2] if line.startswith("the teacher is asked")]
+    assert asked
+    assert len(asked) == len(set(asked))
 
 
 def test_the_ledger_has_a_line_for_each_stage(built: tuple[Run, Path, list[str]]) -> None:
@@ -186,6 +206,25 @@ def test_a_student_and_more_teachers_are_named_in_the_recipe(digits: Path, few: 
     assert found.model.count_params() == 650
 
 
+def test_a_student_of_python_begins_with_the_weights_of_the_seed(tmp_path: Path) -> None:
+    body = "return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])"
+    (tmp_path / "mine.py").write_text(f"import keras\n\n\ndef student():\n    {body}\n")
+
+    def begun(seed: int) -> str:
+        return digest(run_stage._other(f"{tmp_path / 'mine.py'}:student", Surroundings(None, None, seed=seed)))
+
+    assert begun(1) == begun(1) != begun(2)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_model_of_mixed_precision_is_refused_before_any_work(dtype: str) -> None:
+    keras = import_keras()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, dtype=f"mixed_{dtype}")])
+    with pytest.raises(ModelError, match=f"computes in {dtype}") as caught:
+        compress_model(model, "prune50:one-shot")
+    assert "float32" in caught.value.mend
+
+
 @pytest.mark.parametrize(
     ("recipe", "data", "error", "message"),
     [
@@ -287,3 +326,21 @@ def test_compress_does_not_leave_qat_out_in_silence(digits: Path) -> None:
 def test_a_phrase_without_a_number_format_goes_with_a_target_that_has_no_float(digits: Path) -> None:
     found = compress_model(digits / "digits.keras", "channels50:one-shot", target="coral-usb")
     assert found.model.count_params() < import_keras().saving.load_model(digits / "digits.keras").count_params()
+
+
+def test_a_file_that_came_into_the_place_during_the_work_is_not_replaced(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "small.keras"
+
+    def slowly(*words: object, **settings: object) -> Compressed:
+        found = compress_model(digits / "digits.keras", "channels50:one-shot")
+        out.write_text("mine")
+        return found
+
+    monkeypatch.setattr(compress, "compress_model", slowly)
+    words = [str(digits / "digits.keras"), "-r", "channels50:one-shot", "-o", str(out)]
+    done = CliRunner().invoke(command, words)
+    assert isinstance(done.exception, OutputError)
+    assert "exists already" in done.exception.problem
+    assert out.read_text() == "mine"

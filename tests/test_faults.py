@@ -97,6 +97,16 @@ with new_file(Path("file"), overwrite=True) as stream:
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
+def test_each_file_of_an_artifact_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda stream: begun.append(files(tmp_path)[0].split("/")[-1]))
+    artifacts.artifact(tmp_path / "it", tiny_models.negative((1, 64), operators=1))
+    assert [name.split(".")[1] for name in begun] == ["zoo", "manifest", "recipe"]
+    assert all(name.endswith(".partial") for name in begun)
+
+
 @pytest.mark.parametrize("after", range(5))
 def test_a_package_that_was_killed_in_mid_write_is_made_whole_the_next_time(after: int, tmp_path: Path) -> None:
     made = {f"folder/{number}": bytes([number]) * 9 for number in range(3)}

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ from edgekit.stages.convert import Convert
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.target import load_target, target_names
 from edgekit.tf import import_keras
-from edgekit.workspace import workspace
+from edgekit.workspace import Workspace, workspace
 
 TARGETS = ("raspberry-pi-4", "coral-usb")
 
@@ -134,7 +135,7 @@ def test_an_interrupted_run_goes_on_at_the_first_unfinished_stage(
     assert not (tmp_path / "out").exists()
     said: list[str] = []
     optimize(digits / "digits.keras", out=tmp_path / "out", say=said.append, **settings)
-    kept = [line.partition(":")[0] for line in said if "kept from the interrupted run" in line]
+    kept = [line.partition(":")[0] for line in said if "kept from before" in line]
     assert "convert to float32" in kept
     assert "calibrate on 200 samples" in kept
     assert not any("quantize" in line for line in kept)
@@ -219,6 +220,36 @@ def test_a_measurement_by_other_tools_is_taken_again(
             made.tools = {"runtime": runtime}
             made.measurement(float_file)
     assert len(measured) == 2
+
+
+def test_a_measurement_on_another_machine_is_taken_again(
+    float_file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, work = list[object](), Workspace(tmp_path, print)
+    monkeypatch.setattr(makings, "measure", lambda *given: measured.append(given))
+    for facts in (("pi", 4), ("pi", 4), ("desk", 4), ("desk", 2)):
+        monkeypatch.setattr(makings.platform, "node", lambda facts=facts: facts[0])
+        monkeypatch.setattr(makings, "usable_cores", lambda facts=facts: facts[1])
+        makings.Makings(None, None, work, (), print).measurement(float_file)  # type: ignore[arg-type]
+    assert len(measured) == 3
+
+
+def test_a_calibration_by_other_tools_is_made_again(
+    float_file: bytes, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, seen = load_dataset(digits / "digits.npz"), list[int]()
+
+    def observe(*_: object, **__: object) -> Any:
+        seen.append(1)
+        return SimpleNamespace(slow="", to_bytes=lambda: b"ranges")
+
+    monkeypatch.setattr(makings, "observe", observe)
+    monkeypatch.setattr(makings, "observed_from", lambda found, file: found)
+    for runtime in ("1", "1", "2"):
+        made = makings.Makings(None, data, Workspace(tmp_path, print), (), print)  # type: ignore[arg-type]
+        made.tools = {"runtime": runtime}
+        made.observed(float_file, 10)
+    assert len(seen) == 2
 
 
 def _saved(folder: Path, *layers: Any) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import OutputError
-from edgekit.workspace import kept_beside, workspace
+from edgekit.workspace import Workspace, kept_beside, workspace
 
 
 def write(out: Path, overwrite: bool = False) -> None:
@@ -38,6 +38,32 @@ def test_a_result_is_overwritten_when_asked(tmp_path: Path) -> None:
     (tmp_path / "out" / "host" / "int8" / "manifest.json").write_text('{"file": "m.tflite", "sha256": ""}')
     write(tmp_path / "out", overwrite=True)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "run.json"]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_what_is_put_into_a_result_during_the_work_is_kept_and_so_are_the_stages(
+    tmp_path: Path, overwrite: bool
+) -> None:
+    out = tmp_path / "out"
+    if overwrite:
+        write(out)
+
+    def work() -> None:
+        with workspace(out, overwrite, lambda text: None) as work:
+            work.remember("count", 1, lambda: 7, int)
+            (work.folder / "run.json").write_text("{}")
+            out.mkdir(exist_ok=True)
+            (out / "notes.txt").write_text("mine")
+
+    with pytest.raises(OutputError, match="notes.txt: not part of this" if overwrite else "exists already"):
+        work()
+    assert (out / "notes.txt").read_text() == "mine"
+    (out / "notes.txt").unlink()
+    said: list[str] = []
+    with workspace(out, overwrite, said.append) as again:
+        assert again.remember("count", 1, lambda: 8, int) == 7
+        (again.folder / "run.json").write_text("{}")
+    assert [path.name for path in out.iterdir()] == ["run.json"]
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -103,7 +129,36 @@ def test_a_folder_of_the_users_beside_a_result_is_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["build", "build.old"]
 
 
-def test_a_stored_stage_that_cannot_be_read_is_made_anew(tmp_path: Path) -> None:
-    with workspace(tmp_path / "out", False, lambda text: None) as work:
-        work.path("count", 1).write_bytes(b"\xc1")
-        assert work.remember("count", 1, lambda: 7, int) == 7
+@pytest.mark.parametrize("damage", [b"", b"\xc1", bytes(40), None])
+def test_a_stored_stage_that_was_damaged_is_made_anew(tmp_path: Path, damage: bytes | None) -> None:
+    def result(count: int) -> tuple[int, bytes]:
+        work = Workspace(tmp_path, said.append)
+        made = work.remember("count", 1, lambda: count, int), work.remember("file", 1, lambda: bytes([count]), bytes)
+        for path in work.stages.iterdir():
+            path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
+        return made
+
+    said: list[str] = []
+    assert result(7) == (7, b"\7")
+    assert result(8) == (8, b"\10")
+    assert said == ["count", "file"] * 2
+
+
+def test_a_stage_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, seen = Workspace(tmp_path, lambda text: None), list[bool]()
+    monkeypatch.setattr(os, "fsync", lambda stream: seen.append(work.path("count", 1).exists()))
+    assert work.remember("count", 1, lambda: 7, int) == 7
+    assert seen == [False]
+
+
+def test_a_stage_that_a_full_disk_does_not_take_is_told_with_its_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(stream: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    out = tmp_path / "out"
+    with pytest.raises(OutputError, match="No space left") as caught, workspace(out, False, lambda text: None) as work:
+        work.remember("count", 1, lambda: 7, int)
+    assert "the same command goes on" in caught.value.mend

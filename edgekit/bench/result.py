@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from importlib import metadata
 from statistics import median
 from typing import Annotated, Literal
@@ -16,6 +15,7 @@ from edgekit.errors import InputError
 from edgekit.tflite.inspect import read_contents
 from edgekit.tflite.memory_plan import plan_memory
 from edgekit.units import format_seconds
+from edgekit.versions import is_newer, numbers
 
 _LARGEST = 2**62
 _LINE = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
@@ -353,13 +353,9 @@ def _refuse_newer(data: bytes, name: str) -> None:
         return
     stamps, here = (*found.measurements, *found.native), metadata.version("edgekit")
     number = max([found.format_version, *(one.format_version for one in stamps)])
-    writer = max((one.edgekit for one in stamps), key=_numbers, default="of another release")
-    if number > 1 or _numbers(writer) > _numbers(here):
+    writer = max((one.edgekit for one in stamps), key=numbers, default="of another release")
+    if number > 1 or is_newer(writer):
         raise InputError(
             f"{name}: written by edgekit {writer} (format {number}), this is {here} (format 1)",
             "upgrade edgekit here",
         )
-
-
-def _numbers(release: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d{1,9}", release)]

@@ -35,10 +35,10 @@ class Source:
         """What the artifact's manifest says; None for a plain file. Raises ModelError for one of another version."""
         import msgspec
 
-        from edgekit.artifact import Manifest
+        from edgekit.artifact import read_manifest
 
         try:
-            return msgspec.json.decode(self.manifest_bytes, type=Manifest) if self.manifest_bytes else None
+            return read_manifest(self.manifest_bytes, self.name) if self.manifest_bytes else None
         except (msgspec.DecodeError, ValueError, RecursionError) as cause:
             raise ModelError(f"the manifest of {self.name}: {cause}", "make it again with edgekit optimize") from None
 

@@ -17,6 +17,7 @@ from edgekit.source_check import check_file
 from edgekit.target import Target
 from edgekit.tflite.inspect import ModelContents, inspect_model
 from edgekit.tflite.memory_plan import plan_memory
+from edgekit.versions import versions
 from edgekit.workspace import Workspace
 
 _PLAN = Plan(min_seconds=0.5, max_seconds=5.0)
@@ -73,7 +74,7 @@ class Clock:
         return estimate_latency(preferred, self.target).unknown
 
     def _timing(self, pool: Pool, file: bytes, digest: str, work: Workspace) -> Timing:
-        key = [digest, pool.name, self.plan]
+        key = [digest, pool.name, self.plan, versions()]
         found = work.remember(f"measure on {pool.name}", key, lambda: pool.measure(file, self.plan), Measurement)
         p50 = summarize(found).p50_seconds
         return Timing(p50.value, p50.low, p50.high, found.device, f"{found.runtime.name} {found.runtime.version}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgekit.artifact import Artifact, Manifest, sha256
+from edgekit.artifact import Artifact, Manifest, refuse_newer, sha256
 from edgekit.errors import ModelError, OutputError
 from edgekit.search.found import Found
 from edgekit.search.point import Point
@@ -23,7 +23,10 @@ def give(trials: Trials, artifact: Artifact) -> None:
 
 
 def take(trials: Trials, shelf: Shelf, found: Found) -> OutputError | None:
-    """Lay on the shelf what others found; gives an error where a file is not there, being beaten meanwhile or lost."""
+    """Lay on the shelf what others found; gives an error where a file is not there, being beaten meanwhile or lost.
+
+    Raises ModelError for what a newer edgekit put there.
+    """
     for kept in found.front:
         if shelf.has(Path(kept.folder).name, kept.point.sha256):
             continue
@@ -37,6 +40,7 @@ def take(trials: Trials, shelf: Shelf, found: Found) -> OutputError | None:
         try:
             shelf.put(Artifact(msgspec.json.decode(manifest, type=Manifest), model))
         except (msgspec.MsgspecError, ModelError, ValueError, RecursionError) as cause:
+            refuse_newer(manifest, f"what the storage has of {kept.point.recipe}")
             return OutputError(
                 f"what the storage has of {kept.point.recipe} is not what edgekit put there: {cause}",
                 "see who else writes to it; begin another search with --name",

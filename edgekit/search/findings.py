@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,17 @@ from edgekit.search.rungs import Rungs
 from edgekit.search.shelf import Shelf
 from edgekit.search.trial import Tried
 from edgekit.search.trials import Trials
+from edgekit.stages.training import own_code
 from edgekit.tflite.inspect import read_contents
+from edgekit.versions import versions
 
 PLAIN = Recipe.parse("float32")
 YARDSTICK = "float file on "
 """What the storage remembers the latency of the float32 file under, before the name of a device."""
+MADE_BY = "made by "
+"""What the storage remembers the versions under that trials were made by, before their names."""
+SCORED_BY = "scored by "
+"""What the storage remembers the user's own metric under, before the digest of its file."""
 
 
 class Findings:
@@ -105,6 +111,13 @@ class Findings:
         if self.exchange:
             give(self.trials, artifact)
 
+    def credit(self) -> None:
+        """Let all workers know what a trial of this process was made and judged by."""
+        tools = versions()
+        self.trials.remember(f"{MADE_BY}{', '.join(map(' '.join, tools.items()))}", tools)
+        if code := own_code(self.metric):
+            self.trials.remember(f"{SCORED_BY}{code}", self.metric)
+
     def keep(self) -> Found:
         """Bring the shelf up to date: its front, and the recommended artifact."""
         with self.place.alone():
@@ -160,7 +173,17 @@ class Findings:
             tried=tried,
             retried=self.trials.retried(),
             left_out=self.trials.space.left_out,
-            warnings=(*self.warnings, *filter(None, (unlike(self.trials.known(YARDSTICK)), unclear))),
+            warnings=(*self.warnings, *filter(None, (*self._mixtures(), unclear))),
+        )
+
+    def _mixtures(self) -> tuple[str, ...]:
+        """What keeps the trials from being compared with each other."""
+        place, _, name = self.metric.rpartition(":")
+        edited = f"{place} was edited during the search: if that changes {name}(), give another --name"
+        return (
+            unlike(self.trials.known(YARDSTICK)),
+            mixed(self.trials.known(MADE_BY).values()),
+            edited if len(self.trials.known(SCORED_BY)) > 1 else "",
         )
 
     def _latency(self, tried: Iterable[Tried]) -> Any:
@@ -197,6 +220,17 @@ class Findings:
             structs.replace(artifact.manifest, verification=found, data=job.data_record(), history=history)
         )
         return structs.replace(kept, test=Loss.of(found, self.metric), test_scores=found.scores)
+
+
+def mixed(tools: Iterable[Mapping[str, str]]) -> str:
+    """A warning where trials were made by several versions of a package; empty where by one of each."""
+    found: dict[str, list[str]] = {}
+    for package, number in sorted({pair for one in tools for pair in one.items()}):
+        found.setdefault(package, []).append(number)
+    several = [f"{package} {' and '.join(numbers)}" for package, numbers in found.items() if len(numbers) > 1]
+    if not several:
+        return ""
+    return f"trials were made by {', '.join(several)}: begin another --name to compare like with like"
 
 
 def _slug(point: Point) -> str:

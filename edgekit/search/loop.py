@@ -77,6 +77,7 @@ class Search:
         done = self.trials.run(self.judge, most)
         if done:
             self.say(Line(self.told(done)))
+            self.findings.credit()
             self.findings.keep()
             return True
         if not (self.trials.full(most) or self.trials.exhausted()):

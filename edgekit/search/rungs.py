@@ -33,6 +33,7 @@ from edgekit.stages.student import narrowed
 from edgekit.step import Surroundings
 from edgekit.talk import Say
 from edgekit.target import Target
+from edgekit.versions import versions
 from edgekit.workspace import Workspace
 
 SHARE = 0.2
@@ -65,7 +66,8 @@ class Rungs:
     def shape(self, recipe: Recipe) -> Cost:
         """What the file will take, known before anything is trained; quantized with the ranges of random inputs."""
         stages = tuple(stage for stage in recipe.stages if self._shapes(stage))
-        key = [self.model.sha256, self.data.fingerprint, stages, recipe.seed, self.target, self.clock.where]
+        made_of = [self.model.sha256, self.data.fingerprint, stages, recipe.seed]
+        key = [*made_of, self.target, self.clock.where, versions()]
 
         def drafted() -> Cost:
             file = self._untrained(structs.replace(recipe, stages=stages))

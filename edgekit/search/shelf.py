@@ -96,12 +96,15 @@ class Shelf:
             _lay(Artifact.load(place), copy)
             return True
         if place.exists():
-            aside = (self.folder / CHANGED / f"{slug}-{number}" for number in count(1))
-            (self.folder / CHANGED).mkdir(exist_ok=True)
-            place.rename(next(path for path in aside if not path.exists()))
+            self._set_aside(place)
         if found := _holds(copy, digest):
             _lay(Artifact.load(copy), place)
         return found
+
+    def _set_aside(self, place: Path) -> None:
+        aside = (self.folder / CHANGED / f"{place.name}-{number}" for number in count(1))
+        (self.folder / CHANGED).mkdir(exist_ok=True)
+        place.rename(next(path for path in aside if not path.exists()))
 
     def _copy(self, slug: str, digest: str) -> Path:
         study = hashlib.sha256(self.name.encode()).hexdigest()[:8]
@@ -121,8 +124,10 @@ class Shelf:
             stream.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
 
     def recommend(self, slug: str | None) -> None:
-        """Let `best` be this artifact, or nothing."""
+        """Let `best` be this artifact, or nothing; a folder that a copy has in place of the link is set aside."""
         link = self.folder / BEST
+        if link.is_dir() and not link.is_symlink():
+            self._set_aside(link)
         if slug is None:
             link.unlink(missing_ok=True)
             return

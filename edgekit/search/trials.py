@@ -292,14 +292,18 @@ class Trials:
         return next((offer for offer in offers if self.space.phrase(offer[1]) not in known), None)
 
     def _near(self, known: Mapping[str, int]) -> Choices | None:
-        """Every other time that a recipe is to be drawn, an untried neighbour of what dominates most on the front."""
+        """Two of three times that a recipe is to be drawn, an untried neighbour of what dominates most on the front.
+
+        It is smaller in the same way, which the sampler may change.
+        """
         drawn = [one for one in self._all() if not {"start", "trained_by", "repeats"} & one.user_attrs.keys()]
-        near = sum("near" in one.user_attrs for one in drawn)
-        if 2 * near > len(drawn):
-            return None
         front = self._front()
-        for one in sorted(front, key=self._dominated(), reverse=True) if front else ():
-            if fresh := [taken for taken in self.space.neighbours(one.params) if self.space.phrase(taken) not in known]:
+        if not front or 3 * sum("near" in one.user_attrs for one in drawn) > 2 * len(drawn):
+            return None
+        for one in sorted(front, key=self._dominated(), reverse=True):
+            ways = self.space.neighbours(one.params)
+            alike = [taken for taken in ways if taken.get("shrink") == one.params.get("shrink")]
+            if fresh := [taken for taken in alike if self.space.phrase(taken) not in known]:
                 return self._any_of(fresh)
         return None
 

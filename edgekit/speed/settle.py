@@ -142,7 +142,7 @@ def _file(makings: Makings, target: Target, recipe: Recipe) -> bytes:
 
 def _raced(makings: Makings, files: Mapping[str, bytes]) -> Race:
     title = f"measure {', '.join(files)} in turns"
-    key = [*map(sha256, files.values()), makings.tools]
+    key = [*map(sha256, files.values()), makings.here]
     return makings.work.remember(title, key, lambda: race(files), Race)
 
 

@@ -52,7 +52,7 @@ def counted(names: Counter[str]) -> str:
 
 
 def _profiled(makings: Makings, file: bytes) -> Profile:
-    key = [sha256(file), makings.tools]
+    key = [sha256(file), makings.here]
     return makings.work.remember("time each operator", key, lambda: _timed(file), Profile)
 
 

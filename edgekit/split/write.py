@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from edgekit.errors import OutputError
 from edgekit.split.make import Split
+from edgekit.workspace import refuse_loss
 
 WHOLE = "whole.tflite"
 _OF_LINUX = ("problem.py", "runtime.py")  # the same files, in the place of the modules that name them
@@ -45,13 +48,37 @@ def split_files(split: Split, whole: bytes | None = None) -> dict[str, bytes]:
 
 
 def refuse_place(out: Path, overwrite: bool) -> None:
-    """Raises OutputError where the folder of a split cannot be made; only that of another one is ever replaced."""
+    """Raises OutputError where the folder of a split cannot be made.
+
+    Only that of another one is ever replaced, and only where nobody put a file of their own into it.
+    """
     if out.exists() and not overwrite:
         raise OutputError(f"{out} exists already", "give another folder, or --overwrite")
-    if out.exists() and not (out / "plan.json").is_file():
-        raise OutputError(f"{out} is not the folder of a split", "give another folder")
+    if out.exists():
+        refuse_loss(out, "split", _ours(out))
     if not out.absolute().parent.is_dir():
         raise OutputError(f"{out.parent}: no such folder", "make it first, or give another place")
+
+
+class _Segment(Struct, frozen=True):
+    file: str
+
+
+class _Plan(Struct, frozen=True):
+    """What a plan of any version says of the files beside it."""
+
+    segments: tuple[_Segment, ...]
+
+
+def _ours(out: Path) -> Callable[[Path], bool]:
+    """Whether a file in the folder is of its split, or compiled from a segment. Raises OutputError for no split."""
+    try:
+        plan = msgspec.json.decode((out / "plan.json").read_bytes(), type=_Plan)
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError):
+        raise OutputError(f"{out} is not the folder of a split", "give another folder") from None
+    compiled = {f"{Path(one.file).stem}_edgetpu.tflite" for one in plan.segments}
+    names = {"plan.json", "run.py", "runner", "__pycache__", WHOLE, *(one.file for one in plan.segments), *compiled}
+    return lambda path: path.relative_to(out).parts[0] in names
 
 
 def write_split(split: Split, out: Path, overwrite: bool = False, whole: bytes | None = None) -> None:

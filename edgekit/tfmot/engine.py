@@ -34,6 +34,7 @@ from edgekit.target import Target
 from edgekit.tfmot import job as jobs
 from edgekit.tfmot import process
 from edgekit.tfmot.settings import NATIVE
+from edgekit.versions import SECOND_ENGINE, versions
 
 Array = npt.NDArray[Any]
 Stage = PruneWeights | Cluster | QuantizeAware
@@ -142,7 +143,7 @@ def _run(
     job = _job(model, file, stage, technique, setting, out)
     done = _kept(out, job.key)
     if done:
-        setting.say(f"{name}: kept from the interrupted run")
+        setting.say(f"{name}: kept from before")
     else:
         done = process.run(job, _arrays(setting.data), setting.say)
         write_new(out.with_suffix(".json"), msgspec.json.encode(_Kept(job.key, done)), overwrite=True)
@@ -184,17 +185,19 @@ def _job(
     data = setting.data
     if data.heads:
         raise RecipeError("engine 'tfmot' trains outputs of one kind, and the data has heads", "leave engine=tfmot out")
+    metric = monitored(data, stage.training)
+    _refuse_typed(stage.training.loss, metric or "")
     how = jobs.Schooling(
         stage=str(stage.__struct_config__.tag),
         training=stage.training,
         task=data.task,
         kinds=output_kinds(model, next(data.part("train").batches(32))),
         judged=data.labelled_outputs or tuple(range(len(model.outputs))),
-        metric=monitored(data, stage.training),
+        metric=metric,
         seed=setting.seed,
     )
-    code = [stage.training.code, own_code(how.metric)]
-    depends_on = [how, technique, code, data.fingerprint, hashlib.sha256(file.read_bytes()).hexdigest()]
+    code, engine = [stage.training.code, own_code(how.metric)], versions(SECOND_ENGINE)
+    depends_on = [how, technique, code, engine, data.fingerprint, hashlib.sha256(file.read_bytes()).hexdigest()]
     return jobs.Job(
         origin=file.name,
         model=str(file),
@@ -205,6 +208,16 @@ def _job(
         checkpoint=str(out.with_suffix(".checkpoint.npz")),
         key=hashlib.sha256(msgspec.json.encode(depends_on, order="deterministic")).hexdigest(),
     )
+
+
+def _refuse_typed(*references: str) -> None:
+    """Raise RecipeError for a function of `__main__`, which the process that trains does not have."""
+    for place, _, name in (reference.partition(":") for reference in references):
+        if place == "__main__":
+            raise RecipeError(
+                f"engine 'tfmot' trains in another process, which has no {name!r} of this script or notebook",
+                f"put the function into a file, and name it there: mine.py:{name}",
+            )
 
 
 def _arrays(data: Dataset) -> dict[str, Array]:

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import tiny_models
 from artifacts import artifact
+from click.testing import CliRunner
 
+from edgekit.cli.package import command
 from edgekit.data.spec import Preprocessing
 from edgekit.errors import EdgekitError, InputError, OutputError
 from edgekit.package import build, contents
 from edgekit.package.bundle import Built, Bundle
+from edgekit.package.folder import SIGNATURE
 from edgekit.package.golden import golden_vectors
 from edgekit.target import load_target
 from edgekit.tflite.metadata import FileMetadata, read_metadata, write_metadata
@@ -161,6 +164,22 @@ def test_name_and_version_that_a_file_has_stay_unless_others_are_given(tmp_path:
         said = read_metadata(bundle_of(model, labels=labels, **told)[0].variants[0].model).model
         assert said is not None
         assert (said.name, said.version) == words
+
+
+def test_a_signature_that_goes_with_its_manifest_is_told_of(tmp_path: Path, model: Path) -> None:
+    words = [str(model), "--for", "linux", "-o", str(tmp_path / "board"), "--name", "curve", "--licence"]
+
+    def said(licence: str) -> str:
+        done = CliRunner().invoke(command, [*words, licence], catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.output
+
+    assert "former manifest" not in said("MIT")
+    (tmp_path / "board" / SIGNATURE).touch()
+    assert "former manifest" not in said("MIT"), "of the same manifest"
+    assert "the signature was of the former manifest and is removed: sign again" in " ".join(said("BSD").split())
+    assert not (tmp_path / "board" / SIGNATURE).exists()
+    assert "former manifest" not in said("MIT")
 
 
 def test_a_package_of_another_kind_is_not_replaced(tmp_path: Path, model: Path) -> None:

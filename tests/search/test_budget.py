@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from edgekit.errors import DataError, InputError
 from edgekit.gate import Gate
 from edgekit.metrics import Agreement, Difference, Score
+from edgekit.recipe import Recipe
+from edgekit.search import clock, rungs
 from edgekit.search.budget import Budget, blurred, keeps, sure
 from edgekit.search.clock import Clock
 from edgekit.search.order import Order
 from edgekit.search.point import Cost, Loss, Point, Timing
+from edgekit.search.rungs import Rungs
 from edgekit.target import load_target
 from edgekit.tflite.inspect import read_contents
 from edgekit.units import parse_seconds
@@ -139,6 +144,20 @@ def test_a_loss_may_equal_the_floor_and_is_sure_only_with_its_whole_interval() -
     assert keeps(Loss(0.99 - 0.98, 0.0, 0.02, 100), 0.01)
     assert not sure(Loss(0.005, 0.0, 0.02, 100), 0.01)
     assert sure(Loss(0.005, 0.0, 0.01, 100), 0.01)
+
+
+def test_what_other_versions_say_of_a_file_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[Any] = []
+    host, seen = load_target("host"), SimpleNamespace(sha256="", fingerprint="", name="local")
+    work: Any = SimpleNamespace(remember=lambda title, key, *_: keys.append((title, msgspec.json.encode(key))))
+    of_search = Rungs(seen, seen, host, Clock(host), work, print)  # type: ignore[arg-type]
+    for number in ("1", "1", "2"):
+        for module in (clock, rungs):
+            monkeypatch.setattr(module, "versions", lambda number=number: {"numpy": number})
+        of_search.shape(Recipe.parse("int8"))
+        with pytest.raises(AttributeError):  # of the measurement that there is none
+            Clock(host)._timing(seen, b"", "", work)  # type: ignore[arg-type]
+    assert [len({key for title, key in keys if title == name}) for name in dict(keys)] == [2, 2]
 
 
 def test_samples_that_cannot_tell_the_floor_are_too_few_and_four_times_as_many_halve_the_doubt() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -28,7 +28,7 @@ from edgekit.errors import GateError, InputError, OutputError
 from edgekit.recipe import Recipe
 from edgekit.report import search_page
 from edgekit.search.budget import Budget
-from edgekit.search.findings import Findings
+from edgekit.search.findings import MADE_BY, Findings
 from edgekit.search.found import Found
 from edgekit.search.front import accepted, dominates
 from edgekit.search.loop import Search
@@ -37,7 +37,8 @@ from edgekit.search.run import search_recipes
 from edgekit.search.rungs import Rungs
 from edgekit.search.shelf import Shelf, shelf
 from edgekit.search.trial import Tried
-from edgekit.search.trials import Trials
+from edgekit.search.trials import Trials, local
+from edgekit.versions import versions
 
 TRIALS = 7
 SAMPLES = 200  # of the test part
@@ -166,6 +167,29 @@ def test_a_search_in_two_goes_finds_what_one_finds(searched: tuple[Found, Path],
     assert [one.number for one in again.tried] == list(range(5))
 
 
+def test_a_search_that_another_version_began_says_so(searched: tuple[Found, Path], blobs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(searched[1], out, symlinks=True)
+    space: Any = None
+    trials = Trials(local(out), "search", space)
+    (own,) = trials.known(MADE_BY).values()
+    assert own == versions()
+    trials.remember(f"{MADE_BY}another", {**own, "numpy": "0.1"})
+    again = search_recipes(blobs / "blobs.keras", data=blobs / "blobs.npz", out=out, trials=TRIALS, **SETTINGS)
+    told = f"trials were made by numpy 0.1 and {own['numpy']}: begin another --name to compare like with like"
+    assert set(again.warnings) - set(searched[0].warnings) == {told}
+
+
+def test_a_search_whose_metric_has_another_file_says_so(tmp_path: Path) -> None:
+    file, space = tmp_path / "metrics.py", cast("Any", None)
+    findings: Any = SimpleNamespace(trials=Trials(local(tmp_path), "search", space), metric=f"{file}:score")
+    for bonus, edited in ((1, False), (1, False), (2, True)):
+        file.write_text(f"BONUS = {bonus}\n")
+        Findings.credit(findings)
+        told = f"{file} was edited during the search: if that changes score(), give another --name"
+        assert [word for word in Findings._mixtures(findings) if word] == [told] * edited
+
+
 def test_another_question_under_the_same_name_is_refused(searched: tuple[Found, Path], blobs: Path) -> None:
     _, out = searched
     other = SETTINGS | {"max_bytes": "19K"}
@@ -228,6 +252,18 @@ def test_what_a_user_puts_into_the_folder_of_a_search_does_not_end_it(tmp_path: 
     for _ in range(2):
         with shelf(tmp_path / "out"):
             (tmp_path / "out" / "package").mkdir(exist_ok=True)
+
+
+@pytest.mark.parametrize("slug", ["int8", None])
+def test_a_copy_that_has_a_folder_in_place_of_the_link_can_be_gone_on_with(tmp_path: Path, slug: str | None) -> None:
+    with shelf(tmp_path) as place:
+        for number in (1, 2):
+            (tmp_path / "best").unlink(missing_ok=True)
+            (tmp_path / "best").mkdir()
+            (tmp_path / "best" / "digits.tflite").touch()
+            place.recommend(slug)
+            assert (tmp_path / "best").is_symlink() == bool(slug)
+            assert (tmp_path / "changed" / f"best-{number}" / "digits.tflite").exists()
 
 
 def test_an_artifact_that_was_moved_away_is_laid_again_as_it_was(

@@ -77,7 +77,7 @@ class Bench:
         return SimpleNamespace(
             model=None,
             pairs=pairs,
-            tools={},
+            here=[],
             say=self.said.append,
             work=SimpleNamespace(remember=lambda title, key, make, kind: make()),
             quantized=self.quantized,

@@ -92,6 +92,26 @@ def test_a_folder_is_replaced_only_if_it_is_a_split(model: Path, tmp_path: Path)
     assert not list(tmp_path.glob(".*partial"))
 
 
+def test_what_the_user_put_beside_a_split_is_not_lost_with_it(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "parts"
+    words = (model, "-n", 2, "-o", out, "--balance", "bytes", "--no-verify", "--overwrite")
+    run(*words)
+    (out / "segment1_edgetpu.tflite").write_bytes(b"compiled")
+    (out / "runner" / "__pycache__").mkdir()
+    (out / "runner" / "__pycache__" / "cli.pyc").touch()
+    run(*words)
+    assert not (out / "segment1_edgetpu.tflite").exists(), "that of another segment"
+    for mine in ("outputs.npz", "data/input.npy", "segment7.tflite"):
+        (out / mine).parent.mkdir(exist_ok=True)
+        (out / mine).touch()
+        with pytest.raises(OutputError, match=f"{mine}: not part of this split, and would be lost"):
+            run(*words)
+        (out / mine).unlink()
+    (out / "plan.json").write_text("{}")
+    with pytest.raises(OutputError, match="not the folder of a split"):
+        run(*words)
+
+
 @pytest.mark.parametrize(
     ("words", "kind", "said"),
     [

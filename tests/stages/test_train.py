@@ -348,6 +348,7 @@ def test_every_task_learns_with_the_automatic_loss(name: str, tmp_path: Path) ->
     np.savez(tmp_path / "data.npz", **parts)
     settings = {
         "regression": {"task": "regression"},
+        "autoencoder": {"task": "autoencoder"},
         "several classes": {"task": "classification", "metric": "auc"},
     }.get(name, {})
     from edgekit.model.live import from_keras

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,6 +18,8 @@ from edgekit.artifact import Artifact
 from edgekit.cli import cli
 from edgekit.errors import ModelError
 from edgekit.package.source import open_source
+from edgekit.search.exchange import take
+from edgekit.search.shelf import Shelf
 from edgekit.tflite.artifact_folder import tflite_path
 from edgekit.tflite.flatbuffer import is_tflite, read_bytes
 
@@ -89,6 +94,50 @@ def test_a_package_is_told_from_an_artifact(out: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="package: this is a package") as caught:
         open_source(tmp_path / "package")
     assert caught.value.mend == "give the .tflite in it, or an artifact folder"
+
+
+def test_keys_that_a_later_release_adds_are_skipped(out: Path) -> None:
+    described = out / "host/int8/manifest.json"
+    made = Artifact.load(described.parent)
+    described.write_text(json.dumps({**json.loads(described.read_text()), "energy": 1}))
+    assert Artifact.load(described.parent) == made
+    assert open_source(described.parent).artifact() == made.manifest
+
+
+@pytest.mark.parametrize(
+    ("changes", "writer"),
+    [
+        ({"format_version": 2}, "edgekit 0.0.1 (format 2)"),
+        ({"format_version": 2, "versions": {}, "history": "new"}, "edgekit of another release (format 2)"),
+        ({"history": "new", "versions": {"edgekit": "99.10.0"}}, "edgekit 99.10.0 (format 1)"),
+    ],
+)
+def test_the_artifact_of_a_newer_edgekit_is_refused_naming_both(
+    out: Path, changes: dict[str, object], writer: str
+) -> None:
+    described, here = out / "host/int8/manifest.json", metadata.version("edgekit")
+    facts = {**json.loads(described.read_text()), "versions": {"edgekit": "0.0.1"}, **changes}
+    described.write_text(json.dumps(facts))
+    point: Any = SimpleNamespace(recipe="int8", sha256=facts["sha256"])
+    stored = {".json": described.read_bytes(), ".tflite": int8_file()}
+    trials: Any = SimpleNamespace(get=lambda name: stored[Path(name).suffix])
+    found: Any = SimpleNamespace(front=[SimpleNamespace(folder="front/int8", point=point)])
+    for read in (
+        lambda: Artifact.load(described.parent),
+        lambda: open_source(described.parent).artifact(),
+        lambda: take(trials, Shelf(out / "search"), found),
+    ):
+        with pytest.raises(ModelError) as caught:
+            read()
+        assert caught.value.problem.endswith(f": written by {writer}, this is {here} (format 1)")
+        assert caught.value.mend == "upgrade edgekit here"
+
+
+def test_an_older_artifact_that_is_damaged_is_none(out: Path) -> None:
+    described = out / "host/int8/manifest.json"
+    described.write_text(json.dumps({**json.loads(described.read_text()), "history": "new"}))
+    with pytest.raises(ModelError, match="not an artifact"):
+        Artifact.load(described.parent)
 
 
 @pytest.mark.parametrize("name", ["../digits-int8.tflite", "/etc/passwd"])

@@ -9,14 +9,15 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgekit.compress import compress_model
-from edgekit.dataset import Dataset, load_for
-from edgekit.errors import EdgekitError, ModelError, RunError
+from edgekit.dataset import Dataset, load_dataset, load_for
+from edgekit.errors import EdgekitError, ModelError, RecipeError, RunError
 from edgekit.model import Model, load_model
 from edgekit.pipeline import Run, optimize
 from edgekit.stages.cluster import Cluster
@@ -26,7 +27,7 @@ from edgekit.stages.training import Training
 from edgekit.talk import Line
 from edgekit.tflite.surgery import unpack
 from edgekit.tfmot import engine, process
-from edgekit.tfmot.job import Job
+from edgekit.tfmot.job import Job, Prune
 from edgekit.tfmot.source import open_model
 
 pytestmark = pytest.mark.usefixtures("one_process")
@@ -69,6 +70,31 @@ def test_half_a_record_of_an_interrupted_run_is_none(tmp_path: Path) -> None:
     for said in (b"", b'{"key": "k", "done"'):
         (tmp_path / "prune.json").write_bytes(said)
         assert engine._kept(tmp_path / "prune.h5", "k") is None
+
+
+@pytest.mark.parametrize(("loss", "metric"), [("__main__:own", "auto"), ("auto", "__main__:own")])
+def test_a_function_of_a_notebook_is_refused_before_it_trains(loss: str, metric: str, tmp_path: Path) -> None:
+    data = load_dataset((np.zeros((40, 2)), np.arange(40) % 2), overrides={"metric": metric})
+    stage = PruneWeights(sparsity=0.5, training=Training(loss=loss))
+    technique, out = Prune({}, stage.schedule, stage.power, stage.begin, stage.end), tmp_path / "prune.h5"
+    with pytest.raises(RecipeError, match="trains in another process") as caught:
+        engine._job(None, tmp_path / "m.h5", stage, technique, engine.Setting(data, tmp_path), out)
+    assert caught.value.mend.endswith("mine.py:own")
+
+
+def test_what_another_version_of_the_engine_trained_is_trained_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_dataset((np.zeros((40, 2)), np.arange(40) % 2))
+    stage, out = PruneWeights(sparsity=0.5), tmp_path / "prune.h5"
+    technique, setting = Prune({}, stage.schedule, stage.power, stage.begin, stage.end), engine.Setting(data, tmp_path)
+    out.touch()
+    model, keys = SimpleNamespace(outputs=[None]), []
+    monkeypatch.setattr(engine, "output_kinds", lambda *_: ())
+    for number in ("0.8.0", "0.8.0", "0.8.1"):
+        monkeypatch.setattr(engine, "versions", lambda packages, number=number: dict.fromkeys(packages, number))
+        keys.append(engine._job(model, out, stage, technique, setting, out).key)
+    assert keys[0] == keys[1] != keys[2]
 
 
 # The whole way.
@@ -212,7 +238,7 @@ def test_an_interrupted_training_goes_on_and_ends_as_an_undisturbed_one(
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
     kept = engine.train(network.keras, network.path, stage, again)
     assert kept.epochs == resumed.epochs
-    assert said[-1] == "cluster: kept from the interrupted run"
+    assert said[-1] == "cluster: kept from before"
 
 
 # What goes wrong.
