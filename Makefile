@@ -43,7 +43,7 @@ check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --platform darwin
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 audit: $(STAMP)  ## the dependencies: licences, withdrawn releases, known vulnerabilities; names what could not be asked
 	$(BIN)/python tests/audit.py

@@ -36,10 +36,10 @@ class TensorDifference(Struct, frozen=True):
 class HostAgreement(Struct, frozen=True):
     """How a device's outputs differ from this host's over the same samples, output by output.
 
-    `decisions` is the share of samples with the greatest value at the same place, in the worst output; None where each
-    output is a single value. `parted` is the first tensor inside that differs by more than a quantum, and `operator`
-    what computes it, for the sample whose outputs differ most. Where the outputs differ and no tensor can be named,
-    `unseen` says why.
+    `decisions` is the share of samples with the greatest value at the same place, in the worst output with one row of
+    values a sample; None where there is none. `parted` is the first tensor inside that differs by more than a quantum,
+    and `operator` what computes it, for the sample whose outputs differ most. Where the outputs differ and no tensor
+    can be named, `unseen` says why.
     """
 
     samples: int

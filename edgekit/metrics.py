@@ -331,7 +331,7 @@ def _custom(name: str, function: Callable[..., Any]) -> Metric:
         def statistic(weights: Floats) -> Floats:
             found = [one(row) for row in weights]
             causes = [each for each in found if isinstance(each, Exception)]
-            if len(causes) == len(found):
+            if causes and (weights == 1).all():  # the samples as they are; draws may lack a class
                 raise DataError(
                     f"metric {name} raised {type(causes[0]).__name__}: {causes[0]}",
                     "correct the function; outputs of one value a sample come in the shape of the labels, "

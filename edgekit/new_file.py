@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,7 +35,9 @@ def new_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(partial, path)
     except OSError as cause:
-        raise OutputError(f"{path}: {cause.strerror}", "give a place that can be written") from cause
+        full = cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "free some space, and repeat the command" if full else "give a place that can be written"
+        raise OutputError(f"{path}: {cause.strerror}", mend) from cause
     finally:
         with suppress(OSError):
             partial.unlink()

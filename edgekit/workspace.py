@@ -96,7 +96,11 @@ def workspace(out: Path, overwrite: bool, say: Callable[[str], None]) -> Iterato
                 if not any(work.stages.iterdir()):
                     shutil.rmtree(partial)
                 raise
-            _refuse(out, overwrite)  # hours have gone by
+            try:
+                _refuse(out, overwrite)  # hours have gone by
+            except OutputError as late:
+                mend = f"move it elsewhere: what was made is kept in {partial}, and the same command goes on"
+                raise OutputError(late.problem, mend) from None
             shutil.rmtree(work.stages)
             _replace(partial, out)
 
@@ -155,7 +159,8 @@ def _is_ours(out: Path, path: Path) -> bool:
     depth = len(path.relative_to(out).parts)
     if depth == 1:
         return path.name in ("run.json", "report.html")
-    return depth == 3 and (path.name in ("manifest.json", "recipe.toml") or is_described(path))
+    source = path.with_name(path.name.replace("_edgetpu.tflite", ".tflite"))  # or what it was compiled to
+    return depth == 3 and (path.name in ("manifest.json", "recipe.toml") or is_described(source))
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

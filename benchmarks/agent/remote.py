@@ -147,11 +147,14 @@ class Session:
         self.files, self.runtimes, runs = (os.path.join(self.cache, name) for name in ("files", "runtimes", "runs"))
         for folder in (self.files, self.runtimes, runs):
             os.makedirs(folder, mode=0o700, exist_ok=True)
-        lock = request.get("lock") or os.path.join(tempfile.gettempdir(), "edgekit.lock")
+        lock = os.path.join(tempfile.gettempdir(), "edgekit.lock")
+        with suppress(OSError):  # where its folder cannot be made, nobody without Python has one there
+            os.makedirs(os.path.dirname(request.get("lock") or lock), exist_ok=True)
+            lock = request.get("lock") or lock
         self.seize(lock, time.monotonic() + request["wait"])
         mark = os.uname().nodename + "@"  # boards may share a home; the sign is in no name of a host
         for left in os.listdir(runs):  # of a session that was killed, or ended with the power
-            if left.startswith(mark):
+            if left.startswith(mark) or "@" not in left:  # the others are older, or of a session without Python
                 shutil.rmtree(os.path.join(runs, left), ignore_errors=True)
         self.evict()
         self.scratch = tempfile.mkdtemp(prefix=mark, dir=runs)
@@ -173,7 +176,6 @@ class Session:
     def seize(self, path, deadline):
         """Lock the device: one run at a time, whoever the user is."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             self.lock = os.open(path, flags)
         except FileNotFoundError:

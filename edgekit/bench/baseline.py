@@ -11,7 +11,7 @@ envelope of their intervals; six or more values, one a process, have the interva
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -76,7 +76,7 @@ def judge(
 def judge_each(
     measured: Sequence[Measured], limits: Sequence[Limit], baseline: Results | None = None, force: bool = False
 ) -> tuple[tuple[Verdict, ...], tuple[InputError, ...]]:
-    """As `judge`, but a model on a device that cannot be judged stops no other: its error is given back.
+    """As `judge`, but a limit that cannot be held against a measurement stops no other: its error is given back.
 
     Raises InputError for a change without a baseline.
     """
@@ -85,14 +85,9 @@ def judge_each(
     groups: dict[tuple[str, ...], list[Measured]] = {}
     for one in measured:
         groups.setdefault((one.model.name, one.model.sha256, str(settings(one))), []).append(one)
-    verdicts: list[Verdict] = []
-    faults: list[InputError] = []
-    for group in groups.values():
-        try:
-            verdicts += list(_judged(group, limits, baseline, force))
-        except InputError as fault:
-            faults.append(fault)
-    return tuple(verdicts), tuple(faults)
+    found = [one for group in groups.values() for one in _judged(group, limits, baseline, force)]
+    verdicts = tuple(one for one in found if isinstance(one, Verdict))
+    return verdicts, tuple(one for one in found if isinstance(one, InputError))
 
 
 def refuse_changes(limits: Sequence[Limit]) -> None:
@@ -104,23 +99,32 @@ def refuse_changes(limits: Sequence[Limit]) -> None:
 
 def _judged(
     group: Sequence[Measured], limits: Sequence[Limit], baseline: Results | None, force: bool
-) -> Iterator[Verdict]:
-    one, new = group[0], together(list(map(values, group)))
-    same = like(one, baseline, force) if baseline else []
+) -> Iterator[Verdict | InputError]:
+    """Verdicts, and once why there is nothing to compare with; a limit without a baseline needs none."""
+    one, new, same = group[0], together(list(map(values, group))), []
+    try:
+        same = like(one, baseline, force) if baseline else []
+    except InputError as fault:
+        if any(limit.needs_baseline for limit in limits):
+            yield fault
+        limits = [limit for limit in limits if not limit.needs_baseline]
     old = together(list(map(values, same)))
     for limit in limits:
-        if limit.metric not in new:
-            raise InputError(
-                f"{one.model.name} on {one.device}: no {limit.metric} was measured", f"limit one of {', '.join(new)}"
-            )
-        if limit.needs_baseline and limit.metric not in old:
-            both = ", ".join(name for name in new if name in old)
-            raise InputError(
-                f"{one.model.name} on {one.device}: the baseline has no {limit.metric}",
-                f"measure the baseline again, or limit one of {both}",
-            )
-        found = verdict_on(one.model.name, one.device, limit, new[limit.metric], old.get(limit.metric))
-        yield msgspec.structs.replace(found, processes=len(group), baseline_processes=len(same))
+        try:
+            _refuse_unmeasured(limit, new, old)
+            found = verdict_on(one.model.name, one.device, limit, new[limit.metric], old.get(limit.metric))
+        except InputError as fault:
+            yield InputError(f"{one.model.name} on {one.device}: {fault.problem}", fault.mend)
+        else:
+            yield msgspec.structs.replace(found, processes=len(group), baseline_processes=len(same))
+
+
+def _refuse_unmeasured(limit: Limit, new: Mapping[str, Interval], old: Mapping[str, Interval]) -> None:
+    if limit.metric not in new:
+        raise InputError(f"no {limit.metric} was measured", f"limit one of {', '.join(new)}")
+    if limit.needs_baseline and limit.metric not in old:
+        both = ", ".join(name for name in new if name in old)
+        raise InputError(f"the baseline has no {limit.metric}", f"measure the baseline again, or limit one of {both}")
 
 
 def verdict_on(model: str, device: str, limit: Limit, new: Interval, old: Interval | None) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -71,13 +72,20 @@ def command(
 
 def _refuse_results(a: Path, b: Path) -> None:
     """Raise InputError for a file of `benchmark -o`, naming the command that holds two of them against each other."""
-    for path in (a, b):
-        with suppress(OSError), path.open("rb") as file:
-            if file.read(16) == b'{"measurements":':
-                raise InputError(
-                    f"{path} has results, and is no model",
-                    f"`edgekit results show {b} --baseline {a} --fail-if 'p50>+5%'` holds B against A",
-                )
+    found = [path for path in (a, b) if _has_results(path)]
+    both = shlex.join(["edgekit", "results", "show", str(b), "--baseline", str(a), "--fail-if", "p50>+5%"])
+    one = "edgekit benchmark MODEL --baseline RESULTS --fail-if 'p50>+5%'"
+    if found:
+        mend = (
+            f"`{both}` holds B against A" if len(found) > 1 else f"`{one}` measures a model, and holds it against them"
+        )
+        raise InputError(f"{found[0]} has results, and is no model", mend)
+
+
+def _has_results(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(16) == b'{"measurements":'
+    return False
 
 
 def render(result: Comparison) -> str:

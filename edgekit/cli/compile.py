@@ -98,7 +98,8 @@ def command(
     if file.exists() and not overwrite:
         raise OutputError(f"{file} exists already", "give --overwrite, or another folder")
     refuse_unwritable(out)
-    _tell_of_preprocessing(model, out)
+    if unit == _EDGETPU:
+        _tell_of_preprocessing(model, out)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         source = Path(folder, model.name)
         source.write_bytes(fixed_sizes(data) if fix_sizes else data)

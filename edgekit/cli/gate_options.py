@@ -40,6 +40,8 @@ class GateOptions:
 
     def judge(self, measured: Sequence[Measured]) -> tuple[tuple[Verdict, ...], tuple[InputError, ...]]:
         """The verdicts on what was measured, and why some of it cannot be judged; says what to know of the baseline."""
+        if not self.limits:
+            return (), ()
         if self.baseline is not None:
             for words in dict.fromkeys(_told(measured, self.baseline, self.force)):
                 say(f"warning: {words}")
@@ -51,18 +53,22 @@ class GateOptions:
         Raises GateError for what is not accepted, else ends the command as the first of `faults`, which were said.
         """
         held = (one for one in verdicts if one.limit.needs_baseline and one.baseline_processes == 1)
-        for model in dict.fromkeys(one.model for one in held):
+        for model in dict.fromkeys(map(_title, held)):
             say(f"warning: {model} was measured in one process for the baseline: {_ALONE}")
         for one in verdicts:
             if one.outcome == "undecided":
-                say(f"warning: {one.model} {one.limit.text}: {found(one)}: cannot be decided; {longer}")
+                say(f"warning: {_title(one)} {one.limit.text}: {found(one)}: cannot be decided; {longer}")
         refused = {"exceeded", "undecided"} if self.strict else {"exceeded"}
         failed = [one for one in verdicts if one.outcome in refused]
         if failed:
-            told = "; ".join(f"{one.model} {one.limit.text}: {found(one)}" for one in failed)
+            told = "; ".join(f"{_title(one)} {one.limit.text}: {found(one)}" for one in failed)
             raise GateError(f"not accepted: {told}", "see what changed, or move the limit or the baseline")
         if faults:
             raise click.exceptions.Exit(faults[0].exit_code)
+
+
+def _title(one: Verdict) -> str:
+    return one.model if one.device == "local" else f"{one.device}: {one.model}"
 
 
 def say_faults(faults: Sequence[InputError]) -> None:
@@ -73,6 +79,7 @@ def say_faults(faults: Sequence[InputError]) -> None:
 
 def _told(measured: Sequence[Measured], baseline: Results, force: bool) -> Iterator[str]:
     """What disturbed those of the baseline that are compared with, and which are of another device."""
+    looked: set[int] = set()
     for one in measured:
         try:
             known = like(one, baseline, force)
@@ -82,8 +89,9 @@ def _told(measured: Sequence[Measured], baseline: Results, force: bool) -> Itera
             name = Path(other.model.name).name
             if other.device != one.device:
                 yield f"{name} on {one.device} is held against what was measured on {other.device}"
-            for words in disturbances(other) if isinstance(other, Measurement) else ():
-                yield f"baseline of {name} on {other.device}: {words}"
+            if isinstance(other, Measurement) and id(other) not in looked:
+                looked.add(id(other))
+                yield from (f"baseline of {name} on {other.device}: {words}" for words in disturbances(other))
 
 
 fail_undecided_option = click.option(

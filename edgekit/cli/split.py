@@ -17,6 +17,7 @@ from edgekit.cli.split_table import Report, doubts, render
 from edgekit.device.find import find_device
 from edgekit.device.local import LocalDevice
 from edgekit.device.protocol import Device
+from edgekit.environment import usable_cores
 from edgekit.errors import GateError, InputError
 from edgekit.source_check import is_source
 from edgekit.split.costs import Costs, estimated, measured
@@ -24,7 +25,6 @@ from edgekit.split.flow import read_flow
 from edgekit.split.make import Parts, Wish, count_segments, split_model
 from edgekit.split.on_device import Agreement, Installed, Units, agreements
 from edgekit.split.plan import Balance, Plan
-from edgekit.split.runner.worker import usable_cores
 from edgekit.split.samples import Array, as_samples, random_samples
 from edgekit.split.write import refuse_place, write_split
 from edgekit.target import Target, load_target

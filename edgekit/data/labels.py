@@ -105,8 +105,13 @@ def _kind(columns: Sequence[Array], asked: str) -> str:
     if rank == 1:
         return "classification" if all(map(_whole, columns)) and _is_numbering(columns) else "regression"
     whole = all(y.dtype.kind in "biu" for y in columns)
-    masks = rank >= 3 and (whole or (columns[0].shape[-1] == 1 and rank >= 4 and _is_numbering(columns)))
+    masks = rank >= 3 and (whole or (rank >= 4 and columns[0].shape[-1] == 1 and all(map(_is_binary, columns))))
     return "segmentation" if masks else "regression"
+
+
+def _is_binary(y: Array) -> bool:
+    """Zeros and ones only; the first sample is looked at first."""
+    return all(bool(((x == 0) | (x == 1)).all()) for x in (y[:1], y))
 
 
 def _is_numbering(columns: Sequence[Array]) -> bool:

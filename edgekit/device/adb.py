@@ -67,7 +67,12 @@ class AdbPhone:
     """
 
     def __init__(
-        self, address: AdbAddress, tool: Callable[[], Path] | None, *, name: str | None = None, wait: float = 60.0
+        self,
+        address: AdbAddress,
+        tool: Callable[[Callable[[], None]], Path] | None,
+        *,
+        name: str | None = None,
+        wait: float = 60.0,
     ) -> None:
         self._tool = tool
         self.name = name or str(address)
@@ -81,7 +86,7 @@ class AdbPhone:
     @cached_property
     def tool(self) -> Path | None:
         """The tool of this machine, got at the first look. Raises what getting it does."""
-        return None if self._tool is None else self._tool()
+        return None if self._tool is None else self._tool(self._refuse_cancelled)
 
     @property
     def python(self) -> str:

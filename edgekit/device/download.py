@@ -29,20 +29,24 @@ _STALL_SECONDS, _MOST_SECONDS = 30.0, 900.0
 _PINNED = re.compile(r"(https://[^\s#]+)#sha256=([0-9A-Fa-f]{64})")
 
 
-def tool_file(word: str | Path, say: Callable[[str], None] = lambda text: None) -> Path:
+def tool_file(
+    word: str | Path, say: Callable[[str], None] = lambda text: None, check: Callable[[], None] = lambda: None
+) -> Path:
     """The file of a program that is named by a path or by a pinned https address, downloaded at the first call.
 
-    Raises InputError for an address without a digest or with other bytes behind it, MissingDependency if it cannot be
-    reached, OutputError if the cache cannot be written.
+    `check` is called before and at each piece; what it raises ends the download. Raises InputError for an address
+    without a digest or with other bytes behind it, MissingDependency if it cannot be reached, OutputError if the cache
+    cannot be written.
     """
     if isinstance(word, Path) or "://" not in word:
         return Path(word).expanduser()
     url, digest = parse_pinned(word)
     kept = cache_folder() / "tools" / digest
     with _ONE_AT_A_TIME:
+        check()
         if not (kept.is_file() and sha256_of(kept) == digest):
             say(f"downloading {url}")
-            _download(url, digest, kept)
+            _download(url, digest, kept, check)
     return kept
 
 
@@ -59,11 +63,11 @@ def parse_pinned(text: str) -> tuple[str, str]:
     )
 
 
-def _download(url: str, digest: str, kept: Path) -> None:
+def _download(url: str, digest: str, kept: Path, check: Callable[[], None]) -> None:
     """Put the file in its place, whole and with its digest, or not at all."""
     with writing(kept.parent) as folder, tempfile.TemporaryDirectory(dir=folder) as partial:
         file = Path(partial, digest)
-        found = _save(_pieces(url), url, file)
+        found = _save(_pieces(url), url, file, check)
         if found != digest:
             raise InputError(
                 f"{url} has SHA-256 {found}, not the pinned {digest}; it was thrown away",
@@ -72,11 +76,12 @@ def _download(url: str, digest: str, kept: Path) -> None:
         os.replace(file, kept)
 
 
-def _save(pieces: Iterator[bytes], url: str, path: Path) -> str:
-    """Write the pieces; their SHA-256. Raises InputError beyond MOST_BYTES."""
+def _save(pieces: Iterator[bytes], url: str, path: Path, check: Callable[[], None]) -> str:
+    """Write the pieces; their SHA-256. Raises InputError beyond MOST_BYTES, and what `check` does."""
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
         for piece in pieces:
+            check()
             size += len(piece)
             if size > MOST_BYTES:
                 raise InputError(f"{url} has more than {MOST_BYTES} bytes", "see whether it is the program you mean")

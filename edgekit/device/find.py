@@ -52,7 +52,7 @@ def find_device(
     if tool is not None:
         if "://" in str(tool):
             parse_pinned(str(tool))
-        return AdbPhone(place, lambda: tool_file(tool, say), name=name, wait=entry.wait)
+        return AdbPhone(place, lambda check: tool_file(tool, say, check), name=name, wait=entry.wait)
     return AdbDevice(place, entry.options(runtime), name=name, say=say)
 
 

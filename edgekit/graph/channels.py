@@ -117,7 +117,7 @@ def shrink(channels: Channels, kept: Kept) -> Any:
             sliced(channels, call.name, place, np.asarray(weight), kept)
             for place, weight in enumerate(call.operation.weights)
         ]
-        return loaded(cloned(call, **changes), weights)
+        return loaded(cloned(call, **changes), weights, call.operation)
 
     return rebuild(channels.graph, per_operation(make))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy as shallow
 import inspect
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -113,7 +114,7 @@ def cloned(call: Call, **changes: Any) -> Any:
     functions = {name: getattr(layer, name) for name in kept if _is_own(getattr(layer, name, None))}
     own = own_objects(layer)
     try:
-        with import_keras().saving.custom_object_scope({part.__name__: part for part in own}), _trusted():
+        with import_keras().saving.custom_object_scope(_not_imported(own)), _trusted():
             settings = _unbuilt(layer.get_config()) | dict.fromkeys(functions, "linear")
             twin = _made(type(layer), {**settings, "name": call.name, **changes})
     except Exception as cause:  # what a foreign get_config or __init__ may raise is unbounded
@@ -128,6 +129,15 @@ def cloned(call: Call, **changes: Any) -> Any:
         if isinstance(inner, import_keras().layers.Lambda):  # whose function comes back without its globals
             inner.function = other.function
     return twin
+
+
+def _not_imported(own: set[Any]) -> dict[str, Any]:
+    """Functions, and the classes that Keras does not find by their module, by name."""
+
+    def found(one: Any) -> bool:
+        return isinstance(one, type) and getattr(sys.modules.get(one.__module__), one.__name__, None) is one
+
+    return {one.__name__: one for one in own if not found(one)}
 
 
 def _layers_in(own: set[Any]) -> str:

@@ -65,7 +65,7 @@ def check_config(config: Any, origin: str, old: Collection[str] = (), newer: str
                 f"{origin}: {label} reads the file {vocabulary!r}", "save it with the vocabulary as a list"
             )
         if name not in _STRUCTURE and name not in old and not _known(entry):
-            mend = newer if newer and str(entry.get("module")).startswith("keras") else CUSTOM
+            mend = newer if newer and str(entry.get("module")).partition(".")[0] == "keras" else CUSTOM
             raise ModelError(f"{origin}: {label} is {_described(entry)}, which Keras does not have", mend)
 
 

@@ -153,9 +153,9 @@ def digest(model: Any) -> str:
 
 
 def _with_code(sha256: str, model: Any) -> str:
-    """A digest together with that of the code that architecture and weights leave out; the same where there is none."""
+    """A digest, behind it that of the code which architecture and weights leave out, where there is any."""
     code = "".join(sorted({source_digest(own) for own in own_objects(model)}))
-    return hashlib.sha256(f"{sha256}{code}".encode()).hexdigest() if code else sha256
+    return f"{sha256}-{hashlib.sha256(code.encode()).hexdigest()[:16]}" if code else sha256
 
 
 def parts_of(layer: Any) -> list[Any]:

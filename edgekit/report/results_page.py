@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from edgekit.report.course import Strip, course, envelope
 from edgekit.report.plots import Samples
 from edgekit.report.template import css, template
 
+_TOGETHER = timedelta(minutes=10)
 CELSIUS = Axis("temperature", ((1.0, "°C"),))
 HERTZ = Axis("frequency", ((1e6, "MHz"), (1e9, "GHz")))
 
@@ -65,10 +67,10 @@ def names(measurements: Sequence[Measurement]) -> list[str]:
     short = len({Path(one.model.name).name for one in measurements}) == len({one.model.name for one in measurements})
     files = [Path(one.model.name).name if short else one.model.name for one in measurements]
     plain = [(one.device, file.removesuffix(".tflite")) for one, file in zip(measurements, files, strict=True)]
-    minutes: dict[tuple[str, str], set[str]] = defaultdict(set)
+    starts: dict[tuple[str, str], set[str]] = defaultdict(set)
     for key, one in zip(plain, measurements, strict=True):
-        minutes[key].add(one.started[:16])
-    dated = [(key[0], key[1] + _when(one.started, minutes[key])) for key, one in zip(plain, measurements, strict=True)]
+        starts[key].add(one.started)
+    dated = [(key[0], key[1] + _when(one.started, starts[key])) for key, one in zip(plain, measurements, strict=True)]
     total, seen = Counter(dated), Counter[tuple[str, str]]()
     numbered = []
     for key in dated:
@@ -77,11 +79,11 @@ def names(measurements: Sequence[Measurement]) -> list[str]:
     return numbered
 
 
-def _when(started: str, minutes: set[str]) -> str:
-    """The day, if there are several, else the time, if there are several."""
-    if len({minute[:10] for minute in minutes}) > 1:
-        return f" {started[:10]}"
-    return f" {started[11:16]}" if len(minutes) > 1 else ""
+def _when(started: str, starts: set[str]) -> str:
+    """The day, if there are several, else the time; nothing for what was started together."""
+    if datetime.fromisoformat(max(starts)) - datetime.fromisoformat(min(starts)) < _TOGETHER:
+        return ""
+    return f" {started[:10]}" if len({start[:10] for start in starts}) > 1 else f" {started[11:16]}"
 
 
 def _place(name: str, shown: Sequence[Shown]) -> Place:

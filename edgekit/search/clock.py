@@ -12,7 +12,7 @@ from edgekit.bench.statistics import summarize
 from edgekit.estimate import Estimate, estimate_latency
 from edgekit.search.budget import plans_memory
 from edgekit.search.point import Cost, Timing
-from edgekit.search.pool import Pool
+from edgekit.search.pool import Pool, called
 from edgekit.source_check import check_file
 from edgekit.target import Target
 from edgekit.tflite.inspect import ModelContents, inspect_model
@@ -39,7 +39,7 @@ class Clock:
     @property
     def where(self) -> str:
         """The devices that are timed."""
-        return self.pool.name if self.pool else "nowhere"
+        return ", ".join(map(called, self.pool.addresses)) if self.pool else "nowhere"
 
     def cost(self, file: bytes, digest: str, work: Workspace) -> Cost:
         """All that the file takes; what was measured of the same file before is not measured again.
@@ -74,7 +74,7 @@ class Clock:
         return estimate_latency(preferred, self.target).unknown
 
     def _timing(self, pool: Pool, file: bytes, digest: str, work: Workspace) -> Timing:
-        key = [digest, pool.name, self.plan, versions()]
+        key = [digest, self.where, self.plan, versions()]
         found = work.remember(f"measure on {pool.name}", key, lambda: pool.measure(file, self.plan), Measurement)
         p50 = summarize(found).p50_seconds
         return Timing(p50.value, p50.low, p50.high, found.device, f"{found.runtime.name} {found.runtime.version}")

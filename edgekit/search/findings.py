@@ -61,6 +61,7 @@ class Findings:
         self.reference = Job(rungs.makings(PLAIN)).reference([1], runtime_for(rungs.target))
         budget.refuse_floor(self.reference.scores, self.metric)
         self.floor = budget.greatest_loss(self.reference.scores, self.metric)
+        self._credited: tuple[dict[str, str], str] | None = None
         self._refuse_budget()
 
     def _refuse_budget(self) -> None:
@@ -113,10 +114,13 @@ class Findings:
 
     def credit(self) -> None:
         """Let all workers know what a trial of this process was made and judged by."""
-        tools = versions()
+        tools, code = versions(), own_code(self.metric)
+        if (tools, code) == self._credited:
+            return
         self.trials.remember(f"{MADE_BY}{', '.join(map(' '.join, tools.items()))}", tools)
-        if code := own_code(self.metric):
+        if code:
             self.trials.remember(f"{SCORED_BY}{code}", self.metric)
+        self._credited = tools, code
 
     def keep(self) -> Found:
         """Bring the shelf up to date: its front, and the recommended artifact."""

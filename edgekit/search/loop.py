@@ -53,7 +53,7 @@ class Search:
         pool = self.rungs.clock.pool
         if pool is None:
             return
-        if not self.findings.exchange and len(pool.addresses) == 1:
+        if not self.findings.exchange and len(pool.addresses) == 1 and pool.addresses != ("local",):
             pool.greet()
             return
         file = self.rungs.makings(PLAIN).float_file(self.rungs.model, 1)

@@ -105,7 +105,8 @@ class Order(Struct, frozen=True):
         """
         own = ", ".join(sorted(self.device)) if self.storage is None else ""
         metric = rungs.data.metric or ""
-        code = function_digest(metric) if ":" in metric else ""
+        named = {metric, *(head.loss for head in rungs.data.heads)}
+        code = " ".join(function_digest(name) for name in sorted(named) if ":" in name)
         return {
             **({"code of the metric": code} if code else {}),
             "model": rungs.model.sha256,

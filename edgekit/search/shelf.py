@@ -220,5 +220,6 @@ def _ours(name: str) -> bool:
 def _sweep(out: Path) -> None:
     """Remove what a killed search had half written."""
     copies = (out / "work" / FRONT).glob("*/.*.partial")
-    for path in [*out.glob(".*.partial"), *(out / FRONT).glob(".*.partial"), *copies]:
+    stages = (out / "work").glob("**/stages/.*.partial")
+    for path in [*out.glob(".*.partial"), *(out / FRONT).glob(".*.partial"), *copies, *stages]:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -21,6 +21,7 @@ from edgekit.phrase import PRESETS, SCHEMES
 from edgekit.recipe import Recipe
 from edgekit.search.budget import Budget
 from edgekit.stages import drop_layers, factorize, prune_channels
+from edgekit.stages.distill import Distill
 from edgekit.stages.factorize import Factorize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.quantize import CALIBRATED
@@ -33,6 +34,7 @@ Value = str | int | bool
 Choices = dict[str, Value]
 """Decisions that were taken, by name."""
 
+_STUDENTS = Distill(width=0.5).multiple
 _SHARES = tuple(range(10, 95, 5))
 _METHODS = ("minmax", "percentile:99.99", "mse")
 _SCALES_PAY = 0.02  # share of an int8 file that one scale a tensor has to save
@@ -190,10 +192,17 @@ class Space(Struct, frozen=True):
         values = next((one.values for one in self.decisions if one.name == "smaller"), ())
         if not kept:
             return None
+        if taken.get("shrink") == "student":
+            kept, refused = self._of_students(kept), self._of_students(refused)
         low = values.index(max(kept))
         high = min((values.index(one) for one in refused if one > max(kept)), default=len(values))
         middle = (low + high) // 2
         return {**taken, "smaller": values[middle]} if middle > low else None
+
+    def _of_students(self, shares: Collection[int]) -> set[int]:
+        """Shares, with those that make the same students."""
+        made = {self.students.get(share, share) for share in shares}
+        return {*shares, *(share for share, first in self.students.items() if first in made)}
 
     def _plainly(self, said: Choices) -> Choices:
         """These decisions, where they are asked, and all others taken plainly."""
@@ -303,7 +312,7 @@ class _Finder:
         network = self.model.keras
         tries: dict[str, Callable[[], object]] = {
             "channels": lambda: prune_channels.plan(network, PruneChannels(macs=0.5), None, self._multiple),
-            "student": lambda: narrowed(network, 0.7, multiple=self._multiple),
+            "student": lambda: narrowed(network, 0.7, multiple=_STUDENTS),
             "factorize": lambda: factorize.plan(network, Factorize(macs=0.5)),
             "drop": self._branches,
         }
@@ -329,7 +338,7 @@ class _Finder:
             return {}
         network, alike = self.model.keras, defaultdict[tuple[int, ...], list[int]](list)
         for share in _SHARES:
-            alike[widths(network, _width(share) / 100, multiple=self._multiple)].append(share)
+            alike[widths(network, _width(share) / 100, multiple=_STUDENTS)].append(share)
         whole = alike.pop(widths(network, 1, multiple=1), [])
         middle = {share: shares[len(shares) // 2] for shares in alike.values() for share in shares}
         return dict.fromkeys(whole, 0) | middle

@@ -252,7 +252,8 @@ class Trials:
         for one in trials:
             lost = one.state.name == "FAIL" and "repeats" not in one.user_attrs and one.number not in again
             if lost and _attempt(one) < _MOST_DEATHS:
-                keys = ("named", "start", *(("trained_by",) if self.alone else ()))  # others have not trained it
+                trained = ("trained_by",) if self.alone else ()  # others have not trained it
+                keys = ("named", "start", "between", "near", *trained)
                 kept = {key: one.user_attrs[key] for key in keys if key in one.user_attrs}
                 deaths = _attempt(one) + ("interrupted" not in one.user_attrs)
                 again_as = {**kept, "retry_of": one.number, "attempt": deaths}
@@ -274,7 +275,7 @@ class Trials:
         elif self.sampler != "random" and (found := self._sibling(known)):
             self._study.enqueue_trial(found[1], user_attrs={"trained_by": found[0]})
         elif self.sampler != "random" and (between := self._between(known)):
-            self._study.enqueue_trial(between)
+            self._study.enqueue_trial(between, user_attrs={"between": True})
         elif self.sampler != "random" and (near := self._near(known)):
             self._study.enqueue_trial(near, user_attrs={"near": True})
 
@@ -296,7 +297,8 @@ class Trials:
 
         It is smaller in the same way, which the sampler may change.
         """
-        drawn = [one for one in self._all() if not {"start", "trained_by", "repeats"} & one.user_attrs.keys()]
+        offered = {"start", "trained_by", "between"}
+        drawn = [one for one in self._all() if one.state.name != "FAIL" and not offered & one.user_attrs.keys()]
         front = self._front()
         if not front or 3 * sum("near" in one.user_attrs for one in drawn) > 2 * len(drawn):
             return None
@@ -311,7 +313,8 @@ class Trials:
         """How much of the box around all that was accepted a trial dominates."""
         values = np.array([one.values for one in self._accepted()])
         low, high = values.min(axis=0), values.max(axis=0)
-        return lambda one: float(np.prod((high - one.values) / np.maximum(high - low, np.finfo(float).tiny)))
+        tells = high > low  # an objective that is the same for all, as memory on some targets, tells nothing
+        return lambda one: float(np.prod((high - one.values)[tells] / (high - low)[tells]))
 
     def _any_of(self, fresh: Sequence[Choices]) -> Choices:
         return fresh[int(np.random.default_rng([self.seed, len(self._ended())]).integers(len(fresh)))]

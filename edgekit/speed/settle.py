@@ -20,7 +20,7 @@ from msgspec import Struct
 from edgekit.artifact import Manifest, sha256
 from edgekit.bench.result import Measurement
 from edgekit.bench.statistics import summarize
-from edgekit.errors import EdgekitError, RecipeError
+from edgekit.errors import EdgekitError, OutputError, RecipeError
 from edgekit.makings import Makings
 from edgekit.recipe import LONGEST, Recipe
 from edgekit.run import Reference, Settled
@@ -152,6 +152,8 @@ def _candidates(makings: Makings, target: Target, recipe: Recipe, slow: SlowOper
     for word in _words(target, recipe, slow):
         try:
             found[word] = _file(makings, target, _parsed(word, target))
+        except OutputError:
+            raise
         except EdgekitError as fault:
             makings.say(f"{word} cannot be made: {fault.problem}")
     return found

@@ -81,11 +81,17 @@ class Loop:
         key = self._key() if path or self.replicas.count > 1 else ""
         self.replicas.refuse(self.stage, self.size, key)
         finished = self._resume(path, key) if path else False
-        with losses.named(self.config.loss), self.replicas.together():
+        with losses.named(self._own_losses), self.replicas.together():
             self._train(path, key, self._agreed(finished))
         if self.validation is not None and not self.best and self._settled_at(0):
             self.say(Line(f"{self.stage}: no epoch was better than the weights it began with, and these stay"))
         return self._result()
+
+    @property
+    def _own_losses(self) -> str:
+        """The losses of one's own, any of which a failing step may be of."""
+        named = (self.data.loss_of(place, self.config.loss) for place in self.data.labelled_outputs or (0,))
+        return " or ".join(dict.fromkeys(name for name in named if ":" in name))
 
     def _train(self, path: Path | None, key: str, finished: bool) -> None:
         if not self.history:

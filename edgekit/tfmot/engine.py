@@ -183,6 +183,7 @@ def _job(
     out: Path,
 ) -> jobs.Job:
     data = setting.data
+    data.refuse_guess()
     if data.heads:
         raise RecipeError("engine 'tfmot' trains outputs of one kind, and the data has heads", "leave engine=tfmot out")
     metric = monitored(data, stage.training)

@@ -140,6 +140,23 @@ def test_what_cannot_be_judged_on_one_device_takes_no_other_verdict_away(measure
     assert "edgekit results merge" in fault.mend
 
 
+def test_a_limit_that_cannot_be_judged_takes_no_other_one_away(measured: Measurement) -> None:
+    slow, known = timed(measured, 1.2e-3), timed(measured, 1e-3)
+    limits = [limit("p50>+5%"), limit("p90>1ms"), limit("p50>5s")]
+    verdicts, faults = judge_each([slow], limits, Results((known,)))
+    assert ([one.outcome for one in verdicts], faults) == (["exceeded", "exceeded", "kept"], ())
+    points = slow.memory
+    flat = replace(points, first=replace(points.first, anonymous_bytes=points.imported.anonymous_bytes))
+    limits_of_memory = [limit("p50>+5%"), limit("anonymous>+5%"), limit("p90>1ms")]
+    verdicts, faults = judge_each([slow], limits_of_memory, Results((replace(known, memory=flat),)))
+    assert [one.limit.text for one in verdicts] == ["p50>+5%", "p90>1ms"]
+    assert [fault.problem.partition(":")[0] for fault in faults] == ["build/m.tflite on local"]
+    verdicts, faults = judge_each([replace(slow, device="pi9")], limits, Results((known,)))
+    assert [(one.limit.text, one.outcome) for one in verdicts] == [("p90>1ms", "exceeded"), ("p50>5s", "kept")]
+    (fault,) = faults
+    assert "nothing of pi9" in fault.problem
+
+
 def test_measurements_of_unlike_settings_are_judged_apart(measured: Measurement) -> None:
     """As a file has them that was joined from several: their times are not those of one plan in several processes."""
     pair = [timed(measured, 1e-3), timed(measured, 4e-4, plan=plan_for(runs=5, threads=4))]

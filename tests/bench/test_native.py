@@ -149,7 +149,7 @@ def test_results_of_both_kinds_share_a_file() -> None:
 
 
 def test_what_a_phones_tool_cannot_follow_is_refused_before_it_is_opened(tmp_path: Path) -> None:
-    phone = AdbPhone(AdbAddress("X"), lambda: tmp_path / "tool")
+    phone = AdbPhone(AdbAddress("X"), lambda _: tmp_path / "tool")
     refuse_for_phones([phone], {"--data": False, "--strict": False})
     refuse_for_phones([LocalDevice()], {"--data": True, "--strict": True})
     with pytest.raises(InputError, match="cannot follow --data, --strict"):

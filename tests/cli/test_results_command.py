@@ -116,9 +116,10 @@ def test_a_stored_file_is_held_against_another(file: Path, tmp_path: Path) -> No
 
 
 def test_results_are_no_models_to_compare(file: Path) -> None:
-    fault = CliRunner().invoke(compare.command, [str(file), "new.json"]).exception
-    assert isinstance(fault, InputError)
-    assert f"`edgekit results show new.json --baseline {file} --fail-if 'p50>+5%'`" in fault.mend
+    faults = [CliRunner().invoke(compare.command, [str(file), other]).exception for other in (str(file), "m.tflite")]
+    assert all(isinstance(fault, InputError) for fault in faults)
+    assert f"`edgekit results show {file} --baseline {file} --fail-if 'p50>+5%'`" in faults[0].mend
+    assert "`edgekit benchmark MODEL --baseline RESULTS" in faults[1].mend
 
 
 def test_json_has_the_day(file: Path) -> None:

@@ -79,6 +79,7 @@ def test_words_that_are_numbers_sort_as_numbers(tmp_path):
         (PIXELS % 2, "segmentation", "mean_iou"),
         (np.float32(PIXELS % 2)[..., None], "segmentation", "mean_iou"),
         (np.float32(PIXELS % 2)[..., None] / 2, "regression", "mae"),
+        (np.float32(PIXELS)[..., None], "regression", "mae"),
         (X[:, :, None] * np.ones(2), "regression", "mae"),
     ],
 )

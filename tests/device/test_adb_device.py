@@ -65,7 +65,7 @@ PHONE = AdbAddress("PHONE1")
 
 
 def phone(tool: Path = Path("tool"), wait: float = 0.0) -> AdbPhone:
-    return AdbPhone(PHONE, lambda: tool, wait=wait)
+    return AdbPhone(PHONE, lambda _: tool, wait=wait)
 
 
 def test_files_and_commands(here: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_flock_that_takes_a_descriptor_only_is_enough(here: Path, tmp_path: Pa
 
 
 def test_a_tool_that_cannot_be_got_is_a_failure_of_its_phone_alone(here: Path, tmp_path: Path) -> None:
-    def fails() -> Path:
+    def fails(_: object) -> Path:
         raise MissingDependency("https://host/tool cannot be downloaded", "see to the network")
 
     phones = [phone(), AdbPhone(PHONE, fails, name="other")]
@@ -178,7 +178,7 @@ def test_two_phones_of_one_serial_are_told_apart_by_their_connection(
         assert "adb://usb:1-4.2" in error.value.mend
         assert "adb://transport:3" in error.value.mend
     (tmp_path / "log").unlink()
-    with AdbPhone(AdbAddress(transport=3), lambda: Path("tool")) as device:
+    with AdbPhone(AdbAddress(transport=3), lambda _: Path("tool")) as device:
         assert device.run(["echo", "here"]).stdout == "here\n"
     assert (tmp_path / "log").read_text().startswith("-t\0003\0shell\0")
 

@@ -16,6 +16,7 @@ from edgekit.phrase import PRESETS
 from edgekit.recipe import Recipe
 from edgekit.search.budget import Budget
 from edgekit.search.space import Choices, Space, epochs_of
+from edgekit.stages.distill import Distill
 from edgekit.stages.student import narrowed
 from edgekit.target import load_target, target_names
 
@@ -40,9 +41,10 @@ def test_everything_in_it_is_a_recipe_that_says_what_was_decided(space: Space) -
             assert recipe.quantize.scheme == taken["format"]
             assert bool(recipe.quantize_aware) == bool(taken.get("qat"))
             assert recipe.quantize.calibration == taken.get("calibration", "minmax")
-            assert bool(recipe.compression) == bool(
-                taken["shrink"] != "none" or taken.get("zeros") or taken.get("values")
+            smaller = (
+                space.students[int(taken["smaller"])] if taken["shrink"] == "student" else taken["shrink"] != "none"
             )
+            assert bool(recipe.compression) == bool(smaller or taken.get("zeros") or taken.get("values"))
 
 
 def test_siblings_are_one_network_in_every_format_that_takes_no_training(space: Space) -> None:
@@ -116,9 +118,12 @@ def test_students_of_equal_widths_are_one_and_those_as_wide_as_the_network_none(
     def shapes(phrase: str) -> tuple[tuple[int, ...], ...]:
         width = re.fullmatch(r"(?:student(\d+)-)?int8", phrase)
         assert width
-        student = (
-            narrowed(network, int(width[1]) / 100, multiple=HOST.numerics.channel_multiple) if width[1] else network
-        )
+        if not width[1]:
+            return tuple(tuple(weight.shape) for weight in network.weights)
+        [stage] = Recipe.parse(phrase).resolve(HOST).compression
+        assert isinstance(stage, Distill)
+        assert stage.width is not None
+        student = narrowed(network, stage.width, multiple=stage.multiple)
         return tuple(tuple(weight.shape) for weight in student.weights)
 
     shares = range(10, 95, 5)
