@@ -182,7 +182,8 @@ def test_a_search_that_another_version_began_says_so(searched: tuple[Found, Path
 
 def test_a_search_whose_metric_has_another_file_says_so(tmp_path: Path) -> None:
     file, space = tmp_path / "metrics.py", cast("Any", None)
-    findings: Any = SimpleNamespace(trials=Trials(local(tmp_path), "search", space), metric=f"{file}:score")
+    trials = Trials(local(tmp_path), "search", space)
+    findings: Any = SimpleNamespace(trials=trials, metric=f"{file}:score", _credited=None)
     for bonus, edited in ((1, False), (1, False), (2, True)):
         file.write_text(f"BONUS = {bonus}\n")
         Findings.credit(findings)
