@@ -9,12 +9,14 @@
             | "engine=" ("litert" | "converter" | "tfmot")
             | "keep-float=" OPERATOR { "+" OPERATOR }
             | "calibration=" ( COUNT | METHOD ) | "batch=" COUNT | "seed=" NUMBER
-            | "epochs=" COUNT | "one-shot" | "no-rewrite" | "by-sensitivity"
+            | "epochs=" ( COUNT | COUNT "x" ) | "rate=" FACTOR "x" | "one-shot" | "no-rewrite" | "by-sensitivity"
     METHOD  = "minmax" | "moving_average" | "percentile" [ ":" PERCENT ] | "mse" | "entropy"
 
 `int8:io=uint8,per-tensor` reads: full int8, uint8 input and output, one scale for each weight tensor.
 `channels50-prune80-int8:epochs=5` reads: cut channels until half of the multiply-accumulates are left, then set 80 % of
 the weights to zero, each with 5 epochs of training; then full int8.
+`channels50-int8:epochs=3x,rate=0.3x`: each training has three times its usual epochs and as much more patience, and
+begins at 0.3 times its usual learning rate.
 `int8:calibration=mse,calibration=500`: ranges with the least squared error over 500 samples.
 `engine=tfmot` has tensorflow-model-optimization train; the other two are quantizers.
 """
@@ -39,6 +41,7 @@ from edgekit.stages.numerics import METHODS, Engine, IoType, Quantize
 from edgekit.stages.prune_channels import PruneChannels
 from edgekit.stages.prune_weights import PruneWeights
 from edgekit.stages.quantize_aware import QuantizeAware
+from edgekit.stages.training import Training
 from edgekit.tflite.flatbuffer import operator_names
 from edgekit.tfmot.settings import TrainingEngine
 
@@ -145,7 +148,7 @@ _FLAGS: dict[str, tuple[str, str]] = {
 _CHOICES: dict[str, tuple[str, ...]] = {"io": get_args(IoType)[1:], "engine": (*get_args(Engine)[1:], "tfmot")}
 _ONCE = {"engine": "a phrase names who trains (tfmot) or who quantizes (litert, converter); a TOML file may say both"}
 _COUNTS = {"calibration": 200, "batch": 1, "seed": 1, "epochs": 10}
-_OPTIONS = {*_FLAGS, *_CHOICES, *_COUNTS, "keep-float", "one-shot", "no-rewrite", "by-sensitivity"}
+_OPTIONS = {*_FLAGS, *_CHOICES, *_COUNTS, "rate", "keep-float", "one-shot", "no-rewrite", "by-sensitivity"}
 
 
 class _Said:
@@ -177,6 +180,10 @@ class _Said:
             self._quantize(keep_float=tuple(map(self._operator, value.split("+"))))
         elif method:
             self._quantize(calibration=value)
+        elif key == "epochs" and (times := re.fullmatch("([1-9][0-9]{0,2})x", value)):
+            self.steps = tuple(_longer(stage, int(times[1])) for stage in self._trained())
+        elif key == "rate":
+            self.steps = tuple(_faster(stage, self._factor(value)) for stage in self._trained())
         elif key in _COUNTS:
             self._number(key, self._count(key, value))
         elif option == "no-rewrite":
@@ -241,7 +248,9 @@ class _Said:
 
     def _trained(self) -> tuple[Step, ...]:
         if not self.steps:
-            raise self._error("nothing in it trains", "the options epochs and one-shot go with steps like prune50-int8")
+            raise self._error(
+                "nothing in it trains", "the options epochs, rate and one-shot go with steps like prune50-int8"
+            )
         return self.steps
 
     def _quantize(self, **changes: object) -> None:
@@ -260,10 +269,19 @@ class _Said:
     def _count(self, key: str, value: str) -> int:
         if not re.fullmatch("[0-9]{1,9}", value) or (key != "seed" and int(value) == 0):
             methods = f", or one of {', '.join(METHODS)}" if key == "calibration" else ""
+            methods += ", or epochs=3x for three times the usual ones" if key == "epochs" else ""
             example = f"for example {key}={_COUNTS[key]}{methods}"
             least = 0 if key == "seed" else 1
             raise self._error(f"{key} must be a whole number from {least}, of at most 9 digits, not {value!r}", example)
         return int(value)
+
+    def _factor(self, value: str) -> float:
+        found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)x", value)
+        if not found or not float(found[1]):
+            raise self._error(
+                f"rate is times the usual learning rate, not {value!r}", "for example rate=3x, or rate=0.3x"
+            )
+        return float(found[1])
 
     def _error(self, problem: str, mend: str) -> RecipeError:
         return RecipeError(f"recipe {self.text!r}: {problem}", mend)
@@ -276,10 +294,26 @@ def _by_sensitivity(stage: Step) -> Step:
 
 
 def _with_epochs(stage: Any, epochs: int) -> Any:
-    """The stage with this many epochs of training; as it is where it does not train."""
+    """The stage with this many epochs of training."""
+    return _trained_as(stage, lambda usual: {"epochs": epochs})
+
+
+def _longer(stage: Any, times: int) -> Any:
+    """The stage with so many times its epochs, and its patience, which would end it as early otherwise."""
+    return _trained_as(stage, lambda usual: {"epochs": times * usual.epochs, "patience": times * usual.patience})
+
+
+def _faster(stage: Any, times: float) -> Any:
+    """The stage with so many times its learning rate."""
+    return _trained_as(stage, lambda usual: {"learning_rate": float(f"{times * usual.learning_rate:.6g}")})
+
+
+def _trained_as(stage: Any, changes: Callable[[Training], dict[str, Any]]) -> Any:
+    """The stage with a training that is changed so; as it is where it does not train."""
     if not hasattr(stage, "training"):
         return stage
-    return msgspec.structs.replace(stage, training=msgspec.structs.replace(stage.training, epochs=epochs))
+    training = msgspec.structs.replace(stage.training, **changes(stage.training))
+    return msgspec.structs.replace(stage, training=training)
 
 
 def one_shot(stage: Any) -> Any:

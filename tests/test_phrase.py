@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from edgekit.cli.recipes import command
 from edgekit.errors import RecipeError
@@ -60,6 +61,19 @@ def test_epochs_are_those_of_every_training_and_one_shot_leaves_all_of_them_out(
     assert once == (PruneChannels(macs=0.5), PruneWeights(sparsity=0.8, one_shot=True), Cluster(16, one_shot=True))
 
 
+def test_times_the_epochs_are_times_the_patience_of_each_training() -> None:
+    usual, longer = (Recipe.parse(f"channels50-qat-int8{option}").trained for option in ("", ":epochs=3x"))
+    trainings = [(a.training, b.training) for a, b in zip(usual, longer, strict=True) if hasattr(a, "training")]  # type: ignore[union-attr]
+    assert [(after.epochs, after.patience) for _, after in trainings] == [(90, 15), (15, 15)]
+    assert all(replace(after, epochs=one.epochs, patience=one.patience) == one for one, after in trainings)
+
+
+def test_a_rate_is_times_the_learning_rate_of_each_training() -> None:
+    trained = Recipe.parse("channels50-qat-int8:rate=0.3x,epochs=2").trained
+    trainings = [stage.training for stage in trained if hasattr(stage, "training")]
+    assert [(one.epochs, one.patience, one.learning_rate) for one in trainings] == [(2, 5, 3e-4), (2, 5, 3e-5)]
+
+
 @pytest.mark.parametrize(
     ("phrase", "message"),
     [
@@ -76,6 +90,16 @@ def test_epochs_are_those_of_every_training_and_one_shot_leaves_all_of_them_out(
         ("smal", "did you mean 'small'"),
         ("int8:epochs=3", "nothing in it trains"),
         ("prune50-int8:epochs=0", "whole number"),
+        ("prune50-int8:epochs=3 x", "a phrase has no spaces"),
+        ("prune50-int8:rate=3", "for example rate=3x"),
+        ("prune50-int8:rate=0x", "times the usual learning rate"),
+        ("prune50-int8:rate=0.0001x", "times the usual learning rate"),
+        ("prune50-int8:rate=3x,rate=2x", "rate is said twice"),
+        ("int8:rate=3x", "nothing in it trains"),
+        ("prune50-int8:epochs=0x", "or epochs=3x for three times the usual ones"),
+        ("prune50-int8:epochs=x3", "or epochs=3x for three times the usual ones"),
+        ("prune50-int8:epochs=3x,epochs=5", "epochs is said twice"),
+        ("int8:epochs=3x", "nothing in it trains"),
         ("prune50-int8:epoch=3", "did you mean 'epochs'"),
         ("cluster16-prune50-int8", "put `cluster` last"),
         ("prune50-factorize50-int8", "put `factorize` before"),

@@ -36,7 +36,9 @@ def command(context: click.Context, as_json: bool) -> None:
                keep-float=OPERATOR+OPERATOR  calibration=COUNT
                batch=COUNT  seed=NUMBER
                calibration=minmax|moving_average|percentile[:P]|mse|entropy
-               epochs=COUNT  one-shot (no training)
+               epochs=COUNT  epochs=3x (three times the usual, as much more
+               patience)  rate=3x (times the usual learning rate)
+               one-shot (no training)
                by-sensitivity (more zeros and cuts where they cost least)
                no-rewrite (leave operators as the converter made them)
                engine=tfmot: tensorflow-model-optimization prunes, clusters and

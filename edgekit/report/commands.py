@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,12 +97,15 @@ def _leaves(options: Mapping[str, Any], before: str = "") -> Iterator[tuple[str,
 
 
 def _longer(recipe: Recipe) -> str:
-    """The phrase with twice the epochs of its longest training; empty where the recipe is no phrase."""
+    """The phrase with more epochs, or trained at all; empty where no phrase says how the recipe trains."""
     head, _, tail = recipe.name.partition(":")
-    epochs = max((stage.training.epochs for stage in recipe.trained if hasattr(stage, "training")), default=0)
     options = [each for each in tail.split(",") if each and each != "one-shot" and not each.startswith("epochs=")]
-    phrase = f"{head}:{','.join([*options, f'epochs={2 * epochs}'])}"
-    return phrase if _is_phrase(phrase) else ""
+    said = re.search("epochs=([0-9]+)(x?)", tail)
+    if "one-shot" not in tail:
+        options.append(f"epochs={2 * int(said[1])}{said[2]}" if said else "epochs=3x")
+    phrase = f"{head}:{','.join(options)}" if options else head
+    said_all = _is_phrase(recipe.name) and Recipe.parse(recipe.name).trained == recipe.trained
+    return phrase if said_all and _is_phrase(phrase) else ""
 
 
 def _judge(run: Run, manifest: Manifest) -> Iterator[Step]:
