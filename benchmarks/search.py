@@ -1,13 +1,14 @@
 """Does a search find more than presets and chance: `python benchmarks/search.py FOLDER --minutes 30 --seeds 3`.
 
 For each task and seed a float network is trained, every preset of the host is made from it, and it is searched twice
-at the same time: by `edgekit search`, and by plain random search (recipes drawn blindly, each trained to the end), in
-two processes side by side, so that what else the machine does befalls both. All is judged on the test part, which no
-search has seen. The floor is one point, and 5,000 samples that choose and 10,000 that judge have told losses of one
-network that were half a point apart: so of Fashion-MNIST 10,000 choose, and 52,000 judge, all that nothing was trained
-with; of spoken digits 900 choose and 900 judge, which is what there is. FOLDER has what is under way;
-results/search.json has a row for each pair that is done, and a repeated call, on another day too, does the others
-(`--again`: all). results/search.md is written after each. Exit code 1 if a bound is missed.
+at the same time: by `edgekit search`, and by plain random search (recipes drawn blindly, each trained to the end, that
+is for its usual epochs, while a search trains the best of them for longer), in two processes side by side, so that
+what else the machine does befalls both. All is judged on the test part, which no search has seen. The floor is one
+point, and 5,000 samples that choose and 10,000 that judge have told losses of one network that were half a point
+apart: so of Fashion-MNIST 10,000 choose, and 52,000 judge, all that nothing was trained with; of spoken digits 900
+choose and 900 judge, which is what there is. FOLDER has what is under way; results/search.json has a row for each pair
+that is done, and a repeated call, on another day too, does the others (`--again`: all). results/search.md is written
+after each. Exit code 1 if a bound is missed.
 
 Hypervolume is what a front dominates between itself and a point that is as bad as is accepted: the floor, and size,
 latency and working memory of the float32 file, each of which counts as 1 (Zitzler and Thiele 1999).

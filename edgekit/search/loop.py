@@ -16,7 +16,7 @@ from edgekit.search.front import dominates
 from edgekit.search.point import Cost
 from edgekit.search.pool import unlike
 from edgekit.search.rungs import hopeful
-from edgekit.search.space import fineness
+from edgekit.search.space import fineness, way
 from edgekit.search.trial import TimeUp, Trial, Tried
 from edgekit.talk import Line, Say
 from edgekit.tf import import_keras
@@ -142,7 +142,7 @@ class Search:
         before = next((one for one in self.trials.finished() if one.number == trial.trained_by), None)
         if before is None or before.point is None or trial.choices.get("qat"):
             return ""
-        if fineness(trial.choices) > fineness(before.choices):
+        if way(trial.choices) != way(before.choices) or fineness(trial.choices) > fineness(before.choices):
             return ""
         expected = structs.replace(before.point, recipe=trial.recipe, cost=cost).objectives(self.findings.download)
         better = (one for one in self.findings.front() if dominates(one.objectives(self.findings.download), expected))

@@ -38,17 +38,25 @@ _STUDENTS = Distill(width=0.5).multiple
 _SHARES = tuple(range(10, 95, 5))
 _METHODS = ("minmax", "percentile:99.99", "mse")
 _SCALES_PAY = 0.02  # share of an int8 file that one scale a tensor has to save
-_NETWORK = ("shrink", "smaller", "allocation", "zeros", "values")
+TRAINING = ("rate", "epochs")
+"""The decisions about how a smaller network is trained."""
+_NETWORK = ("shrink", "smaller", *TRAINING, "allocation", "zeros", "values")
 """The decisions about the network itself, which is trained once for all number formats."""
+_EPOCHS = ("1x", "3x")
+_RATES = ("1x", "3x", "0.3x")
 _EACH_SCALE = 12  # bytes of a scale and a zero point in the file
 
 
 class Decision(Struct, frozen=True):
-    """A choice: its values, the first being the plainest; `only` says with which values of another it is asked."""
+    """A choice: its values, the first being the plainest; `only` says with which values of another it is asked.
+
+    One that is not `drawn` is taken plainly, but for what has earned more, and is in no `Choices` where it is plain.
+    """
 
     name: str
     values: tuple[Value, ...]
     only: tuple[str, tuple[Value, ...]] | None = None
+    drawn: bool = True
 
     def asked(self, taken: Choices) -> bool:
         """Whether there is anything to decide after what was taken."""
@@ -77,7 +85,7 @@ class Space(Struct, frozen=True):
         Raises RecipeError where there is nothing to decide.
         """
         found = _Finder(model, data, target, budget or Budget())
-        decisions = tuple(found.decisions())
+        decisions = tuple(one for one in found.decisions() if not (epochs and one.name == "epochs"))
         space = cls(target.name, decisions, found.left_out, epochs, found.students())
         if len(list(space.everything(2))) < 2:
             reasons = "; ".join(f"no {name}: {why}" for name, why in found.left_out.items())
@@ -90,6 +98,7 @@ class Space(Struct, frozen=True):
     def phrase(self, taken: Choices) -> str:
         """The recipe that the decisions make."""
         head = [*self._shrinking(taken)]
+        how = taken if head else {}  # a student as wide as the network is the network, which is not trained
         head += [f"prune{taken['zeros']}"] if taken.get("zeros") else []
         head += [f"cluster{taken['values']}"] if taken.get("values") else []
         head += ["qat"] if taken.get("qat") else []
@@ -97,7 +106,9 @@ class Space(Struct, frozen=True):
         method = taken.get("calibration", "minmax")
         options += [f"calibration={method}"] if method != "minmax" else []
         options += ["by-sensitivity"] if taken.get("allocation") == "sensitivity" else []
-        options += [f"epochs={self.epochs}"] if self.epochs and head else []
+        epochs = self.epochs or how.get("epochs")
+        options += [f"epochs={epochs}"] if epochs and head else []
+        options += [f"rate={how['rate']}"] if how.get("rate", "1x") != "1x" else []
         return "-".join([*head, str(taken["format"])]) + (f":{','.join(options)}" if options else "")
 
     def _shrinking(self, taken: Choices) -> list[str]:
@@ -113,7 +124,9 @@ class Space(Struct, frozen=True):
         taken: Choices = {}
         for decision in self.decisions:
             if decision.asked(taken):
-                taken[decision.name] = choose(decision)
+                value = choose(decision)
+                if decision.drawn or value != decision.values[0]:
+                    taken[decision.name] = value
         return taken
 
     def everything(self, most: int) -> Iterator[Choices]:
@@ -125,7 +138,7 @@ class Space(Struct, frozen=True):
             yield taken
             return
         first, others = rest[0], rest[1:]
-        values = first.values if first.asked(taken) else (None,)
+        values = first.values if first.drawn and first.asked(taken) else (None,)
         for value in values:
             yield from self._below(taken if value is None else {**taken, first.name: value}, others)
 
@@ -175,14 +188,30 @@ class Space(Struct, frozen=True):
         return self._others([one for one in found if one.get("qat", False) == qat], taken)
 
     def neighbours(self, taken: Choices) -> list[Choices]:
-        """Each way to decide one thing otherwise: the next number, or another word."""
+        """Each way to decide one thing otherwise, trained as before: the next number, or another word."""
         found = []
-        for decision in (one for one in self.decisions if one.name in taken):
+        for decision in (one for one in self.decisions if one.name in taken and one.name not in TRAINING):
             values = decision.values
             place, numbers = values.index(taken[decision.name]), all(type(value) is int for value in values)
             near = values[max(place - 1, 0) : place + 2] if numbers else values
             found += [self._plainly({**taken, decision.name: value}) for value in near]
         return self._others(found, taken)
+
+    def longer(self, taken: Choices) -> list[Choices]:
+        """The network of these decisions trained for longer; empty where there is nothing to train longer."""
+        return [self._plainly({**taken, "epochs": value}) for value in self._trainings("epochs", taken)[-1:]]
+
+    def rates(self, taken: Choices) -> list[Choices]:
+        """The network of these decisions trained at the next higher learning rate, and at the next lower one."""
+        ordered = sorted(self._trainings("rate", taken), key=lambda rate: float(rate.removesuffix("x")))
+        place = ordered.index(str(taken.get("rate", "1x"))) if ordered else 0
+        near = [*ordered[place + 1 : place + 2], *ordered[max(place - 1, 0) : place]]
+        return [self._plainly({**taken, "rate": rate}) for rate in near]
+
+    def _trainings(self, name: str, taken: Choices) -> tuple[str, ...]:
+        """The values of a decision about training, where these decisions make a smaller network."""
+        asked = [one for one in self.decisions if one.name == name and one.asked(taken)]
+        return tuple(map(str, asked[0].values)) if asked and self._shrinking(taken) else ()
 
     def between(self, taken: Choices, kept: Collection[int], refused: Collection[int]) -> Choices | None:
         """These decisions with a share halfway between the greatest that was kept and the next that was refused.
@@ -197,7 +226,7 @@ class Space(Struct, frozen=True):
         low = values.index(max(kept))
         high = min((values.index(one) for one in refused if one > max(kept)), default=len(values))
         middle = (low + high) // 2
-        return {**taken, "smaller": values[middle]} if middle > low else None
+        return self._plainly({**taken, "smaller": values[middle]}) if middle > low else None
 
     def _of_students(self, shares: Collection[int]) -> set[int]:
         """Shares, with those that make the same students."""
@@ -215,6 +244,11 @@ class Space(Struct, frozen=True):
 
     def _with_epochs(self, phrase: str) -> str:
         return f"{phrase}:epochs={self.epochs}" if self.epochs and Recipe.parse(phrase).trained else phrase
+
+
+def way(taken: Choices) -> tuple[Value, ...]:
+    """How a network is made smaller, and how it is trained."""
+    return taken.get("shrink", "none"), *(taken.get(name, "1x") for name in TRAINING)
 
 
 def fineness(taken: Choices) -> tuple[int, bool]:
@@ -277,6 +311,8 @@ class _Finder:
         if len(ways) > 1:
             yield Decision("shrink", ways)
             yield Decision("smaller", _SHARES, ("shrink", ways[1:]))
+            yield Decision("rate", _RATES, ("shrink", ways[1:]))
+            yield Decision("epochs", _EPOCHS, ("shrink", ways[1:]), drawn=False)
         if "channels" in ways:
             yield Decision("allocation", ("uniform", "sensitivity"), ("shrink", ("channels",)))
         yield from self._download()

@@ -51,7 +51,7 @@ class Trial:
     """One trial in progress: its recipe, and where what is found of it is noted.
 
     `trained_by` is the number of a trial that tells enough of its network to take it to the end: it was trained there,
-    for another number format, or nothing beats that one, and it is to be trained as integers.
+    for another number format, or nothing beats that one, and it is to be trained as integers, or otherwise.
     """
 
     def __init__(self, trial: optuna.Trial, space: Space, known: Mapping[str, int]) -> None:
@@ -81,6 +81,8 @@ class Trial:
 
     def _suggest(self, decision: Decision) -> Value:
         values = decision.values
+        if not decision.drawn and decision.name not in self._trial.user_attrs.get("earned", ()):
+            return values[0]
         steps = {b - a for a, b in itertools.pairwise(values) if type(a) is type(b) is int}
         if len(values) > 2 and len(steps) == 1 and all(type(value) is int for value in values):
             return self._trial.suggest_int(decision.name, int(values[0]), int(values[-1]), step=steps.pop())

@@ -21,7 +21,7 @@ from edgekit.search.database import open_storage
 from edgekit.search.front import nondominated
 from edgekit.search.owner import dead
 from edgekit.search.quiet_optuna import import_optuna, quiet
-from edgekit.search.space import Choices, Space
+from edgekit.search.space import Choices, Space, way
 from edgekit.search.storage import LostTurn
 from edgekit.search.trial import Once, Repeated, Trial, Tried, tried
 from edgekit.talk import Line, Say
@@ -33,7 +33,7 @@ OBJECTIVES = ("loss", "bytes", "pace", "ram")
 _MOST_DEATHS = 12  # a process killed by hand looks like one that took too much memory
 _FIRST_RANDOM = 10
 _MOST_REPEATS = 5
-_MOST_LISTED = 50_000
+_MOST_LISTED = 100_000
 
 
 class Trials:
@@ -190,7 +190,7 @@ class Trials:
         )
         fresh = next(filter(None, untried), [])
         if fresh:
-            self._study.enqueue_trial(self._any_of(fresh))
+            self._enqueue(self._any_of(fresh))
         return bool(fresh)
 
     def importances(self) -> dict[str, dict[str, float]]:
@@ -256,11 +256,10 @@ class Trials:
                 keys = ("named", "start", "between", "near", *trained)
                 kept = {key: one.user_attrs[key] for key in keys if key in one.user_attrs}
                 deaths = _attempt(one) + ("interrupted" not in one.user_attrs)
-                again_as = {**kept, "retry_of": one.number, "attempt": deaths}
-                self._study.enqueue_trial(_drawn(one), user_attrs=again_as)
+                self._enqueue(_drawn(one), **kept, retry_of=one.number, attempt=deaths)
 
     def _offer(self) -> None:
-        """Enqueue the first starting point that nobody tried, or else a sibling of the front, a size, or a neighbour.
+        """Enqueue the first starting point that nobody tried, or else what the front suggests, the cheapest first.
 
         Nothing where something waits, such as a trial to be retried, and where it is for the sampler to draw.
         """
@@ -271,26 +270,56 @@ class Trials:
         if rest:
             phrase, taken = rest[0]
             named = {} if taken is not None else {"named": phrase}
-            self._study.enqueue_trial(taken or {}, user_attrs={"start": True, **named})
-        elif self.sampler != "random" and (found := self._sibling(known)):
-            self._study.enqueue_trial(found[1], user_attrs={"trained_by": found[0]})
-        elif self.sampler != "random" and (between := self._between(known)):
-            self._study.enqueue_trial(between, user_attrs={"between": True})
-        elif self.sampler != "random" and (near := self._near(known)):
-            self._study.enqueue_trial(near, user_attrs={"near": True})
+            self._enqueue(taken or {}, start=True, **named)
+        elif self.sampler == "random":
+            return
+        elif found := self._sibling(known) or self._faster(known):
+            self._enqueue(found[1], trained_by=found[0])
+        elif between := self._between(known):
+            self._enqueue(between, between=True)
+        elif found := self._longer(known) or self._sibling(known, qat=True):
+            self._enqueue(found[1], trained_by=found[0])
+        elif near := self._near(known):
+            self._enqueue(near, near=True)
 
-    def _sibling(self, known: Mapping[str, int]) -> tuple[int, Choices] | None:
+    def _enqueue(self, taken: Choices, **why: Any) -> None:
+        earned = [one.name for one in self.space.decisions if not one.drawn and one.name in taken]
+        self._study.enqueue_trial(taken, user_attrs={**why, **({"earned": earned} if earned else {})})
+
+    def _sibling(self, known: Mapping[str, int], qat: bool = False) -> tuple[int, Choices] | None:
         """A trial that nothing beats, and its network in a number format that nobody tried.
 
-        First what takes seconds and no training, then what is trained as integers. What a network took to train is on
-        the disk of who did it, so each worker looks at its own.
+        In one that takes seconds and no training, or that `qat` trains. What a network took to train is on the disk of
+        who did it, so each worker looks at its own.
         """
         front = self._front()
         mine = [one for one in front if one.user_attrs.get("disk", self.disks[-1]) in self.disks]
-        offers = [(one.number, taken) for one in mine for taken in self.space.siblings(one.params)]
-        trained = front if self.alone else mine
-        offers += [(one.number, taken) for one in trained for taken in self.space.siblings(one.params, qat=True)]
+        trained = front if qat and self.alone else mine
+        offers = ((one.number, taken) for one in trained for taken in self.space.siblings(one.params, qat))
         return next((offer for offer in offers if self.space.phrase(offer[1]) not in known), None)
+
+    def _faster(self, known: Mapping[str, int]) -> tuple[int, Choices] | None:
+        """The trial of a smaller network that dominates most, and the same at the next learning rate, if none had that.
+
+        First a higher one: networks that were cut bear more than what is usual, and gain much by it.
+        """
+        had = {way(one.params)[:2] for one in self._all() if one.number in known.values() and _looked(one)}
+        best, ways = self._best(self.space.rates)
+        fresh = (taken for taken in ways if way(taken)[:2] not in had and self.space.phrase(taken) not in known)
+        return next(((best, taken) for taken in fresh), None)
+
+    def _longer(self, known: Mapping[str, int]) -> tuple[int, Choices] | None:
+        """The trial of a smaller network that dominates most, and the same trained for longer, if nobody tried that.
+
+        Students go on to gain long after they are good (Beyer et al. 2022, arXiv:2106.05237).
+        """
+        best, ways = self._best(self.space.longer)
+        return next(((best, taken) for taken in ways if self.space.phrase(taken) not in known), None)
+
+    def _best(self, ways: Callable[[Choices], list[Choices]]) -> tuple[int, list[Choices]]:
+        """Of the trials on the front that can be taken in some of these ways the one that dominates most, and they."""
+        best = next((one for one in self._ranked() if ways(one.params)), None)
+        return (best.number, ways(best.params)) if best else (-1, [])
 
     def _near(self, known: Mapping[str, int]) -> Choices | None:
         """Two of three times that a recipe is to be drawn, an untried neighbour of what dominates most on the front.
@@ -299,15 +328,19 @@ class Trials:
         """
         offered = {"start", "trained_by", "between"}
         drawn = [one for one in self._all() if one.state.name != "FAIL" and not offered & one.user_attrs.keys()]
-        front = self._front()
-        if not front or 3 * sum("near" in one.user_attrs for one in drawn) > 2 * len(drawn):
+        if 3 * sum("near" in one.user_attrs for one in drawn) > 2 * len(drawn):
             return None
-        for one in sorted(front, key=self._dominated(), reverse=True):
+        for one in self._ranked():
             ways = self.space.neighbours(one.params)
             alike = [taken for taken in ways if taken.get("shrink") == one.params.get("shrink")]
             if fresh := [taken for taken in alike if self.space.phrase(taken) not in known]:
                 return self._any_of(fresh)
         return None
+
+    def _ranked(self) -> list[Any]:
+        """The front, what dominates most first."""
+        front = self._front()
+        return sorted(front, key=self._dominated(), reverse=True) if front else []
 
     def _dominated(self) -> Callable[[Any], float]:
         """How much of the box around all that was accepted a trial dominates."""
@@ -322,18 +355,21 @@ class Trials:
     def _between(self, known: Mapping[str, int]) -> Choices | None:
         """A network halfway between the smallest accepted one and the next that was refused, where the floor must be.
 
-        Of each way to make it smaller that is on the front.
+        Of each way to make it smaller that is on the front, at the learning rate of what dominates most of it.
         """
         accepted = {one.number for one in self._accepted()}
         tried = [one.params for one in self._all() if one.number in known.values()]  # by others now, too
-        for best in self._front():
-            way = [one for one in self._ended() if one.params.get("shrink") == best.params.get("shrink")]
-            kept = {one.params["smaller"] for one in way if one.number in accepted and "smaller" in one.params}
-            refused = {one.params["smaller"] for one in way if "smaller" in one.params} - kept
-            found = self.space.between(best.params, kept, refused)
+        rates: dict[Any, Any] = {}
+        for best in self._ranked():
+            shrink, rate, _ = way(best.params)
+            if rates.setdefault(shrink, rate) != rate:
+                continue
+            alike = [one for one in self._ended() if "smaller" in one.params and way(one.params) == way(best.params)]
+            kept = {one.params["smaller"] for one in alike if one.number in accepted}
+            found = self.space.between(best.params, kept, {one.params["smaller"] for one in alike} - kept)
             if not found or self.space.phrase(found) in known:
                 continue
-            if not any(all(one.get(key) == found[key] for key in ("shrink", "smaller")) for one in tried):
+            if not any((way(one), one.get("smaller")) == (way(found), found["smaller"]) for one in tried):
                 return found
         return None
 
@@ -374,6 +410,11 @@ def local(folder: Path) -> str:
 def _drawn(one: Any) -> dict[str, Any]:
     """What a trial was to try: what it was enqueued with, though it had not looked at all of it, and what it drew."""
     return {**one.system_attrs.get("fixed_params", {}), **one.params}
+
+
+def _looked(one: Any) -> bool:
+    """Whether the network of a trial was trained, or is being trained."""
+    return one.state.name == "RUNNING" or bool({"proxy", "point"} & one.user_attrs.keys())
 
 
 def _attempt(one: Any) -> int:

@@ -345,6 +345,7 @@ def test_a_format_that_could_only_be_beaten_is_not_tried(searched: tuple[Found, 
     assert not outdone(1, trained_by=None)
     assert not outdone(1, choices={"format": "int8", "qat": True}), "training may bring it back"
     assert not outdone(1, choices={"format": "float32"}), "which may lose less"
+    assert not outdone(1, choices={"format": "int8", "rate": "3x"}), "it is another training"
 
 
 def test_a_file_is_kept_that_another_equals_which_ended_before_it(searched: tuple[Found, Path]) -> None:

@@ -35,8 +35,8 @@ def space(subject: tuple[Model, Dataset]) -> Space:
 
 
 def test_everything_in_it_is_a_recipe_that_says_what_was_decided(space: Space) -> None:
-    for number, taken in enumerate(space.everything(20_000)):
-        if number % 97 == 0:
+    for number, taken in enumerate(space.everything(100_000)):
+        if number % 297 == 0:
             recipe = Recipe.parse(space.phrase(taken)).resolve(HOST)
             assert recipe.quantize.scheme == taken["format"]
             assert bool(recipe.quantize_aware) == bool(taken.get("qat"))
@@ -63,7 +63,8 @@ def test_siblings_are_one_network_in_every_format_that_takes_no_training(space: 
 
 
 def test_shares_are_halved_between_what_was_kept_and_what_was_refused(space: Space) -> None:
-    taken: Choices = {"format": "int8", "shrink": "channels", "smaller": 50}
+    taken = space.decisions_of("channels50-int8")
+    assert taken is not None
     kept, refused, tried = {50}, {75}, []
     while found := space.between(taken, kept, refused):
         tried.append(int(found["smaller"]))
@@ -75,6 +76,43 @@ def test_shares_are_halved_between_what_was_kept_and_what_was_refused(space: Spa
     )
     assert space.between(taken, {90}, ()) is None
     assert space.between(taken, (), {50}) is None
+
+
+def test_more_epochs_are_for_what_was_made_smaller_and_are_kept_by_what_is_made_of_it(space: Space) -> None:
+    taken, plain = space.decisions_of("channels50-int8"), space.decisions_of("int8")
+    assert taken is not None
+    assert plain is not None
+    (longer,) = space.longer(taken)
+    assert space.phrase(longer) == "channels50-int8:epochs=3x"
+    assert space.longer(longer) == [longer]
+    assert space.longer(plain) == []
+    made = [*space.siblings(longer), *space.siblings(longer, qat=True), space.between(longer, {50}, {75})]
+    assert all(one and "epochs=3x" in space.phrase(one) for one in made)
+    assert all(("epochs" in one) == (one["shrink"] != "none") for one in space.neighbours(longer))
+    assert not any("epochs" in one for one in (*space.neighbours(taken), *space.everything(1000)))
+
+
+def test_the_next_learning_rates_are_a_higher_and_a_lower_one(space: Space) -> None:
+    taken, plain = space.decisions_of("channels50-int8"), space.decisions_of("int8")
+    assert taken is not None
+    assert plain is not None
+    ways = space.rates(taken)
+    assert [*map(space.phrase, ways)] == ["channels50-int8:rate=3x", "channels50-int8:rate=0.3x"]
+    assert [space.rates(one) for one in ways] == [[taken], [taken]]
+    assert space.rates(plain) == []
+    (longer,) = space.longer(ways[0])
+    assert space.phrase(longer) == "channels50-int8:epochs=3x,rate=3x"
+    made = [*space.siblings(ways[0]), *space.siblings(ways[0], qat=True)]
+    assert all("rate=3x" in space.phrase(one) for one in made)
+    assert {one.get("rate") for one in space.neighbours(ways[0])} == {"3x", None}
+    assert space.phrase(ways[0] | {"shrink": "student", "smaller": 10}) == "int8"  # as wide as the network: not trained
+
+
+def test_whoever_says_the_epochs_gets_no_more(subject: tuple[Model, Dataset]) -> None:
+    space = Space.of(*subject, HOST, epochs=2)
+    taken = space.decisions_of("channels50-int8")
+    assert taken is not None
+    assert space.longer(taken) == []
 
 
 def test_siblings_that_are_trained_as_integers_are_asked_for_apart(space: Space) -> None:
@@ -103,9 +141,9 @@ def test_a_neighbour_decides_one_thing_otherwise(space: Space) -> None:
 def test_no_two_ways_to_decide_share_a_phrase_but_those_that_make_one_student(space: Space) -> None:
     def plainly(taken: Choices) -> Choices:
         share = space.students[int(taken["smaller"])] if taken["shrink"] == "student" else taken.get("smaller", 0)
-        return taken | ({"smaller": share} if share else {"shrink": "none", "smaller": 0})
+        return taken | ({"smaller": share} if share else {"shrink": "none", "smaller": 0, "rate": "1x"})
 
-    ways = [*space.everything(20_000)]
+    ways = [*space.everything(100_000)]
     made = {tuple(sorted(plainly(taken).items())) for taken in ways}
     assert len({space.phrase(taken) for taken in ways}) == len(made) < len(ways)
 

@@ -27,6 +27,7 @@ SPACE = Space(
         Decision("format", ("float32", "float16", "int8")),
         Decision("shrink", ("none", "channels", "student")),
         Decision("smaller", tuple(range(10, 95, 5)), ("shrink", ("channels", "student"))),
+        Decision("epochs", ("1x", "3x"), ("shrink", ("channels", "student")), drawn=False),
         Decision("calibration", ("minmax", "mse"), ("format", ("int8",))),
     ),
     {},
@@ -274,6 +275,140 @@ def test_the_floor_is_looked_for_by_halving_before_the_sampler_draws(tmp_path: P
         trials.run(judge)
     networks = [one.choices["smaller"] for one in drawn if one.trained_by is None and "smaller" in one.choices]
     assert networks[:4] == [50, 70, 60, 65]
+
+
+def test_what_dominates_most_is_trained_for_longer_and_the_floor_looked_for_again(tmp_path: Path) -> None:
+    drawn: list[Trial] = []
+
+    def judge(trial: Trial) -> Sequence[float]:
+        drawn.append(trial)
+        share, longer = int(trial.choices.get("smaller", 0)), "epochs" in trial.choices
+        trial.note("point", Point("r", "0" * 64, Cost(1, 1, 1), Loss(0.0, 0.0, 0.0, 10), (), "full"))
+        trial.note("reason", "" if share <= (75 if longer else 60) else "loses 0.02, more than 0.01")
+        loss, *rest = judged(trial)
+        return (loss / 2 if longer else loss, *rest)
+
+    trials = Trials(local(tmp_path), "search", SPACE)
+    trials.begin({"model": "m"}, [("channels50-float32", {"format": "float32", "shrink": "channels", "smaller": 50})])
+    for _ in range(20):
+        trials.run(judge)
+    way = [one for one in drawn if one.choices["shrink"] == "channels"]
+    networks = dict.fromkeys((one.choices["smaller"], one.choices.get("epochs")) for one in way)
+    assert [*networks][:8] == [
+        *((share, None) for share in (50, 70, 60, 65)),
+        *((share, "3x") for share in (60, 75, 85, 80)),
+    ]
+    assert [one.trained_by is None for one in way if one.choices.get("epochs")][:1] == [False]
+    assert all(one.choices.get("epochs") in (None, "3x") for one in drawn)
+    untrained = [one for one in drawn if one.choices["shrink"] == "none"]
+    assert not any("epochs" in one.choices for one in untrained)
+
+
+@pytest.mark.parametrize(("good", "tried"), [("3x", ["1x", "3x"]), ("1x", ["1x", "3x", "0.3x"])])
+def test_learning_rates_are_tried_once_on_the_best_before_the_floor_is_looked_for(
+    tmp_path: Path, good: str, tried: list[str]
+) -> None:
+    drawn: list[Trial] = []
+
+    def judge(trial: Trial) -> Sequence[float]:
+        drawn.append(trial)
+        trial.note("point", Point("r", "0" * 64, Cost(1, 1, 1), Loss(0.0, 0.0, 0.0, 10), (), "full"))
+        trial.note("reason", "")
+        loss, *rest = judged(trial)
+        return (loss / 2 if trial.choices.get("rate") == good else loss, *rest)
+
+    trials = Trials(local(tmp_path), "search", RATED)
+    start: Choices = {"format": "float32", "shrink": "channels", "smaller": 50, "rate": "1x"}
+    trials.begin({"model": "m"}, [("channels50-float32", start), ("float32", {"format": "float32", "shrink": "none"})])
+    for _ in range(8):
+        trials.run(judge)
+    way = [one.choices for one in drawn if one.choices["shrink"] == "channels"]
+    assert [one["rate"] for one in way[: len(tried)]] == tried
+    assert {one["smaller"] for one in way[: len(tried)]} == {50}
+    assert all(one["rate"] == good for one in way[len(tried) :])
+    assert way[len(tried)]["smaller"] == 70
+
+
+RATE = Decision("rate", ("1x", "3x", "0.3x"), ("shrink", ("channels", "student")))
+RATED = Space("host", (Decision("format", ("float32",)), *SPACE.decisions[1:3], RATE), {}, students={10: 0})
+
+
+def started(folder: Path, *networks: Choices) -> tuple[Trials, list[Trial]]:
+    """A search of learning rates after these networks were accepted, none of which dominates another."""
+    trials, drawn = Trials(local(folder), "search", RATED), list[Trial]()
+    trials.begin({"model": "m"}, [])
+
+    def judge(trial: Trial) -> Sequence[float]:
+        accepting(drawn)(trial)
+        return 0.0, 9.0 - len(drawn), float(len(drawn)), 1.0
+
+    for taken in networks:
+        trials._enqueue({"format": "float32", **taken})
+        trials.run(judge)
+    return trials, drawn
+
+
+def test_the_floor_is_looked_for_at_the_rate_of_what_dominates_most_though_others_are_on_the_front(
+    tmp_path: Path,
+) -> None:
+    network: Choices = {"shrink": "channels", "smaller": 50}
+    ways: list[Choices] = [{**network, "rate": rate} for rate in ("1x", "3x", "0.3x")]
+    trials, _ = started(tmp_path, *ways)
+    assert len(trials._front()) == 3
+    best = trials._ranked()[0].params["rate"]
+    assert best == "3x"  # the others have an end of the box for one of their objectives
+    found = trials._between(trials._known())
+    assert found == {"format": "float32", "shrink": "channels", "smaller": 70, "rate": best}
+
+
+def test_a_student_as_wide_as_the_network_has_no_learning_rates(tmp_path: Path) -> None:
+    trials, drawn = started(tmp_path, {"shrink": "student", "smaller": 10, "rate": "1x"})
+    assert [one.recipe for one in drawn] == ["float32"]
+    assert trials._faster(trials._known()) is None
+    assert trials._longer(trials._known()) is None
+
+
+def test_trials_of_a_search_that_had_no_rates_yet_were_trained_at_the_usual_one(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    before = Trials(
+        local(folder), "search", Space("host", (Decision("format", ("float32",)), *SPACE.decisions[1:3]), {})
+    )
+    before.begin({"model": "m"}, [])
+    before._enqueue({"format": "float32", "shrink": "channels", "smaller": 50})
+    before.run(accepting([]))
+    trials = Trials(local(folder), "search", RATED)
+    faster = trials._faster(trials._known())
+    assert faster is not None
+    assert faster[1] == {"format": "float32", "shrink": "channels", "smaller": 50, "rate": "3x"}
+    assert trials._between(trials._known()) == {"format": "float32", "shrink": "channels", "smaller": 70, "rate": "1x"}
+
+
+def test_chance_never_trains_for_longer(tmp_path: Path) -> None:
+    trials = Trials(local(tmp_path), "search", SPACE, sampler="random")
+    trials.begin({"model": "m"}, [])
+    drawn: list[Trial] = []
+    for _ in range(20):
+        trials.run(accepting(drawn))
+    assert drawn
+    assert not any("epochs" in one.choices for one in drawn)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_was_to_be_trained_for_longer_still_is_after_a_kill(tmp_path: Path, alone: bool) -> None:
+    taken: Choices = {"format": "float32", "shrink": "channels", "smaller": 50, "epochs": "3x"}
+    trials = opened(tmp_path)
+    trials._enqueue(taken, trained_by=0)
+
+    def broken(trial: Trial) -> Sequence[float]:
+        assert trial.choices == taken
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trials.run(broken)
+    drawn: list[Trial] = []
+    Trials(local(tmp_path), "search", SPACE, alone=alone).run(accepting(drawn))
+    assert [(one.choices, one.trained_by) for one in drawn] == [(taken, 0 if alone else None)]
 
 
 def test_two_workers_do_not_try_one_size_at_the_same_time(tmp_path: Path) -> None:
