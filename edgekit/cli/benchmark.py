@@ -41,7 +41,7 @@ from edgekit.cli.plan_options import plan_options
 from edgekit.device.adb import AdbPhone
 from edgekit.device.find import find_device, refuse_same
 from edgekit.device.protocol import Device
-from edgekit.errors import DeviceError, EdgekitError, MissingDependency, OutputError
+from edgekit.errors import DeviceError, EdgekitError, InputError, MissingDependency, OutputError
 from edgekit.new_file import write_new
 from edgekit.report.table import Write, render_table
 from edgekit.tflite import flatbuffer
@@ -98,6 +98,13 @@ class Failure(Struct, frozen=True):
     model: str | None = None
 
 
+class Unjudged(Struct, frozen=True):
+    """Why some limit has no verdict."""
+
+    problem: str
+    mend: str
+
+
 class Report(Struct, frozen=True):
     """What `edgekit benchmark --json` prints."""
 
@@ -105,6 +112,7 @@ class Report(Struct, frozen=True):
     native: tuple[NativeMeasurement, ...] = ()
     failures: tuple[Failure, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    unjudged: tuple[Unjudged, ...] = ()
     format_version: int = 1
 
 
@@ -200,7 +208,7 @@ def command(
         _write(results, output, overwrite)
     finally:  # minutes of measuring are not lost to a full disk
         verdicts, faults = gate.judge([*results.measurements, *results.native])
-        show(Report(rows, results.native, failures, verdicts), as_json)
+        show(Report(rows, results.native, failures, verdicts, unjudged(faults)), as_json)
         say_faults(faults)
     if failed:
         raise click.exceptions.Exit(failed[0].error.exit_code)
@@ -338,6 +346,11 @@ def row_of(measurement: Measurement, demanded: bool = False) -> Row:
         started=measurement.started,
         energy=measurement.energy,
     )
+
+
+def unjudged(faults: Sequence[InputError]) -> tuple[Unjudged, ...]:
+    """The errors of limits that have no verdict, as they are printed."""
+    return tuple(Unjudged(fault.problem, fault.mend) for fault in faults)
 
 
 def render(report: Report, write: Write = render_table) -> str:

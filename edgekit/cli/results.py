@@ -8,9 +8,9 @@ import click
 
 from edgekit.bench.merge import merge
 from edgekit.bench.result import Results
-from edgekit.cli.benchmark import Report, row_of, show
+from edgekit.cli.benchmark import Report, row_of, show, unjudged
 from edgekit.cli.common import json_option, print_schema, refuse_ending, say
-from edgekit.cli.gate_options import GateOptions, read_results, say_faults, verdict_options
+from edgekit.cli.gate_options import GateOptions, read_results, render_verdicts, say_faults, verdict_options
 from edgekit.errors import InputError
 from edgekit.new_file import write_new
 from edgekit.report.table import render_markdown, render_table
@@ -44,8 +44,11 @@ def show_command(files: tuple[Path, ...], form: str | None, gate: GateOptions, a
         from edgekit.report.results_csv import results_csv
 
         click.echo(results_csv(results), nl=False)
+        if verdicts:
+            say(render_verdicts(verdicts))
     else:
-        report = Report(tuple(map(row_of, results.measurements)), results.native, verdicts=verdicts)
+        rows = tuple(map(row_of, results.measurements))
+        report = Report(rows, results.native, verdicts=verdicts, unjudged=unjudged(faults))
         show(report, as_json, render_markdown if form == "markdown" else render_table)
     say_faults(faults)
     gate.accept(verdicts, "measure longer (`edgekit benchmark --seconds`), or use `edgekit compare`", faults)

@@ -110,6 +110,12 @@ def test_a_stored_file_is_held_against_another(file: Path, tmp_path: Path) -> No
         assert kept.exit_code == 3
         assert "the baseline has nothing of pi2" in kept.stderr
     assert "| kept" in run(*words, "p50>+500%", "--markdown").stdout
+    table = run(*words, "p50>+500%", "--csv")
+    assert "kept" in table.stderr
+    assert len(list(csv.DictReader(io.StringIO(table.stdout)))) == 2
+    (unjudged,) = json.loads(run(*words, "p50>+500%", "--json").stdout)["unjudged"]
+    assert "the baseline has nothing of pi2, only of pi1" in unjudged["problem"]
+    assert unjudged["mend"]
     forced = run(*words, "p50>+500%", "--force")
     assert forced.exit_code == 0
     assert "warning: m.tflite on pi2 is held against what was measured on pi1" in forced.stderr
