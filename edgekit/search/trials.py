@@ -277,7 +277,7 @@ class Trials:
             self._enqueue(found[1], trained_by=found[0])
         elif between := self._between(known):
             self._enqueue(between, between=True)
-        elif found := self._longer(known) or self._sibling(known, qat=True):
+        elif found := self._sibling(known, qat=True) or self._longer(known):
             self._enqueue(found[1], trained_by=found[0])
         elif near := self._near(known):
             self._enqueue(near, near=True)

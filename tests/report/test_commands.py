@@ -17,6 +17,7 @@ from edgekit.errors import GateError
 from edgekit.finding import Finding
 from edgekit.gate import Gate, unrunnable
 from edgekit.metrics import Score
+from edgekit.recipe import Recipe
 from edgekit.report import words
 from edgekit.report.commands import Step, found_steps, next_steps, reproduce
 from edgekit.run import Run
