@@ -66,12 +66,12 @@ def linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5 times powers of ten within `low`..`high`; only the powers where those are enough."""
+    """1, 2, 5 times powers of ten within `low`..`high`, at most ten; only the powers where those are enough."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     series = [(nice, nice * 10.0**power) for power in powers for nice in (1, 2, 5)]
     inside = [(nice, tick) for nice, tick in series if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
     tens = [tick for nice, tick in inside if nice == 1]
-    return tens if len(tens) > 3 else [tick for _, tick in inside] or [low]
+    return tens if len(tens) > 3 or len(inside) > 10 else [tick for _, tick in inside] or [low]
 
 
 def span(values: Sequence[float], margin: float = 0.1) -> tuple[float, float]:

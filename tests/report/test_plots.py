@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from run_examples import float_file, int8_file
 from tiny_models import ADD, DEQUANTIZE, Graph
@@ -34,6 +34,7 @@ def test_linear_ticks_are_round_even_and_within(low: float, width: float) -> Non
 
 
 @given(sizes, st.floats(6, 1e6))
+@example(1.1, 9000.0)
 def test_log_ticks_rise_within_their_range(low: float, ratio: float) -> None:
     ticks = log_ticks(low, low * ratio)
     assert ticks == sorted(set(ticks))
