@@ -120,6 +120,6 @@ def _write(run: Run, files: dict[str, bytes], folder: Path, targets: Sequence[Ta
     for manifest in run.artifacts:
         Artifact(manifest, files[manifest.sha256]).save(folder / manifest.target / manifest.recipe.slug)
     (folder / "run.json").write_bytes(msgspec.json.encode(run))
-    families = {target.name: target.family for target in targets}
+    families = {target.name: target.kind for target in targets}
     page = render_report(run, files, forecasts(run, files, targets), families)
     (folder / "report.html").write_text(page, encoding="utf-8")

@@ -195,6 +195,11 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
         """The runtime that lays its tensors out, as `edgekit.tflite.memory_plan` names it."""
         return "micro" if "tflite-micro" in self.runtime.packages else "litert"
 
+    @property
+    def kind(self) -> str:
+        """Its family, but `edgetpu-micro` where a firmware runs what an Edge TPU leaves over."""
+        return "edgetpu-micro" if (self.family, self.planner) == ("edgetpu", "micro") else self.family
+
     def source_of(self, claim: str) -> str:
         """Source of a claim such as `memory.ram_bytes`, its own or that of its table; empty where there is none."""
         return self.sources.get(claim) or self.sources.get(claim.partition(".")[0], "")

@@ -6,6 +6,7 @@ connection that the user has open is used; none is made. Nothing can ask a quest
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -100,7 +101,8 @@ def ssh_error(
         return MissingDependency(f"{name}: its {options.python} is older than 3.8", "install a newer Python there")
     for words, problem, mend in _KNOWN if code == _OF_SSH else ():
         if any(word in said for word in words):
-            return DeviceError(f"{name}: {problem} ({_telling(said, words)})", mend.format(target=target))
+            who = _jump_host(said) or target
+            return DeviceError(f"{name}: {problem} ({_telling(said, words)})", mend.format(target=who))
     return DeviceError(
         f"{name}: no far end over ssh (exit code {code}): {last_line(said) or 'nothing was said'}",
         f"see whether `ssh {target} {options.python} --version` works",
@@ -150,6 +152,12 @@ _KNOWN = (
         "correct what it names",
     ),
 )
+
+
+def _jump_host(said: str) -> str:
+    """The `user@host` that refused, where `ssh` came no further than to a jump host; else empty."""
+    refused = re.search(r"^([\w.-]+@[\w.:-]+): Permission denied", said, re.MULTILINE)
+    return refused[1] if refused and "UNKNOWN port" in said else ""
 
 
 def _telling(said: str, words: tuple[str, ...]) -> str:

@@ -51,7 +51,7 @@ def next_steps(run: Run, manifest: Manifest, verdict: Verdict, family: str) -> t
 
 def found_steps(family: str, target: str) -> tuple[Step, ...]:
     """What to do with the file that a search recommends, `best/` beside its report."""
-    if family == "edgetpu":
+    if family.startswith("edgetpu"):
         return (Step("Compile it for the Edge TPU", "edgekit compile best/*.tflite --for edgetpu -o compiled"),)
     address = _ADDRESS.get(family)
     measured = Step("Measure it on a board of yours", f"edgekit benchmark best/*.tflite --device {address}")
@@ -136,13 +136,15 @@ def _plain(value: float, figures: int = 6) -> str:
 
 
 def _measure(family: str, file: str) -> Iterator[Step]:
-    if family == "edgetpu":
+    if family.startswith("edgetpu"):
         yield step("Compile it for the Edge TPU", "compile", file, "--for", "edgetpu", "-o", "compiled")
     elif family in _ADDRESS:
         yield step("Measure it on a board of yours", "benchmark", file, "--device", _ADDRESS[family])
 
 
 def _ship(family: str, file: str, target: str) -> Iterator[Step]:
+    if family == "edgetpu-micro":
+        return  # the operator of the Edge TPU is in the firmware of its maker, which takes the compiled file as it is
     what = f"Package it for {_INTO.get(family, 'the device, with a service and a self-test')}"
     folder = file.rpartition("/")[0] or file  # of the artifact: its manifest knows preprocessing and class names
     models = [f"gpu={folder}" if target == "android-gpu" else folder]

@@ -207,7 +207,7 @@ class Findings:
     def _write(self, found: Found) -> None:
         """Write it as numbers and as a page."""
         self.place.write("front.json", msgspec.json.encode(found))
-        self.place.write("report.html", search_page(found, self.rungs.target.family).encode())
+        self.place.write("report.html", search_page(found, self.rungs.target.kind).encode())
 
     def _tested(self, kept: Kept, data: Dataset) -> Kept:
         """The point with what the test part says, which its manifest then tells, too."""

@@ -224,6 +224,10 @@ def test_a_mend_connects_as_the_device_does_and_names_the_host_that_refused(here
     device = SshDevice(SshAddress("board", "pi"), identity=Path("/my keys/pi"), config=Path("/c"))
     with pytest.raises(DeviceError, match=r"\(me@jump: Permission denied \(publickey\)\.\)") as error, device:
         pass
+    assert "`ssh-copy-id me@jump`" in error.value.mend
+    (here.folder / "said").write_text("pi@board: Permission denied (publickey).\n")
+    with pytest.raises(DeviceError) as error, device:
+        pass
     assert "`ssh-copy-id -F /c -i '/my keys/pi' pi@board`" in error.value.mend
     here.says("exit 1")
     with (

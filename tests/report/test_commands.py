@@ -21,6 +21,7 @@ from edgekit.recipe import Recipe
 from edgekit.report import words
 from edgekit.report.commands import Step, found_steps, next_steps, reproduce
 from edgekit.run import Run
+from edgekit.target import load_target
 
 FAMILIES = ("host", "linux", "android", "edgetpu", "microcontroller")
 EXPLAINED = Diagnosis("validation", 9, "accuracy", 0.9, 0.5, (), (), True)
@@ -64,6 +65,13 @@ def test_the_folder_is_packaged_for_its_unit_with_what_its_manifest_knows(
     said = shlex.split(step.command)
     assert said[2 : said.index("--for")] == models
     assert said[-2:] == ["-o", f"package-{target}"]
+
+
+def test_a_board_whose_firmware_runs_beside_the_edge_tpu_gets_no_package_for_linux() -> None:
+    target = load_target("coral-dev-board-micro")
+    run = run_of([manifest(target.name, "int8", int8_file(), judged(0.97, 0.0))])
+    assert steps_of(run, target.kind) == ["compile"]
+    assert load_target("coral-dev-board").kind == "edgetpu"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
