@@ -151,6 +151,11 @@ def keeps(loss: Loss, floor: float) -> bool:
     return loss.value <= floor + 1e-9
 
 
+def nearly(loss: Loss, floor: float) -> bool:
+    """Whether a loss is beyond the floor, and its interval leaves open that it is not."""
+    return not keeps(loss, floor) and loss.low <= floor
+
+
 def sure(loss: Loss, floor: float) -> bool:
     """Whether the whole interval of a loss is within the floor."""
     return loss.high <= floor + 1e-9

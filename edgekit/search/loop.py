@@ -9,7 +9,7 @@ from msgspec import structs
 
 from edgekit.errors import DeviceError, InputError, OutputError, RunError
 from edgekit.recipe import Recipe
-from edgekit.search.budget import keeps
+from edgekit.search.budget import keeps, nearly
 from edgekit.search.deadline import Deadline
 from edgekit.search.findings import PLAIN, YARDSTICK, Findings
 from edgekit.search.front import dominates
@@ -132,6 +132,8 @@ class Search:
         trial.note("cost", point.cost)
         trial.note("point", point)
         trial.note("reason", found.refused(point))
+        if nearly(point.loss, found.floor) and not self.budget.excess(point.cost):
+            trial.note("nearly", True)
         for name in ("bytes", "download", "latency", "ram", "target"):
             trial.exceeds(name, self.budget.excess(point.cost).get(name, 0.0))
         trial.exceeds("loss", 0.0 if keeps(point.loss, found.floor) else point.loss.value - found.floor)

@@ -150,7 +150,8 @@ class Space(Struct, frozen=True):
         found: dict[str, tuple[int, Choices | None]] = {}
         for name in PRESETS:
             said = _said(name)
-            needs = {said["format"], said.get("shrink"), "qat" if said.get("qat") else None}
+            words = {"qat": "qat", "zeros": "prune", "values": "cluster"}
+            needs = {said["format"], said.get("shrink"), *(word for key, word in words.items() if said.get(key))}
             if needs & self.left_out.keys():
                 continue
             taken = self.decisions_of(name)
@@ -180,7 +181,7 @@ class Space(Struct, frozen=True):
         if not (taken and (trained or qat)):
             return []
         values = {one.name: one.values for one in self.decisions}
-        kept = {name: value for name, value in taken.items() if name in _NETWORK}
+        kept = network(taken)
         ways = product(values["format"], values.get("granularity", ("per-channel",)))
         found = [
             self._plainly({**kept, "qat": qat, "format": scheme, "granularity": scales}) for scheme, scales in ways
@@ -249,6 +250,11 @@ class Space(Struct, frozen=True):
 def way(taken: Choices) -> tuple[Value, ...]:
     """How a network is made smaller, and how it is trained."""
     return taken.get("shrink", "none"), *(taken.get(name, "1x") for name in TRAINING)
+
+
+def network(taken: Choices) -> Choices:
+    """The decisions about the network itself."""
+    return {name: value for name, value in taken.items() if name in _NETWORK}
 
 
 def fineness(taken: Choices) -> tuple[int, bool]:

@@ -21,7 +21,7 @@ from edgekit.search.database import open_storage
 from edgekit.search.front import nondominated
 from edgekit.search.owner import dead
 from edgekit.search.quiet_optuna import import_optuna, quiet
-from edgekit.search.space import Choices, Space, way
+from edgekit.search.space import Choices, Space, network, way
 from edgekit.search.storage import LostTurn
 from edgekit.search.trial import Once, Repeated, Trial, Tried, tried
 from edgekit.talk import Line, Say
@@ -287,14 +287,14 @@ class Trials:
         self._study.enqueue_trial(taken, user_attrs={**why, **({"earned": earned} if earned else {})})
 
     def _sibling(self, known: Mapping[str, int], qat: bool = False) -> tuple[int, Choices] | None:
-        """A trial that nothing beats, and its network in a number format that nobody tried.
+        """A trial that promises something, and its network in a number format that nobody tried.
 
         In one that takes seconds and no training, or that `qat` trains. What a network took to train is on the disk of
         who did it, so each worker looks at its own.
         """
-        front = self._front()
-        mine = [one for one in front if one.user_attrs.get("disk", self.disks[-1]) in self.disks]
-        trained = front if qat and self.alone else mine
+        found = [*self._front(), *self._nearly()]
+        mine = [one for one in found if one.user_attrs.get("disk", self.disks[-1]) in self.disks]
+        trained = found if qat and self.alone else mine
         offers = ((one.number, taken) for one in trained for taken in self.space.siblings(one.params, qat))
         return next((offer for offer in offers if self.space.phrase(offer[1]) not in known), None)
 
@@ -311,10 +311,13 @@ class Trials:
     def _longer(self, known: Mapping[str, int]) -> tuple[int, Choices] | None:
         """The trial of a smaller network that dominates most, and the same trained for longer, if nobody tried that.
 
-        Students go on to gain long after they are good (Beyer et al. 2022, arXiv:2106.05237).
+        Then the one that the floor nearly kept. Students go on to gain long after they are good (Beyer et al. 2022,
+        arXiv:2106.05237).
         """
-        best, ways = self._best(self.space.longer)
-        return next(((best, taken) for taken in ways if self.space.phrase(taken) not in known), None)
+        best = self._best(self.space.longer)
+        missed = [(one.number, self.space.longer(one.params)) for one in self._nearly()]
+        ways = ((number, taken) for number, found in (best, *missed) for taken in found)
+        return next(((number, taken) for number, taken in ways if self.space.phrase(taken) not in known), None)
 
     def _best(self, ways: Callable[[Choices], list[Choices]]) -> tuple[int, list[Choices]]:
         """Of the trials on the front that can be taken in some of these ways the one that dominates most, and they."""
@@ -382,6 +385,19 @@ class Trials:
         """Those of them that no other dominates."""
         kept = self._accepted()
         return [kept[place] for place in nondominated([one.values for one in kept])]
+
+    def _nearly(self) -> list[Any]:
+        """The trial that the floor refused by least, if its interval leaves that open, and its network is worth more.
+
+        It has another network than all of the front, and costs less than each of them in something. Another number
+        format or more epochs may keep it.
+        """
+        front = self._front()
+        costs = np.reshape([one.values[1:] for one in front], (-1, len(OBJECTIVES) - 1))
+        kept = [network(one.params) for one in front]
+        missed = [one for one in self._ended() if one.user_attrs.get("nearly") and network(one.params) not in kept]
+        cheap = [one for one in missed if not (costs <= one.values[1:]).all(axis=1).any()]
+        return sorted(cheap, key=lambda one: one.values[0])[:1]
 
     def _fresh_sampler(self) -> Any:
         """A sampler whose numbers depend on how many trials are finished, so that a resumed search draws the same."""

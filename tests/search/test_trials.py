@@ -304,6 +304,37 @@ def test_what_dominates_most_is_trained_for_longer_and_the_floor_looked_for_agai
     assert not any("epochs" in one.choices for one in untrained)
 
 
+@pytest.mark.parametrize("nearly", [True, False])
+def test_what_the_floor_nearly_kept_is_tried_in_other_formats_and_trained_for_longer(
+    tmp_path: Path, nearly: bool
+) -> None:
+    drawn: list[Trial] = []
+
+    def judge(trial: Trial) -> Sequence[float]:
+        drawn.append(trial)
+        share, fine = int(trial.choices.get("smaller", 0)), trial.choices["format"] != "int8"
+        good = share <= 60 or (share <= 70 and "epochs" in trial.choices) or (share <= 65 and fine)
+        trial.note("point", Point("r", "0" * 64, Cost(1, 1, 1), Loss(0.0, 0.0, 0.0, 10), (), "full"))
+        trial.note("reason", "" if good else "loses 0.012, more than 0.01")
+        if not good and nearly:
+            trial.note("nearly", True)
+        return (share, *judged(trial)[1:])
+
+    space = Space("host", SPACE.decisions[:4], {})
+    trials = Trials(local(tmp_path), "search", space)
+    trials.begin({"model": "m"}, [("channels50-int8", {"format": "int8", "shrink": "channels", "smaller": 50})])
+    while len(drawn) < 24:
+        trials.run(judge)
+    recipes = [one.recipe for one in drawn if one.trained_by is not None]
+    known = {one.number: one.recipe for one in drawn}
+    of_refused = [
+        one.recipe for one in drawn if one.trained_by is not None and known[one.trained_by] == "channels65-int8"
+    ]
+    assert ("channels65-float32" in of_refused) == nearly
+    assert ("channels70-float32" in recipes) == nearly
+    assert ("channels70-int8:epochs=3x" in recipes or "channels70-float32:epochs=3x" in recipes) == nearly
+
+
 @pytest.mark.parametrize(("good", "tried"), [("3x", ["1x", "3x"]), ("1x", ["1x", "3x", "0.3x"])])
 def test_learning_rates_are_tried_once_on_the_best_before_the_floor_is_looked_for(
     tmp_path: Path, good: str, tried: list[str]
