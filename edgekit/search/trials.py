@@ -7,6 +7,7 @@ machine or many, take turns at drawing a recipe; a trial that nothing was heard 
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -277,7 +278,11 @@ class Trials:
             self._enqueue(found[1], trained_by=found[0])
         elif between := self._between(known):
             self._enqueue(between, between=True)
-        elif found := self._sibling(known, qat=True) or self._longer(known):
+        elif found := self._sibling(known, qat=True):
+            self._enqueue(found[1], trained_by=found[0])
+        elif between := self._amid(known):
+            self._enqueue(between, between=True)
+        elif found := self._longer(known):
             self._enqueue(found[1], trained_by=found[0])
         elif near := self._near(known):
             self._enqueue(near, near=True)
@@ -343,14 +348,15 @@ class Trials:
     def _ranked(self) -> list[Any]:
         """The front, what dominates most first."""
         front = self._front()
-        return sorted(front, key=self._dominated(), reverse=True) if front else []
+        dominated = self._dominated() if front else None
+        return sorted(front, key=lambda one: dominated(one.values), reverse=True) if dominated else []
 
     def _dominated(self) -> Callable[[Any], float]:
-        """How much of the box around all that was accepted a trial dominates."""
+        """How much of the box around all that was accepted the values of a trial dominate."""
         values = np.array([one.values for one in self._accepted()])
         low, high = values.min(axis=0), values.max(axis=0)
         tells = high > low  # an objective that is the same for all, as memory on some targets, tells nothing
-        return lambda one: float(np.prod((high - one.values)[tells] / (high - low)[tells]))
+        return lambda found: float(np.prod((high - found)[tells] / (high - low)[tells]))
 
     def _any_of(self, fresh: Sequence[Choices]) -> Choices:
         return fresh[int(np.random.default_rng([self.seed, len(self._ended())]).integers(len(fresh)))]
@@ -361,7 +367,6 @@ class Trials:
         Of each way to make it smaller that is on the front, at the learning rate of what dominates most of it.
         """
         accepted = {one.number for one in self._accepted()}
-        tried = [one.params for one in self._all() if one.number in known.values()]  # by others now, too
         rates: dict[Any, Any] = {}
         for best in self._ranked():
             shrink, rate, _ = way(best.params)
@@ -370,11 +375,31 @@ class Trials:
             alike = [one for one in self._ended() if "smaller" in one.params and way(one.params) == way(best.params)]
             kept = {one.params["smaller"] for one in alike if one.number in accepted}
             found = self.space.between(best.params, kept, {one.params["smaller"] for one in alike} - kept)
-            if not found or self.space.phrase(found) in known:
-                continue
-            if not any((way(one), one.get("smaller")) == (way(found), found["smaller"]) for one in tried):
+            if found and self._new_size(found, known):
                 return found
         return None
+
+    def _amid(self, known: Mapping[str, int]) -> Choices | None:
+        """A network halfway between the one that dominates most and the next on the front that is made in the same way.
+
+        On the side that promises more. Floor and budgets are at the ends, what is good in everything lies between.
+        """
+        sized = [one for one in self._ranked() if "smaller" in one.params]
+        alike = [one for one in sized if way(one.params) == way(sized[0].params)]
+        sizes = {one.params["smaller"]: one for one in reversed(alike)}  # of each the one that dominates most
+        found: list[tuple[float, Choices]] = []
+        for small, large in itertools.pairwise(sorted(sizes)):
+            taken = self.space.between(alike[0].params, {small}, {large})
+            if taken and alike[0].params["smaller"] in (small, large) and self._new_size(taken, known):
+                ends = [sizes[small].values, sizes[large].values]
+                found.append((self._dominated()(np.mean(ends, axis=0)), taken))
+        return max(found, key=lambda one: one[0])[1] if found else None
+
+    def _new_size(self, found: Choices, known: Mapping[str, int]) -> bool:
+        """Whether nobody has tried, or tries, a network as small and made in the same way."""
+        tried = (one.params for one in self._all() if one.number in known.values())
+        same = any((way(one), one.get("smaller")) == (way(found), found["smaller"]) for one in tried)
+        return not same and self.space.phrase(found) not in known
 
     def _accepted(self) -> list[Any]:
         """Trials taken to the end whose files are within floor and budgets."""

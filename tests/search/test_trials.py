@@ -242,7 +242,7 @@ def test_an_objective_that_is_the_same_for_all_does_not_decide_what_dominates_mo
     while len(drawn) < 12:
         trials.run(lambda trial: (*judge(trial)[:3], 0.0))
     front = trials._front()
-    shares = [*map(trials._dominated(), front)]
+    shares = [*map(trials._dominated(), (one.values for one in front))]
     assert len(front) > 2
     assert max(shares) > 0
 
@@ -277,6 +277,30 @@ def test_the_floor_is_looked_for_by_halving_before_the_sampler_draws(tmp_path: P
     assert networks[:4] == [50, 70, 60, 65]
 
 
+def test_between_the_best_and_the_floor_sizes_are_tried_where_the_front_promises_most(tmp_path: Path) -> None:
+    drawn: list[Trial] = []
+
+    def judge(trial: Trial) -> Sequence[float]:
+        drawn.append(trial)
+        share = int(trial.choices.get("smaller", 0))
+        trial.note("point", Point("r", "0" * 64, Cost(1, 1, 1), Loss(0.0, 0.0, 0.0, 10), (), "full"))
+        trial.note("reason", "" if share <= 85 else "loses 0.02, more than 0.01")
+        return (share / 100) ** 8, 1 - share / 100, 1 - share / 100, 1.0
+
+    space = Space("host", (Decision("format", ("int8",)), *SPACE.decisions[1:4]), {})
+    starts = [
+        (f"channels{share}-int8", {"format": "int8", "shrink": "channels", "smaller": share}) for share in (20, 50)
+    ]
+    trials = Trials(local(tmp_path), "search", space)
+    trials.begin({"model": "m"}, starts)
+    for _ in range(15):
+        trials.run(judge)
+    sizes = [one.choices["smaller"] for one in drawn if "smaller" in one.choices]
+    assert sizes[:6] == [20, 50, 70, 80, 85, 90]  # looks for the floor
+    assert sizes[6:8] == [75, 60]
+    assert "epochs" in drawn[9].choices
+
+
 def test_what_dominates_most_is_trained_for_longer_and_the_floor_looked_for_again(tmp_path: Path) -> None:
     drawn: list[Trial] = []
 
@@ -294,9 +318,9 @@ def test_what_dominates_most_is_trained_for_longer_and_the_floor_looked_for_agai
         trials.run(judge)
     way = [one for one in drawn if one.choices["shrink"] == "channels"]
     networks = dict.fromkeys((one.choices["smaller"], one.choices.get("epochs")) for one in way)
-    assert [*networks][:8] == [
-        *((share, None) for share in (50, 70, 60, 65)),
-        *((share, "3x") for share in (60, 75, 85, 80)),
+    assert [*networks][:9] == [
+        *((share, None) for share in (50, 70, 60, 65, 55)),
+        *((share, "3x") for share in (55, 75, 85, 80)),
     ]
     assert [one.trained_by is None for one in way if one.choices.get("epochs")][:1] == [False]
     assert all(one.choices.get("epochs") in (None, "3x") for one in drawn)
