@@ -364,7 +364,7 @@ def test_a_file_is_kept_that_another_equals_which_ended_before_it(searched: tupl
 
 def test_where_nothing_is_accepted_the_nearest_is_named(searched: tuple[Found, Path]) -> None:
     small = msgspec.structs.replace(searched[0], budget=Budget(max_bytes=5000), front=(), best=None)
-    with pytest.raises(GateError, match="nearest is channels50-int8:epochs=1: bytes"):
+    with pytest.raises(GateError, match="nearest is channels75-int8:epochs=1: bytes"):
         small.accept()
     failed = Tried(0, "int8", {}, 1.0, reason="cannot be made: no kernel")
     for cost in (None, searched[0].front[0].point.cost):
