@@ -65,5 +65,6 @@ def unpacked(made: Packaged, folder: Path) -> Board:
     """The package on a board."""
     (archive,) = made.folder.glob("*.tar")
     with tarfile.open(archive) as found:
-        found.extractall(folder, filter="data")
+        how = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not in Python 3.11.2 of Debian 12
+        found.extractall(folder, **how)  # type: ignore[arg-type]
     return Board(folder / archive.name.removesuffix(".tar"), made.name)
