@@ -60,6 +60,11 @@ _MENDS = {
 }
 
 
+def _drop_output() -> None:
+    """Let go what standard output still holds: it would fail again at the end of this process, with a code of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class _LazyGroup(click.Group):
     """A group that imports a command's module only to run it or to show its own help."""
 
@@ -70,8 +75,8 @@ class _LazyGroup(click.Group):
         """Run the command; end as others do where `| head` has read enough, which click takes for a failed gate."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # what is left would fail again at the end of this process
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:
+            _drop_output()
             sys.exit(141)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -132,6 +137,8 @@ def main() -> None:
         _say("interrupted")
         sys.exit(130)
     except OSError as error:
+        if error.filename is None:
+            _drop_output()
         place = error.filename or "standard output, or a temporary file"
         _say(f"error: {place}: {error.strerror or error}\n  mend: check the space, the permissions and the path of it")
         sys.exit(3)

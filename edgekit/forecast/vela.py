@@ -124,7 +124,7 @@ def _run(words: list[str], seconds: float) -> str:
         words,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1"},
         start_new_session=True,
         preexec_fn=partial(_limit, memory),
     )

@@ -67,10 +67,10 @@ def test_what_a_users_function_prints_stays_out_of_the_json(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_under_standard_output_is_an_error_and_no_traceback() -> None:
+    plain = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "edgekit", "targets"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        words = [sys.executable, "-m", "edgekit", "targets"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=plain)
     assert done.returncode == 3
     assert done.stderr.startswith("error: ")
     assert "No space left" in done.stderr

@@ -481,7 +481,8 @@ def test_a_network_that_is_sure_and_wrong_learns_as_much_as_from_its_logits(kind
     assert tape.gradient(loss, logits).numpy().ravel()[-1] == pytest.approx(-1)
 
 
-def test_an_edited_loss_begins_anew(data: Dataset, model: Any, tmp_path: Path) -> None:
+def test_an_edited_loss_begins_anew(data: Dataset, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python takes what is edited within a second for the same
     source, path = tmp_path / "edited.py", tmp_path / "checkpoint"
     config = Training(epochs=1, patience=0, loss=f"{source}:loss")
     losses_seen = []
@@ -491,7 +492,10 @@ def test_an_edited_loss_begins_anew(data: Dataset, model: Any, tmp_path: Path) -
     assert losses_seen == [1, 2]
 
 
-def test_an_edited_metric_begins_anew(data: Dataset, model: Any, tmp_path: Path) -> None:
+def test_an_edited_metric_begins_anew(
+    data: Dataset, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python takes what is edited within a second for the same
     source, path = tmp_path / "edited.py", tmp_path / "checkpoint"
     own = replace(data, spec=msgspec.structs.replace(data.spec, metric=f"{source}:metric"))
     seen = []
