@@ -61,7 +61,7 @@ _MENDS = {
 
 
 def _drop_output() -> None:
-    """Let go what standard output still holds: it would fail again at the end of this process, with a code of its own."""
+    """Let go what standard output still holds: it would fail again at the end of this process, with another code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
