@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -62,7 +63,8 @@ _MENDS = {
 
 def _drop_output() -> None:
     """Let go what standard output still holds: it would fail again at the end of this process, with another code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):  # an output in memory has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _LazyGroup(click.Group):
